@@ -1,0 +1,29 @@
+"""Which side of a system may take writes."""
+
+from typing import Protocol
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.site import Side
+
+
+class Authority(Frozen):
+    """One fencing number per system; a side may write only while it holds the newest."""
+
+    system: str
+    number: int
+    side: Side
+    at: str
+    by: str  # idempotency key of the deed that moved it
+
+
+class AuthorityStore(Protocol):
+    """Durable authority.
+
+    Laws (tests/laws/authority_store_laws.py):
+      read   of a system never seen is number 1 at the source
+      move   is a compare-and-set on the number; with the key of the move that made the present state it changes nothing
+      move   from a number that is not the newest raises AuthorityError
+    """
+
+    def read(self, system: str) -> Authority: ...
+    def move(self, system: str, *, expected_number: int, to: Side, key: str) -> Authority: ...

@@ -1,0 +1,20 @@
+"""Documents that outlive a run: plans, facts, approvals, recovery points, learned host keys."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+Kind = Literal["plan", "facts", "approval", "revocation", "recovery_point", "host_key", "tour"]
+
+
+class Catalogue(Protocol):
+    """JSON documents by kind and key.
+
+    Laws (tests/laws/catalogue_laws.py):
+      put   is durable when it returns; the same key replaces
+      get   of a missing key is None
+      list  newest first, (key, document)
+    """
+
+    def put(self, kind: Kind, key: str, document: dict[str, Any]) -> None: ...
+    def get(self, kind: Kind, key: str) -> dict[str, Any] | None: ...
+    def list(self, kind: Kind, *, prefix: str = "", limit: int = 1000) -> Sequence[tuple[str, dict[str, Any]]]: ...

@@ -1,0 +1,71 @@
+"""PostgreSQL clusters: standbys, lag, clean shutdown, promotion, digests."""
+
+from enum import StrEnum
+from typing import Protocol
+
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.host import Host
+from orchestrator.model.transfer import ContentDigest, Lag, TransferReport
+
+
+class Role(StrEnum):
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    STOPPED = "stopped"
+    MISSING = "missing"  # no data directory yet
+
+
+class Databases(Protocol):
+    """Physical replication of one cluster over several hosts.
+
+    Laws (tests/laws/databases_laws.py):
+      role             tells what is, from the host, never from memory
+      make_standby     ends with a streaming standby of `upstream`; on one that streams already it changes nothing;
+                       the base backup was verified against its manifest
+      shut_down        is clean and returns the shutdown checkpoint's LSN; on a stopped cluster it returns the same LSN
+      await_received   returns when the standby holds that LSN; ReplicaLagging after the limit
+      promote          returns when the cluster takes writes; on a primary it changes nothing
+      rejoin           makes a cleanly stopped old primary a streaming standby of the new one, without a new base backup
+      hold_moment      blocks writers for at most seconds_max, names a restore point, returns its LSN
+      digest           is of the logical content (schemas, rows, sequences): equal on a primary and a standby at one LSN
+      digest_at        replays a standby to exactly that LSN, digests, lets it stream on
+    """
+
+    def role(self, cluster: PostgresCluster, host: Host) -> Role: ...
+
+    def make_standby(
+        self, cluster: PostgresCluster, upstream: Host, standby: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport: ...
+
+    def lag(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> Lag: ...
+
+    def await_caught_up(
+        self, cluster: PostgresCluster, upstream: Host, standby: Host, *, timeout_seconds: float
+    ) -> Lag: ...
+
+    def shut_down(self, cluster: PostgresCluster, host: Host) -> str: ...
+
+    def start(self, cluster: PostgresCluster, host: Host) -> Role: ...
+
+    def await_received(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> None: ...
+
+    def promote(self, cluster: PostgresCluster, host: Host) -> None: ...
+
+    def rejoin(self, cluster: PostgresCluster, old_primary: Host, upstream: Host) -> None: ...
+
+
+class DatabaseDigests(Protocol):
+    """Moments and digests of a cluster; the laws stand at `Databases`."""
+
+    def hold_moment(self, cluster: PostgresCluster, host: Host, name: str, *, seconds_max: float) -> tuple[str, str]:
+        """(LSN, digest) of one moment of a primary: writers wait only until the moment is named, not for the digest."""
+        ...
+
+    def digest(self, cluster: PostgresCluster, host: Host) -> ContentDigest: ...
+
+    def digest_at(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> ContentDigest: ...
+
+    def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
+        """Pause replay on the standby, so that it can later stop at an exact LSN (call before hold_moment)."""
+        ...

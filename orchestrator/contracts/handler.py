@@ -1,0 +1,46 @@
+"""What a verb can do: look, act, and (through its inverse's own verb) be undone."""
+
+from typing import Any, Protocol
+
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.plan import Plan, SystemPlan
+from orchestrator.model.step import Step
+
+
+class Deed(Frozen):
+    """One step about to be done or undone.
+
+    `key` is the idempotency key: equal over all attempts of this deed, different for do and undo.
+    `earlier` holds the `observed` of this system's finished steps, by step id (`<id>` forward, `<id>.undo` backward).
+    """
+
+    run: str
+    plan: Plan
+    system_plan: SystemPlan
+    step: Step
+    mode: str  # "do" or "undo"
+    attempt: int
+    key: str
+    earlier: dict[str, dict[str, Any]] = {}
+
+
+class Handler(Protocol):
+    """One verb.
+
+    Laws (tests/laws/handler_laws.py):
+      probe   touches nothing; applied only when the world itself says so
+      act     may be called again after a crash at any place within it, and ends in the same state
+      act     returns an Outcome for whatever the world refuses; it raises only when our own machinery is broken
+    """
+
+    def probe(self, deed: Deed) -> Probe: ...
+
+    def act(self, deed: Deed, progress: ProgressSink) -> Outcome: ...
+
+
+class Handlers(Protocol):
+    """Gives the handler of a verb, for do and undo alike: an undo is a deed with the inverse's action."""
+
+    def __call__(self, verb: str) -> Handler: ...

@@ -1,0 +1,51 @@
+"""The cloud: machines, and the name that clients use."""
+
+from typing import Protocol
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.model.system import MachineSpec, Route53Front
+
+
+class Machine(Frozen):
+    """A machine of the target. `host_keys` are the SSH host keys as the provider reports them (console output)."""
+
+    id: str
+    state: str
+    private_address: str
+    host_keys: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+
+class Target(Protocol):
+    """Machines at the target.
+
+    Laws (tests/laws/target_laws.py):
+      ensure    twice with one key makes one machine; returns when it is running and its host keys are known
+      find      sees only machines with our run tag; a foreign machine is never touched
+      stop, start, terminate are idempotent and return when the state is reached
+    Fails only with TargetError and its kin. Nothing is called when region or account is not allowed.
+    """
+
+    def ensure(self, host: Host, spec: MachineSpec, *, key: str, tags: dict[str, str]) -> Machine: ...
+    def find(self, host: Host) -> Machine | None: ...
+    def stop(self, machine_id: str) -> None: ...
+    def start(self, machine_id: str) -> None: ...
+    def terminate(self, machine_id: str) -> None: ...
+
+
+class FrontAnswer(Frozen):
+    address: str
+    ttl_seconds: int
+
+
+class Front(Protocol):
+    """The name that clients use.
+
+    Laws (tests/laws/front_laws.py):
+      switch    returns when the change is in force at the authority; the same switch twice is one
+      current   is what the authority says now, None where there is no record
+    """
+
+    def current(self, front: Route53Front) -> FrontAnswer | None: ...
+    def switch(self, front: Route53Front, address: str, *, key: str) -> None: ...

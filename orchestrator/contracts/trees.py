@@ -1,0 +1,70 @@
+"""File trees: points of them, copies between hosts, digests."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.model.dataset import FileTree
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
+from orchestrator.model.transfer import ContentDigest, TransferReport
+
+
+class Point(Frozen):
+    """A held copy of one tree on one host."""
+
+    id: PointId
+    path: str
+    made_at: str
+
+
+class PointStore(Protocol):
+    """Points of one tree on one host.
+
+    Laws (tests/laws/point_store_laws.py):
+      take    returns when the point is durable; taking one id twice makes one point and changes nothing
+      take    a later change of the tree does not change the point
+      list    oldest first; shows only points that this tool made
+      delete  of a missing point succeeds; a foreign folder or snapshot is never touched
+    Fails only with SnapshotError, NoSpace or a HostError.
+    """
+
+    def take(self, point: PointId) -> Point: ...
+    def list(self) -> Sequence[Point]: ...
+    def find(self, point: PointId) -> Point | None: ...
+    def delete(self, point: PointId) -> None: ...
+
+
+class TreeMover(Protocol):
+    """Copies of trees between hosts, and their digests.
+
+    Laws (tests/laws/tree_mover_laws.py):
+      copy    makes target equal to source, deletions included; a second copy moves no file
+      copy    that broke off is resumed by calling it again; the bulk of data never passes through this machine
+      copy    leaves no key, certificate or entry for its access on either host
+      digest  is made by the host from content and names alone, equal on both ends after a copy of a still tree
+      a difference of one bit, name, mode, owner, mtime, xattr, link target gives another digest
+    """
+
+    def points(self, tree: FileTree, host: Host) -> PointStore: ...
+
+    def copy(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
+    ) -> TransferReport:
+        """Bring the live tree of `source` (or its point) to the live tree of `replica`, host to host."""
+        ...
+
+    def digest(
+        self, tree: FileTree, host: Host, *, point: PointId | None = None, progress: ProgressSink | None = None
+    ) -> ContentDigest: ...
+
+    def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
+        """Paths at which the two live trees differ, with why, for the message of a mismatch."""
+        ...

@@ -1,0 +1,1 @@
+"""Floor 1: the nouns, frozen. They know nothing of files, hosts or time."""

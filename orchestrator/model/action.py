@@ -1,0 +1,165 @@
+"""What a step does: a closed union of verbs, bound to hosts and datasets when a plan is compiled.
+
+A verb says what, for which system and at which sides; its handler (room `steps`) knows how. The runbook names verbs,
+the compiler binds them, the engine carries them without looking inside.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.names import Seconds
+from orchestrator.model.site import Side
+
+
+class Preflight(Frozen):
+    """Look at every host, tool, version and free byte that the plan needs; touch nothing."""
+
+    verb: Literal["preflight"] = "preflight"
+
+
+class ProvisionTarget(Frozen):
+    """Make the machines of the cloud side exist and answer SSH."""
+
+    verb: Literal["provision_target"] = "provision_target"
+
+
+class Replicate(Frozen):
+    """Bring every dataset from one side to the next: first copy or delta. Databases get a streaming standby."""
+
+    verb: Literal["replicate"] = "replicate"
+    source: Side
+    replica: Side
+    # `live`: what is there now. `point`: the last recovery point, held at the source of the hop.
+    read: Literal["live", "point"] = "live"
+
+
+class TakeRecoveryPoint(Frozen):
+    """Hold all datasets of the system at one moment, at `sides`, with one digest over all."""
+
+    verb: Literal["take_recovery_point"] = "take_recovery_point"
+    sides: tuple[Side, ...] = (Side.SOURCE, Side.DR)
+
+
+class RunPlaybook(Frozen):
+    """Run a playbook on the hosts of one side."""
+
+    verb: Literal["run_playbook"] = "run_playbook"
+    playbook: Literal["drain", "fence", "unfence", "start", "stop", "check", "quiesce", "unquiesce"]
+    side: Side
+
+
+class VerifyDigests(Frozen):
+    """Digest every dataset at each side, independently, and compare. Could not compare is failed."""
+
+    verb: Literal["verify_digests"] = "verify_digests"
+    sides: tuple[Side, ...] = (Side.SOURCE, Side.DR, Side.CLOUD)
+
+
+class MoveAuthority(Frozen):
+    """Confirm `from_side` stopped and fenced, then give the next fencing number to `to_side`."""
+
+    verb: Literal["move_authority"] = "move_authority"
+    from_side: Side
+    to_side: Side
+
+
+class Promote(Frozen):
+    """Make the standby databases at `side` primary, once they hold the old primary's shutdown checkpoint."""
+
+    verb: Literal["promote"] = "promote"
+    side: Side
+    old_side: Side
+
+
+class CarryBack(Frozen):
+    """Bring every write that exists only at `from_side` back to `to_side`, and prove it by digest.
+
+    Databases at `to_side` re-join as standbys, catch up and are promoted; trees are copied back.
+    """
+
+    verb: Literal["carry_back"] = "carry_back"
+    from_side: Side
+    to_side: Side
+
+
+class SwitchFront(Frozen):
+    """Point the clients' name at `side`, and see it from a client's point of view."""
+
+    verb: Literal["switch_front"] = "switch_front"
+    side: Side
+
+
+class Check(Frozen):
+    """Technical and business checks of the system at `side`; `through_front` asks as clients do."""
+
+    verb: Literal["check"] = "check"
+    side: Side
+    through_front: bool = False
+    levels: tuple[Literal["technical", "business"], ...] = ("technical",)
+
+
+class Watch(Frozen):
+    """Keep checking for a while."""
+
+    verb: Literal["watch"] = "watch"
+    side: Side
+    seconds: Seconds
+    levels: tuple[Literal["technical", "business"], ...] = ("technical",)
+
+
+class Commit(Frozen):
+    """Say that the system lives at `side`; from here the way back is called failback."""
+
+    verb: Literal["commit"] = "commit"
+    side: Side
+
+
+class Approval(Frozen):
+    """Wait for persons to approve the plan's digest."""
+
+    verb: Literal["approval"] = "approval"
+
+
+class Manual(Frozen):
+    """Ask a person to do something and to say so."""
+
+    verb: Literal["manual"] = "manual"
+    text: str
+
+
+class Decision(Frozen):
+    """Ask a named role to choose go or no-go."""
+
+    verb: Literal["decision"] = "decision"
+    question: str
+
+
+class Wait(Frozen):
+    """Let time pass."""
+
+    verb: Literal["wait"] = "wait"
+    seconds: Seconds
+
+
+Action = Annotated[
+    Preflight
+    | ProvisionTarget
+    | Replicate
+    | TakeRecoveryPoint
+    | RunPlaybook
+    | VerifyDigests
+    | MoveAuthority
+    | Promote
+    | CarryBack
+    | SwitchFront
+    | Check
+    | Watch
+    | Commit
+    | Approval
+    | Manual
+    | Decision
+    | Wait,
+    Field(discriminator="verb"),
+]

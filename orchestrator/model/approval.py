@@ -1,0 +1,30 @@
+"""A person's signed word over a plan's digest."""
+
+from typing import Literal
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.names import Digest, Name
+
+
+class ApprovalStatement(Frozen):
+    """What is signed. Times are RFC 3339 UTC. The nonce makes each statement one of its kind."""
+
+    plan: Digest
+    person: Name
+    role: Name
+    decision: Literal["approve", "reject"]
+    at: str
+    expires_at: str
+    nonce: str
+    log_origin: str = ""
+    log_size: int = 0  # the log head its signer saw: every approver witnesses earlier history
+    log_root: str = ""
+    comment: str = ""
+
+
+class SignedApproval(Frozen):
+    """A DSSE envelope as text, beside the statement read from it."""
+
+    statement: ApprovalStatement
+    envelope: str
+    key_fingerprint: str

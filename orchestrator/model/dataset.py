@@ -1,0 +1,45 @@
+"""What is replicated: file trees, PostgreSQL clusters, block volumes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.names import AbsolutePath, DatasetName, Name, SecretReference
+
+
+class FileTree(Frozen):
+    """A folder with all that is in it."""
+
+    kind: Literal["file_tree"] = "file_tree"
+    name: DatasetName
+    path: AbsolutePath
+    # `replaced`: files are written aside and renamed, so a point may share them by hard link.
+    # `in_place`: files are rewritten, so a point must copy (or reflink) them.
+    changes: Literal["replaced", "in_place"] = "in_place"
+    snapshots: Literal["portable", "btrfs", "zfs", "xfs_reflink"] = "portable"
+
+
+class PostgresCluster(Frozen):
+    """One PostgreSQL data directory, its unit, and the roles that reach it."""
+
+    kind: Literal["postgresql"] = "postgresql"
+    name: DatasetName
+    data_directory: AbsolutePath
+    service: Name  # the unit that runs it
+    port: int = Field(default=5432, ge=1, le=65535)
+    databases: tuple[str, ...] = Field(min_length=1)
+    replication_user: str = "replicator"
+    replication_password: SecretReference | None = None
+    binaries: AbsolutePath = "/usr/lib/postgresql/15/bin"
+
+
+class BlockVolume(Frozen):
+    """A disk, partition or image file."""
+
+    kind: Literal["block_volume"] = "block_volume"
+    name: DatasetName
+    path: AbsolutePath
+
+
+Dataset = Annotated[FileTree | PostgresCluster | BlockVolume, Field(discriminator="kind")]

@@ -1,0 +1,53 @@
+"""The estate as a person wrote it, after loading: sites, hosts, systems, people, policy."""
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.model.names import Digest, HostName, Name, SiteName, SystemName
+from orchestrator.model.site import Side, Site
+from orchestrator.model.system import MachineSpec, System
+
+
+class Person(Frozen):
+    """Somebody who approves, signs or executes, with the SSH keys that are theirs."""
+
+    id: Name
+    name: str = ""
+    roles: tuple[Name, ...] = ()
+    keys: tuple[str, ...] = ()  # OpenSSH public keys
+
+
+class ResidencyRule(Frozen):
+    """Where data of one class may go. A class without a rule may go nowhere."""
+
+    data_class: Name
+    regions: tuple[str, ...]
+
+
+class CloudSettings(Frozen):
+    """Where the AWS API is, when it is not AWS itself, and how its SDK finds credentials. No secret stands here."""
+
+    region: str = "us-east-1"
+    endpoint: str | None = None  # an URL, or file:PATH of a file that holds it; None means AWS itself
+    credentials_file: str | None = None  # for the SDK's own chain; None leaves the chain as it is
+    profile: str | None = None
+
+
+class Inventory(Frozen):
+    """The whole wish."""
+
+    sites: dict[SiteName, Site]
+    hosts: dict[HostName, Host]
+    machines: dict[HostName, MachineSpec] = {}  # hosts that a target makes for us
+    systems: dict[SystemName, System]
+    people: dict[Name, Person] = {}
+    residency: tuple[ResidencyRule, ...] = ()
+    ssh_config: str | None = None  # a file for `ssh -F`
+    cloud: CloudSettings = CloudSettings()
+    digest: Digest  # over the files as written
+    files: dict[str, Digest] = {}  # path below the inventory → digest
+
+    def site_of(self, host: HostName) -> Site:
+        return self.sites[self.hosts[host].site]
+
+    def side_of(self, host: HostName) -> Side:
+        return self.site_of(host).side

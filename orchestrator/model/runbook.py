@@ -1,0 +1,21 @@
+"""A runbook: what a person writes down once, to be compiled for many systems."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.names import Digest, Name
+from orchestrator.model.step import Step
+
+
+class Runbook(Frozen):
+    """A directed acyclic graph of steps over a closed set of verbs."""
+
+    id: Name
+    version: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)*$")]
+    title: str
+    kind: Literal["migrate", "cutover", "rollback", "failover", "failback", "drill"]
+    author: Name
+    steps: tuple[Step, ...] = Field(min_length=1)
+    digest: Digest  # of the file as written

@@ -1,0 +1,144 @@
+"""A system: datasets and services that fail over together."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.model.dataset import Dataset
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.names import DatasetName, HostName, Name, Seconds, SystemName
+from orchestrator.model.site import Side
+
+
+class Objectives(Frozen):
+    """What the business asks for, in seconds; NIST SP 800-34 section 3.2.1 and ISO 22301 terms.
+
+    Rejected when RTO + WRT > MTPD, for then a recovery within its objective would still be too late.
+    """
+
+    rto: Seconds  # recovery time objective
+    rpo: Seconds  # recovery point objective
+    mtpd: Seconds  # maximum tolerable period of disruption
+    wrt: Seconds = 0.0  # work recovery time: from system up to business really usable
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Objectives":
+        if self.rto > self.mtpd:
+            raise ValueError(f"rto ({self.rto:g}s) is longer than mtpd ({self.mtpd:g}s)")
+        if self.rto + self.wrt > self.mtpd:
+            raise ValueError(f"rto + wrt ({self.rto + self.wrt:g}s) is longer than mtpd ({self.mtpd:g}s)")
+        return self
+
+
+class Placement(Frozen):
+    """Where a system lives at one side. `datasets` names the exceptions: dataset → host."""
+
+    host: HostName
+    datasets: dict[DatasetName, HostName] = {}
+
+
+class Service(Frozen):
+    """A unit that serves clients. `depends_on` orders start; stop is the reverse."""
+
+    name: Name
+    port: int = Field(ge=1, le=65535)
+    depends_on: tuple[Name, ...] = ()
+
+
+class HttpCheck(Frozen):
+    """GET a path from the service's host and compare the status and, where given, a JSON value in the body."""
+
+    kind: Literal["http"] = "http"
+    name: Name
+    port: int = Field(ge=1, le=65535)
+    path: str = "/healthz"
+    expected_status: int = 200
+    expected: dict[str, str | int | float | bool] = {}
+    # business: control totals, last receipt number; technical: it answers
+    level: Literal["technical", "business"] = "technical"
+
+
+class Quiesce(Frozen):
+    """Hold the application still for a moment, so that all datasets can be held at one point.
+
+    Both ends have a limit: `enter` is told it, and lets go by itself when nobody calls `leave` in time.
+    `{seconds}` in the words is replaced by the limit.
+    """
+
+    host: HostName | None = None  # None: the placement's host
+    enter: tuple[str, ...]
+    leave: tuple[str, ...]
+    seconds_max: float = Field(default=10.0, gt=0, le=120)
+
+
+class Route53Front(Frozen):
+    """The name clients use, as a record in a Route 53 zone."""
+
+    kind: Literal["route53"] = "route53"
+    name: str  # filing.skerry.test
+    zone: str  # skerry.test
+    ttl_seconds: int = Field(default=1, ge=0, le=86400)
+
+
+class MachineSpec(Frozen):
+    """The machine to start in the cloud for a host of the cloud side."""
+
+    instance_type: str = "t3.small"
+    image: str
+    subnet: str  # by Name tag
+    security_group: str  # by Name tag
+
+
+class Dependency(Frozen):
+    """`hard`: must be at the same place or move at the same time. `soft`: survives a WAN link."""
+
+    system: SystemName
+    kind: Literal["hard", "soft"] = "hard"
+
+
+class ApprovalRule(Frozen):
+    """How many different persons must approve, and in which roles."""
+
+    persons_min: int = Field(default=1, ge=1, le=9)
+    roles: tuple[Name, ...] = ("system-owner",)
+
+
+class System(Frozen):
+    """Datasets and services that fail over together, with what the business asks of them."""
+
+    name: SystemName
+    title: str = ""
+    owner: str  # a person's id from people.yml
+    criticality: Literal["low", "moderate", "high"] = "moderate"
+    data_classes: tuple[Name, ...] = Field(min_length=1)
+    objectives: Objectives
+    strategy: Literal["retire", "retain", "relocate", "rehost", "repurchase", "replatform", "refactor"] = "rehost"
+    depends_on: tuple[Dependency, ...] = ()
+    placements: dict[Side, Placement]
+    datasets: tuple[Annotated[Dataset, Field()], ...] = Field(min_length=1)
+    services: tuple[Service, ...] = ()
+    checks: tuple[HttpCheck, ...] = ()
+    quiesce: Quiesce | None = None
+    front: Route53Front
+    approval: ApprovalRule = ApprovalRule()
+    # Variables handed to the playbooks as they are.
+    variables: dict[str, str | int | float | bool] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> "System":
+        missing = [side.value for side in Side if side not in self.placements]
+        if missing:
+            raise ValueError(f"placements: no host for {', '.join(missing)}")
+        names = [dataset.name for dataset in self.datasets]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"datasets: {', '.join(twice)} is there twice")
+        for side, placement in self.placements.items():
+            for unknown in sorted(set(placement.datasets) - set(names)):
+                raise ValueError(f"placements.{side.value}.datasets: no dataset is called {unknown}")
+        return self
+
+    def host_of(self, side: Side, dataset: DatasetName | None = None) -> HostName:
+        """The host that holds `dataset` at `side`; without a dataset, the one that runs the services."""
+        placement = self.placements[side]
+        return placement.datasets.get(dataset, placement.host) if dataset else placement.host

@@ -1,0 +1,43 @@
+"""What a hop moved and proved."""
+
+from typing import Literal
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.names import DatasetName, Digest, HostName
+
+
+class TransferReport(Frozen):
+    """One dataset over one hop. `bytes_wire` is what crossed the network, `bytes_total` what the dataset holds."""
+
+    dataset: DatasetName
+    source: HostName
+    replica: HostName
+    method: str  # rsync, pg_basebackup, streaming, block_delta …
+    bytes_total: int
+    bytes_wire: int
+    files: int = 0
+    seconds: float
+    changed: tuple[str, ...] = ()  # names of what moved, cut at a limit
+    detail: dict[str, str] = {}
+
+
+class ContentDigest(Frozen):
+    """Digest of one dataset at one host, made by that host from the content alone."""
+
+    dataset: DatasetName
+    host: HostName
+    digest: Digest
+    algorithm: Literal["tree/v1", "postgresql/v1", "block/v1"]
+    bytes_read: int = 0
+    entries: int = 0
+    seconds: float = 0.0
+
+
+class Lag(Frozen):
+    """How far a standby is behind."""
+
+    bytes_behind: int
+    seconds_behind: float
+    received: str = ""
+    replayed: str = ""
+    streaming: bool = False
