@@ -1,5 +1,6 @@
 """What a verb can do: look, act, and (through its inverse's own verb) be undone."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from orchestrator.contracts.progress import ProgressSink
@@ -26,6 +27,11 @@ class Deed(Frozen):
     earlier: dict[str, dict[str, Any]] = {}
 
 
+# Publishes one event of the deed, type (`<noun>.<verb>`) and data, to the recorder and the observers.
+# It returns when the event is durable; LedgerFull and EvidenceError pass through a handler untouched.
+Emit = Callable[[str, dict[str, Any]], None]
+
+
 class Handler(Protocol):
     """One verb.
 
@@ -37,7 +43,7 @@ class Handler(Protocol):
 
     def probe(self, deed: Deed) -> Probe: ...
 
-    def act(self, deed: Deed, progress: ProgressSink) -> Outcome: ...
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome: ...
 
 
 class Handlers(Protocol):
