@@ -1,5 +1,6 @@
 """PostgreSQL clusters: standbys, lag, clean shutdown, promotion, digests."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -58,8 +59,20 @@ class Databases(Protocol):
 class DatabaseDigests(Protocol):
     """Moments and digests of a cluster; the laws stand at `Databases`."""
 
-    def hold_moment(self, cluster: PostgresCluster, host: Host, name: str, *, seconds_max: float) -> tuple[str, str]:
-        """(LSN, digest) of one moment of a primary: writers wait only until the moment is named, not for the digest."""
+    def hold_moment(
+        self,
+        cluster: PostgresCluster,
+        host: Host,
+        name: str,
+        *,
+        seconds_max: float,
+        named: Callable[[str], None] | None = None,
+    ) -> tuple[str, str]:
+        """(LSN, digest) of one moment of a primary: writers wait only until the moment is named, not for the digest.
+
+        `named` is called with the LSN once, while writers still wait: what else belongs to the moment (points of the
+        system's trees) is held there. Writers go on when it returns; the digest is read afterwards.
+        """
         ...
 
     def digest(self, cluster: PostgresCluster, host: Host) -> ContentDigest: ...

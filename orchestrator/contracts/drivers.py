@@ -1,0 +1,30 @@
+"""All that handlers may touch, bound once in wiring."""
+
+from dataclasses import dataclass
+
+from orchestrator.contracts.authority import AuthorityStore
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.databases import DatabaseDigests, Databases
+from orchestrator.contracts.host_keys import HostKeyRing
+from orchestrator.contracts.playbooks import Playbooks
+from orchestrator.contracts.target import Front, Target
+from orchestrator.contracts.transport import Transports
+from orchestrator.contracts.trees import TreeMover
+from orchestrator.foundation.clock import Clock
+
+
+@dataclass(frozen=True)
+class Drivers:
+    """The world as handlers see it; tests bind `tests/fakes/` instead."""
+
+    transports: Transports
+    playbooks: Playbooks
+    trees: TreeMover
+    databases: Databases
+    database_digests: DatabaseDigests
+    target: Target
+    front: Front
+    authority: AuthorityStore
+    catalogue: Catalogue
+    host_keys: HostKeyRing
+    clock: Clock
