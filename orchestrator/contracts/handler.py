@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from orchestrator.contracts.progress import ProgressSink
+from orchestrator.model.action import Action
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.plan import Plan, SystemPlan
@@ -25,6 +26,15 @@ class Deed(Frozen):
     attempt: int
     key: str
     earlier: dict[str, dict[str, Any]] = {}
+
+    @property
+    def action(self) -> Action:
+        """What is to be done: the step's action forward, its inverse's backward."""
+        if self.mode == "do":
+            return self.step.action
+        if self.step.inverse.action is None:
+            raise ValueError(f"step {self.step.id} has no inverse: {self.step.inverse.none_because}")
+        return self.step.inverse.action
 
 
 # Publishes one event of the deed, type (`<noun>.<verb>`) and data, to the recorder and the observers.
