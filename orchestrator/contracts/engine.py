@@ -1,15 +1,46 @@
 """What operations ask of the engine, and what a person sees of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from orchestrator.model.frozen import Frozen
+from orchestrator.model.gate import GateVerdict
 from orchestrator.model.outcome import Result
 from orchestrator.model.plan import Plan
+from orchestrator.model.step import Gate
 
+# waiting: not begun. failed and rollback_failed: at rest, a person decides. A failed system with something to undo
+# keeps its lock; committed, rolled_back and cancelled are final.
 SystemState = Literal[
-    "waiting", "running", "rolling_back", "committed", "rolled_back", "failed", "rollback_failed", "cancelled"
+    "waiting",
+    "running",
+    "paused",
+    "rolling_back",
+    "committed",
+    "rolled_back",
+    "failed",
+    "rollback_failed",
+    "cancelled",
 ]
+AT_REST: frozenset[SystemState] = frozenset({"committed", "rolled_back", "failed", "rollback_failed", "cancelled"})
+FINAL: frozenset[SystemState] = frozenset({"committed", "rolled_back", "cancelled"})
+
+# What a person may ask of a running system.
+#   rollback       undo everything in reverse order (refused once committed: that way is called failback)
+#   cancel         stop; what was done is undone, and where nothing was, the system ends cancelled
+#   pause, resume  let what is under way end, begin nothing new; go on
+#   confirm        the waiting step (approval, manual, decision) is done, approved, go
+#   reject         the waiting step is not done, no-go
+#   retry          do the failed step, or the failed inverse, again
+#   waive          take a failed inverse for done: a deviation that the evidence shows
+#   found_applied  a person looked: the step (or inverse) whose outcome is unknown took effect
+#   found_absent   a person looked: it did not; it is done again
+Operation = Literal[
+    "rollback", "cancel", "pause", "resume", "confirm", "reject", "retry", "waive", "found_applied", "found_absent"
+]
+
+# Judges a gate over the `observed` of this system's finished steps, by step id. Pure.
+GateJudge = Callable[[Gate, Mapping[str, Mapping[str, Any]]], GateVerdict]
 
 
 class StepStatus(Frozen):
@@ -18,7 +49,7 @@ class StepStatus(Frozen):
     system: str
     step: str
     mode: Literal["do", "undo"]
-    state: Literal["started", "done", "failed", "unknown"]
+    state: Literal["started", "waiting", "done", "failed", "unknown"]  # waiting: for a person, or for time
     result: Result | None = None
     message: str = ""
     attempts: int = 0
@@ -51,20 +82,30 @@ class Runs(Protocol):
     """The store of runs: what people see, and requests to the engine. Imports no engine; safe for any number of readers.
 
     Laws (tests/laws/runs_laws.py):
-      submit    twice with one run id is once; raises RunInProgress when another unfinished run holds a system of the plan
+      submit    twice with one run id is once; raises RunInProgress when another unfinished run, or one that failed
+                half-way, holds a system of the plan
       status    is what is durable; raises UsageError for an unknown run
-      request   is delivered once to the run's worker
+      request   is delivered once to the run's worker; an empty `system` means every system of the run;
+                raises UsageError for an unknown run or system, GateClosed where it can no longer be obeyed
     """
 
     def submit(self, run: str, plan: Plan, *, kind: str, operator: str) -> None: ...
     def status(self, run: str) -> RunStatus: ...
     def list(self, *, limit: int = 100) -> Sequence[RunStatus]: ...
     def plan(self, run: str) -> Plan: ...
-    def request(self, run: str, system: str, operation: Literal["rollback", "cancel"], *, by: str, reason: str) -> None: ...
+
+    def request(
+        self, run: str, system: str, operation: Operation, *, by: str, reason: str, step: str = ""
+    ) -> None: ...
 
 
 class Worker(Protocol):
-    """Carries runs forward. One process on SQLite."""
+    """Carries runs forward. One process on SQLite.
+
+    A run is finished when each of its systems is at rest. When evidence can no longer be written (LedgerFull) or the
+    store or engine is out of order (EngineUnavailable), the worker halts before the next deed and await_finished
+    raises that error; the next worker goes on.
+    """
 
     def start(self) -> None:
         """Take the worker lock (RunInProgress when another process holds it), recover what was left, begin."""

@@ -46,7 +46,9 @@ class Handler(Protocol):
     """One verb.
 
     Laws (tests/laws/handler_laws.py):
-      probe   touches nothing; applied only when the world itself says so
+      probe   touches nothing; applied only when the world itself says so. It is asked only when an earlier attempt may
+              have acted. On applied, act is not called and nothing is observed: a deed whose observed values are needed
+              later, and which may be done again, answers absent
       act     may be called again after a crash at any place within it, and ends in the same state
       act     returns an Outcome for whatever the world refuses; it raises only when our own machinery is broken
     """
