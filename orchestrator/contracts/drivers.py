@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestrator.contracts.access_log import AccessLog
 from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.databases import DatabaseDigests, Databases
@@ -27,4 +28,5 @@ class Drivers:
     authority: AuthorityStore
     catalogue: Catalogue
     host_keys: HostKeyRing
+    access_log: AccessLog
     clock: Clock

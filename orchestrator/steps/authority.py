@@ -1,0 +1,239 @@
+"""MoveAuthority, Promote and CarryBack: at any instant at most one side may write.
+
+Rules:
+  the old side's services are seen stopped, their ports closed, its databases shut down, before the number moves;
+  a side is promoted only when it holds the newest number;
+  nothing that was written at the side that is left behind is dropped: it is carried across and proved by digest.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.errors import AuthorityError, PlanningError
+from orchestrator.model.action import CarryBack, MoveAuthority, Promote
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.steps.places import clusters, host_at, trees
+from orchestrator.steps.proving import compare_sides
+
+RECEIVE_SECONDS_MAX = 120.0
+CATCH_UP_SECONDS_MAX = 300.0
+
+# Asks the host itself: is the unit running, would it start at boot, does anything accept on its port?
+_STOPPED_QUESTION = """
+import json, socket, subprocess, sys
+asked = json.load(sys.stdin)
+answer = []
+for service in asked:
+    def ask(verb):
+        return subprocess.run(["systemctl", verb, service["name"]], capture_output=True, text=True).stdout.strip()
+    probe = socket.socket()
+    probe.settimeout(2)
+    is_open = probe.connect_ex((service["address"], service["port"])) == 0
+    probe.close()
+    answer.append({"name": service["name"], "active": ask("is-active"), "enabled": ask("is-enabled"), "port_open": is_open})
+print(json.dumps(answer))
+"""
+
+
+@dataclass(frozen=True)
+class OneSide:
+    """What is asked about one side of a system, and done to its databases."""
+
+    drivers: Drivers
+    deed: Deed
+    side: Side
+
+    def services_stopped(self) -> list[dict[str, Any]]:
+        """What each service's host says; AuthorityError when one runs, may start by itself, or still accepts."""
+        host = host_at(self.deed, self.side)
+        system = self.deed.system_plan.system
+        asked = [{"name": item.name, "port": item.port, "address": host.address} for item in system.services]
+        result = self.drivers.transports(host).run(
+            ["python3", "-c", _STOPPED_QUESTION],
+            stdin=json.dumps(asked).encode(),
+            user="root" if host.become else None,
+        )
+        found: list[dict[str, Any]] = json.loads(result.stdout)
+        for service in found:
+            if service["active"] in ("active", "activating", "deactivating") or service["port_open"]:
+                raise AuthorityError(f"{host.name}: {service['name']} still serves: {service}")
+        return found
+
+    def shut_databases(self) -> dict[str, str]:
+        """Shutdown checkpoint by cluster; a cluster that is a standby here cannot write and is left alone."""
+        marks: dict[str, str] = {}
+        for cluster in clusters(self.deed):
+            host = host_at(self.deed, self.side, cluster.name)
+            role = self.drivers.databases.role(cluster, host)
+            if role is Role.STANDBY or role is Role.MISSING:
+                continue
+            marks[cluster.name] = self.drivers.databases.shut_down(cluster, host)
+        return marks
+
+
+@dataclass(frozen=True)
+class MoveAuthorityHandler:
+    """Confirm, then compare-and-set the fencing number."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # the store knows the key of the move that was made; asking again changes nothing
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, MoveAuthority):
+            raise PlanningError(f"step {deed.step.id}: move_authority was given {action.verb}")
+        return move_authority(self.drivers, deed, action.from_side, action.to_side, progress, emit)
+
+
+def move_authority(
+    drivers: Drivers, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit
+) -> Outcome:
+    """Move the number of the deed's system; already there is done."""
+    system = deed.system_plan.system.name
+    present = drivers.authority.read(system)
+    if present.side is to_side:
+        return Outcome.done(f"authority is at {to_side.value}", number=present.number, side=to_side.value, moved=False)
+    if present.side is not from_side:
+        raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {from_side.value}")
+    progress(Progress(text=f"confirming that {from_side.value} is stopped"))
+    left = OneSide(drivers, deed, from_side)
+    stopped = left.services_stopped()
+    marks = left.shut_databases()
+    moved = drivers.authority.move(system, expected_number=present.number, to=to_side, key=deed.key)
+    confirmed = {"services": stopped, "shutdown_checkpoints": marks}
+    emit(
+        "authority.moved",
+        {"from": from_side.value, "to": to_side.value, "number": moved.number, "confirmed": confirmed},
+    )
+    return Outcome.done(
+        f"authority number {moved.number} is at {to_side.value}",
+        number=moved.number,
+        side=to_side.value,
+        moved=True,
+        **confirmed,
+    )
+
+
+@dataclass(frozen=True)
+class PromoteHandler:
+    """Make the databases of a side primary, once they hold everything the old side wrote."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # a database that is primary already is left alone
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, Promote):
+            raise PlanningError(f"step {deed.step.id}: promote was given {action.verb}")
+        system = deed.system_plan.system.name
+        authority = self.drivers.authority.read(system)
+        if authority.side is not action.side:
+            raise AuthorityError(f"{system}: {action.side.value} may not write, authority is at {authority.side.value}")
+        marks = promote_databases(self.drivers, deed, action.side, action.old_side, progress)
+        emit("databases.promoted", {"side": action.side.value, "number": authority.number, "marks": marks})
+        return Outcome.done(f"{len(marks)} databases are primary at {action.side.value}", marks=marks)
+
+
+def promote_databases(
+    drivers: Drivers, deed: Deed, side: Side, old_side: Side, progress: ProgressSink
+) -> dict[str, str]:
+    """LSN of the old side's shutdown checkpoint by cluster, held by the new side before it was promoted."""
+    marks: dict[str, str] = {}
+    for cluster in clusters(deed):
+        host = host_at(deed, side, cluster.name)
+        old = host_at(deed, old_side, cluster.name)
+        role = drivers.databases.role(cluster, host)
+        if role is Role.STOPPED:
+            role = drivers.databases.start(cluster, host)
+        if role is Role.PRIMARY:
+            marks[cluster.name] = "primary already"
+            continue
+        progress(Progress(dataset=cluster.name, text=f"promoting {cluster.name} on {host.name}"))
+        marks[cluster.name] = drivers.databases.shut_down(cluster, old)
+        drivers.databases.await_received(cluster, host, marks[cluster.name], timeout_seconds=RECEIVE_SECONDS_MAX)
+        drivers.databases.promote(cluster, host)
+    return marks
+
+
+@dataclass(frozen=True)
+class CarryBackHandler:
+    """Everything that was written at `from_side` arrives at `to_side`; then authority and databases return there.
+
+    The way goes over DR, so that DR stays a current replica throughout.
+    """
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # each of its parts looks first
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, CarryBack):
+            raise PlanningError(f"step {deed.step.id}: carry_back was given {action.verb}")
+        from_side, to_side = action.from_side, action.to_side
+        authority = self.drivers.authority.read(deed.system_plan.system.name)
+        if authority.side is to_side:
+            return self._return_databases(deed, from_side, to_side, progress, emit, {}, {})
+        OneSide(self.drivers, deed, from_side).services_stopped()
+        carried = {**self._carry_trees(deed, from_side, to_side, progress, emit)}
+        followed = self._follow(deed, from_side, to_side, progress)
+        comparable = {tree.name for tree in trees(deed)} | followed
+        digests = compare_sides(self.drivers, deed, (from_side, to_side), progress, emit, only=comparable)
+        move_authority(self.drivers, deed, from_side, to_side, progress, emit)
+        return self._return_databases(deed, from_side, to_side, progress, emit, carried, digests)
+
+    def _return_databases(
+        self,
+        deed: Deed,
+        from_side: Side,
+        to_side: Side,
+        progress: ProgressSink,
+        emit: Emit,
+        carried: dict[str, int],
+        digests: dict[str, str],
+    ) -> Outcome:
+        marks = promote_databases(self.drivers, deed, to_side, from_side, progress)
+        observed = {"bytes_wire": sum(carried.values()), "trees": carried, "digests": digests, "marks": marks}
+        emit("writes.carried_back", {"from": from_side.value, "to": to_side.value, **observed})
+        return Outcome.done(f"{from_side.value}'s writes are at {to_side.value}", **observed)
+
+    def _carry_trees(
+        self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit
+    ) -> dict[str, int]:
+        carried: dict[str, int] = {}
+        for tree in trees(deed):
+            hops = [(from_side, Side.DR), (Side.DR, to_side)]
+            for source, replica in hops:
+                report = self.drivers.trees.copy(
+                    tree, host_at(deed, source, tree.name), host_at(deed, replica, tree.name), progress=progress
+                )
+                hop = f"{source.value}_to_{replica.value}"
+                carried[f"{tree.name}.{hop}"] = report.bytes_wire
+                emit("transfer.finished", {"hop": hop, **report.model_dump(mode="json")})
+        return carried
+
+    def _follow(self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink) -> set[str]:
+        """Old primaries re-join as standbys of the new ones and catch up; the names of the clusters that did."""
+        databases = self.drivers.databases
+        followed: set[str] = set()
+        for cluster in clusters(deed):
+            newer, older = host_at(deed, from_side, cluster.name), host_at(deed, to_side, cluster.name)
+            role = databases.role(cluster, newer)
+            if role is not Role.PRIMARY:
+                continue  # never promoted: the old primary misses nothing
+            progress(Progress(dataset=cluster.name, text=f"{older.name} follows {newer.name}"))
+            databases.rejoin(cluster, older, newer)
+            databases.await_caught_up(cluster, newer, older, timeout_seconds=CATCH_UP_SECONDS_MAX)
+            followed.add(cluster.name)
+        return followed

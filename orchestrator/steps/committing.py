@@ -1,0 +1,68 @@
+"""Commit: the system lives at its new side; what was achieved is measured against what was asked."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.errors import AuthorityError, PlanningError
+from orchestrator.model.action import Commit
+from orchestrator.model.outcome import Outcome, Probe
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Between two RFC 3339 times."""
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+
+def achieved(earlier: dict[str, dict[str, Any]], started_by: str, restored_by: str) -> dict[str, float | None]:
+    """Recovery time and point, measured from what steps observed.
+
+    RTA: from the start of `started_by` (the service is taken away) to the end of `restored_by` (it is verified again).
+    RPA: 0 when the digests taken after the last write are equal at every side, for then the newest recovered data is the
+    newest there is; None when that was not shown.
+    """
+    start = earlier.get(started_by, {}).get("started_at")
+    end = earlier.get(restored_by, {}).get("finished_at")
+    equal = any(observed.get("equal") is True for observed in earlier.values())
+    return {
+        "rto_seconds": round(seconds_between(start, end), 3) if start and end else None,
+        "rpo_seconds": 0.0 if equal else None,
+    }
+
+
+@dataclass(frozen=True)
+class CommitHandler:
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # it measures and says; saying it again is the same word
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, Commit):
+            raise PlanningError(f"step {deed.step.id}: commit was given {action.verb}")
+        system = deed.system_plan.system
+        authority = self.drivers.authority.read(system.name)
+        if authority.side is not action.side:
+            raise AuthorityError(
+                f"{system.name}: cannot commit to {action.side.value}, authority is at {authority.side.value}"
+            )
+        measured = achieved(deed.earlier, "drain", "check_front")
+        for name, target in (("rto", system.objectives.rto), ("rpo", system.objectives.rpo)):
+            value = measured[f"{name}_seconds"]
+            emit(
+                "objective.measured",
+                {
+                    "objective": name,
+                    "target_seconds": target,
+                    "achieved_seconds": value,
+                    "met": value is not None and value <= target,
+                },
+            )
+        data = {"side": action.side.value, "number": authority.number, "at": timestamp(self.drivers.clock.now())}
+        emit("system.committed", {**data, **measured})
+        return Outcome.done(f"{system.name} lives at {action.side.value}", **data, **measured)

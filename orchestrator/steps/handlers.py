@@ -1,0 +1,42 @@
+"""Which handler does which verb: a list written by hand."""
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Handler, Handlers
+from orchestrator.foundation.errors import PlanningError
+from orchestrator.steps.authority import CarryBackHandler, MoveAuthorityHandler, PromoteHandler
+from orchestrator.steps.committing import CommitHandler
+from orchestrator.steps.fronting import SwitchFrontHandler
+from orchestrator.steps.moving import ReplicateHandler
+from orchestrator.steps.playing import CheckHandler, RunPlaybookHandler, WatchHandler
+from orchestrator.steps.points import TakeRecoveryPointHandler
+from orchestrator.steps.preflight import PreflightHandler
+from orchestrator.steps.proving import VerifyDigestsHandler
+from orchestrator.steps.provisioning import ProvisionTargetHandler
+from orchestrator.steps.refusals import Refusing
+
+
+def handlers_over(drivers: Drivers) -> Handlers:
+    """Handlers bound to drivers. Verbs that only wait (approval, manual, decision, wait) belong to the engine."""
+    by_verb: dict[str, Handler] = {
+        "preflight": PreflightHandler(drivers),
+        "provision_target": ProvisionTargetHandler(drivers),
+        "replicate": ReplicateHandler(drivers),
+        "take_recovery_point": TakeRecoveryPointHandler(drivers),
+        "run_playbook": RunPlaybookHandler(drivers),
+        "verify_digests": VerifyDigestsHandler(drivers),
+        "move_authority": MoveAuthorityHandler(drivers),
+        "promote": PromoteHandler(drivers),
+        "carry_back": CarryBackHandler(drivers),
+        "switch_front": SwitchFrontHandler(drivers),
+        "check": CheckHandler(drivers),
+        "watch": WatchHandler(drivers),
+        "commit": CommitHandler(drivers),
+    }
+    refusing = {verb: Refusing(handler) for verb, handler in by_verb.items()}
+
+    def find(verb: str) -> Handler:
+        if verb not in refusing:
+            raise PlanningError(f"no handler for the verb {verb}")
+        return refusing[verb]
+
+    return find

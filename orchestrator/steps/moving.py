@@ -1,0 +1,147 @@
+"""Replicate: every dataset of a system from one side to the next, hop by hop."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orchestrator.contracts.access_log import AccessReading
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.foundation.errors import PlanningError
+from orchestrator.model.action import Replicate
+from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.model.transfer import TransferReport
+from orchestrator.steps.places import clusters, host_at, hosts_at, trees
+from orchestrator.steps.points import last_point
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+DATASETS_PARALLEL_MAX = 4
+CATCH_UP_SECONDS_MAX = 300.0
+CHANGED_NAMES_KEPT_MAX = 50
+
+
+def hop_name(source: Side, replica: Side) -> str:
+    return f"{source.value}_to_{replica.value}"
+
+
+def in_parallel(work: Callable[[Item], Value], items: Sequence[Item]) -> list[Value]:
+    """`work` over `items`, a few at a time; the first error is raised after all have ended."""
+    if not items:
+        return []
+    with ThreadPoolExecutor(max_workers=min(len(items), DATASETS_PARALLEL_MAX)) as pool:
+        futures = [pool.submit(work, item) for item in items]
+    return [future.result() for future in futures]
+
+
+@dataclass(frozen=True)
+class ReplicateHandler:
+    """First copy or delta. Trees are copied; databases get a streaming standby and are waited for."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # a second pass moves only what differs
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, Replicate):
+            raise PlanningError(f"step {deed.step.id}: replicate was given {action.verb}")
+        # The seed comes from the replica: what production saw meanwhile is written down.
+        spares_source = Side.SOURCE not in (action.source, action.replica)
+        before = self._source_access(deed) if spares_source else []
+
+        datasets: list[FileTree | PostgresCluster] = [*clusters(deed), *trees(deed)]
+
+        def move(dataset: FileTree | PostgresCluster) -> TransferReport:
+            if isinstance(dataset, PostgresCluster):
+                return self._move_cluster(deed, action, dataset, progress)
+            return self._move_tree(deed, action, dataset, progress)
+
+        reports = in_parallel(move, datasets)
+        hop = hop_name(action.source, action.replica)
+        for report in reports:
+            emit("transfer.finished", {"hop": hop, **_kept(report)})
+        observed: dict[str, Any] = {
+            "hop": hop,
+            "bytes_wire": sum(report.bytes_wire for report in reports),
+            "bytes_total": sum(report.bytes_total for report in reports),
+            "seconds": round(sum(report.seconds for report in reports), 3),
+            "datasets": {report.dataset: _kept(report) for report in reports},
+        }
+        if spares_source:
+            observed["source_read"] = self._compare_access(deed, before, emit)
+        return Outcome.done(f"{observed['bytes_wire']} bytes over {hop.replace('_', ' ')}", **observed)
+
+    def _move_tree(self, deed: Deed, action: Replicate, tree: FileTree, progress: ProgressSink) -> TransferReport:
+        point = last_point(self.drivers.catalogue, deed) if action.read == "point" else None
+        return self.drivers.trees.copy(
+            tree,
+            host_at(deed, action.source, tree.name),
+            host_at(deed, action.replica, tree.name),
+            from_point=point.id if point else None,
+            progress=progress,
+        )
+
+    def _move_cluster(
+        self, deed: Deed, action: Replicate, cluster: PostgresCluster, progress: ProgressSink
+    ) -> TransferReport:
+        upstream = host_at(deed, action.source, cluster.name)
+        standby = host_at(deed, action.replica, cluster.name)
+        databases = self.drivers.databases
+        if databases.role(cluster, standby) is Role.PRIMARY:
+            raise PlanningError(
+                f"{standby.name}: {cluster.name} is a primary already, not a replica of {upstream.name}",
+                hint="Find out who writes there. Nothing was overwritten.",
+            )
+        report = databases.make_standby(cluster, upstream, standby, progress=progress)
+        lag = databases.await_caught_up(cluster, upstream, standby, timeout_seconds=CATCH_UP_SECONDS_MAX)
+        return report.model_copy(
+            update={
+                "detail": {
+                    **report.detail,
+                    "lag_bytes": str(lag.bytes_behind),
+                    "lag_seconds": f"{lag.seconds_behind:.3f}",
+                    "received": lag.received,
+                }
+            }
+        )
+
+    def _source_access(self, deed: Deed) -> list[AccessReading]:
+        ports = tuple(cluster.port for cluster in clusters(deed))
+        return [self.drivers.access_log.read(host, ports) for host in hosts_at(deed, Side.SOURCE)]
+
+    def _compare_access(self, deed: Deed, before: list[AccessReading], emit: Emit) -> dict[str, Any]:
+        """What DR and cloud hosts asked of the source's hosts meanwhile, by those hosts' own records."""
+        others = {host.address: host.name for side in (Side.DR, Side.CLOUD) for host in hosts_at(deed, side)}
+        cloud = {host.address for host in hosts_at(deed, Side.CLOUD)}
+        readings: dict[str, Any] = {}
+        for earlier, later in zip(before, self._source_access(deed), strict=True):
+            sessions = {
+                others[peer]: count - earlier.ssh_sessions.get(peer, 0)
+                for peer, count in later.ssh_sessions.items()
+                if peer in others and count > earlier.ssh_sessions.get(peer, 0)
+            }
+            asked = {others[peer]: count for peer, count in later.database_peers.items() if peer in cloud}
+            readings[later.host] = {
+                "ssh_sessions_from_dr_and_cloud": sum(sessions.values()),
+                "database_connections_from_cloud": sum(asked.values()),
+                "peers": sorted({*sessions, *asked}),
+                "from": earlier.at,
+                "to": later.at,
+            }
+        emit("source.access", {"hosts": readings})
+        return readings
+
+
+def _kept(report: TransferReport) -> dict[str, Any]:
+    kept = report.model_dump(mode="json")
+    kept["changed"] = kept["changed"][:CHANGED_NAMES_KEPT_MAX]
+    kept["bytes_total"], kept["bytes_wire"] = report.bytes_total, report.bytes_wire
+    return kept

@@ -1,0 +1,209 @@
+"""RunPlaybook, Check and Watch: what is done and asked on the hosts that serve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.playbooks import PlaybookEvent, PlaybookResult
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.errors import PlanningError
+from orchestrator.model.action import Check, RunPlaybook, Watch
+from orchestrator.model.host import Host
+from orchestrator.model.outcome import Outcome, Probe, Result
+from orchestrator.model.site import Side
+from orchestrator.model.system import HttpCheck
+from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
+
+WATCH_PAUSE_SECONDS = 2.0
+
+
+def variables(deed: Deed, side: Side, *, fence: dict[str, Any], checks: Sequence[HttpCheck] = ()) -> dict[str, Any]:
+    """What every shipped playbook may rely on; described on top of each."""
+    system = deed.system_plan.system
+    host = host_at(deed, side)
+    return {
+        "skerry_system": system.name,
+        "skerry_side": side.value,
+        "skerry_services": [
+            {"name": service.name, "port": service.port, "address": host.address}
+            for service in services_in_start_order(system.services)
+        ],
+        "skerry_databases": [
+            {
+                "name": cluster.service,
+                "port": cluster.port,
+                "data_directory": cluster.data_directory,
+                "host": host_at(deed, side, cluster.name).name,
+            }
+            for cluster in clusters(deed)
+        ],
+        "skerry_fence": fence,
+        "skerry_checks": [
+            {
+                "name": check.name,
+                "url": f"http://{host.address}:{check.port}{check.path}",
+                "expected_status": check.expected_status,
+                "expected": check.expected,
+                "level": check.level,
+            }
+            for check in checks
+        ],
+        **system.variables,
+    }
+
+
+@dataclass(frozen=True)
+class Player:
+    """Runs one playbook for a deed and tells evidence of every event of it."""
+
+    drivers: Drivers
+
+    def play(
+        self, deed: Deed, playbook: str, side: Side, emit: Emit, *, hosts: Sequence[Host], values: dict[str, Any]
+    ) -> PlaybookResult:
+        def tell(event: PlaybookEvent) -> None:
+            emit("ansible.event", {"playbook": playbook, **event.model_dump(mode="json", exclude_defaults=True)})
+
+        result = self.drivers.playbooks.run(
+            playbook, hosts=hosts, variables=values, timeout_seconds=deed.step.timeout, on_event=tell
+        )
+        emit("playbook.finished", {"side": side.value, **result.model_dump(mode="json")})
+        return result
+
+    def fence_of(self, deed: Deed, side: Side) -> dict[str, Any]:
+        """The number a side is fenced below: the one that the next holder will get, or the present one for the holder."""
+        authority = self.drivers.authority.read(deed.system_plan.system.name)
+        number = authority.number if authority.side is side else authority.number + 1
+        return {"number": number, "side": side.value, "at": timestamp(self.drivers.clock.now())}
+
+
+def outcome_of(result: PlaybookResult, started_at: str, finished_at: str, message: str) -> Outcome:
+    """A play's result as an outcome. Timed out or cancelled is unknown: the host may still be at it."""
+    observed: dict[str, Any] = {
+        "started_at": started_at,
+        "finished_at": finished_at,
+        "seconds": round(result.seconds, 3),
+        "events": result.events,
+        "hosts": result.results,
+    }
+    if result.status == "successful":
+        return Outcome.done(message, **observed)
+    text = "; ".join(result.failures) or f"{result.playbook} ended {result.status}, rc {result.rc}"
+    if result.status in ("timed_out", "cancelled"):
+        return Outcome(result=Result.TIMED_OUT, message=text, error="PlaybookFailed", observed=observed)
+    retryable = bool(result.hosts_unreachable) and not result.hosts_failed
+    return Outcome.failed(text, error="PlaybookFailed", retryable=retryable, **observed)
+
+
+@dataclass(frozen=True)
+class RunPlaybookHandler:
+    """Playbooks are idempotent, so a broken-off one is run again; what it did then shows as unchanged."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, RunPlaybook):
+            raise PlanningError(f"step {deed.step.id}: run_playbook was given {action.verb}")
+        player = Player(self.drivers)
+        progress(Progress(text=f"{action.playbook} at {action.side.value}"))
+        started_at = timestamp(self.drivers.clock.now())
+        values = variables(deed, action.side, fence=player.fence_of(deed, action.side))
+        result = player.play(
+            deed, action.playbook, action.side, emit, hosts=hosts_at(deed, action.side), values=values
+        )
+        finished_at = timestamp(self.drivers.clock.now())
+        return outcome_of(result, started_at, finished_at, f"{action.playbook} at {action.side.value}")
+
+
+@dataclass(frozen=True)
+class CheckHandler:
+    """Technical and business checks, each observed value beside the expected one."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, Check):
+            raise PlanningError(f"step {deed.step.id}: check was given {action.verb}")
+        return self.check(deed, action, progress, emit)
+
+    def check(self, deed: Deed, action: Check, progress: ProgressSink, emit: Emit) -> Outcome:
+        checks = checks_of(deed, action.levels)
+        if not checks:
+            return Outcome.failed(
+                f"{deed.system_plan.system.name} has no {' or '.join(action.levels)} check: nothing was judged",
+                hint="Give the system checks in the inventory; a service that is not asked cannot pass.",
+            )
+        progress(Progress(text=f"{len(checks)} checks at {action.side.value}"))
+        if action.through_front and (refused := self._front_elsewhere(deed, action.side)):
+            return refused
+        player = Player(self.drivers)
+        started_at = timestamp(self.drivers.clock.now())
+        values = variables(deed, action.side, fence=player.fence_of(deed, action.side), checks=checks)
+        result = player.play(deed, "check", action.side, emit, hosts=[host_at(deed, action.side)], values=values)
+        finished_at = timestamp(self.drivers.clock.now())
+        outcome = outcome_of(result, started_at, finished_at, f"{len(checks)} checks passed at {action.side.value}")
+        for check in checks:
+            emit(
+                "check.result",
+                {
+                    "check": check.name,
+                    "level": check.level,
+                    "side": action.side.value,
+                    "through_front": action.through_front,
+                    "result": outcome.result.value,
+                    "hosts": result.results,
+                },
+            )
+        return outcome
+
+    def _front_elsewhere(self, deed: Deed, side: Side) -> Outcome | None:
+        front = deed.system_plan.system.front
+        answer = self.drivers.front.current(front)
+        wanted = host_at(deed, side).address
+        if answer is not None and answer.address == wanted:
+            return None
+        seen = answer.address if answer else "nothing"
+        return Outcome.failed(f"{front.name} answers {seen}, expected {wanted}", error="CheckFailed")
+
+
+@dataclass(frozen=True)
+class WatchHandler:
+    """The checks again and again for a while; the first that fails ends the watch."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, Watch):
+            raise PlanningError(f"step {deed.step.id}: watch was given {action.verb}")
+        checker = CheckHandler(self.drivers)
+        asked = Check(side=action.side, through_front=True, levels=action.levels)
+        clock = self.drivers.clock
+        started = clock.monotonic_seconds()
+        rounds = 0
+        while True:
+            rounds += 1
+            outcome = checker.check(deed, asked, progress, emit)
+            if not outcome.passed:
+                return outcome
+            left = action.seconds - (clock.monotonic_seconds() - started)
+            if left <= 0:
+                return Outcome.done(
+                    f"{rounds} rounds of checks passed", rounds=rounds, **{"last": outcome.observed}
+                )
+            progress(Progress(text=f"watching, {left:.0f}s to go"))
+            clock.sleep(min(left, WATCH_PAUSE_SECONDS))

@@ -1,0 +1,181 @@
+"""TakeRecoveryPoint: all datasets of a system at one moment, held at several sides, with one digest over all."""
+
+import hashlib
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.errors import DigestMismatch, HostError, PlanningError
+from orchestrator.model.action import TakeRecoveryPoint
+from orchestrator.model.host import Host
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.recovery_point import HeldDataset, RecoveryPoint
+from orchestrator.model.site import Side
+from orchestrator.model.system import Quiesce
+from orchestrator.steps.places import clusters, host_at, trees
+
+REPLAY_SECONDS_MAX = 120.0
+
+
+def point_id(deed: Deed) -> str:
+    """The same deed names the same point, however often it is tried."""
+    return "rp-" + hashlib.sha256(deed.key.encode()).hexdigest()[:16]
+
+
+def last_point(catalogue: Catalogue, deed: Deed) -> RecoveryPoint:
+    """The newest recovery point of the deed's system."""
+    system = deed.system_plan.system.name
+    held = catalogue.list("recovery_point", prefix=f"{system}/", limit=1)
+    if not held:
+        raise PlanningError(f"{system} has no recovery point", hint="Take one first: the runbook step recovery_point.")
+    return RecoveryPoint.model_validate(held[0][1])
+
+
+@dataclass(frozen=True)
+class TakeRecoveryPointHandler:
+    """Quiesce, name the moment in every database, hold every tree, release; then prove DR holds the same."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        held = self.drivers.catalogue.get("recovery_point", f"{deed.system_plan.system.name}/{point_id(deed)}")
+        return Probe.APPLIED if held else Probe.ABSENT
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, TakeRecoveryPoint):
+            raise PlanningError(f"step {deed.step.id}: take_recovery_point was given {action.verb}")
+        point = point_id(deed)
+        for cluster in clusters(deed):
+            self.drivers.database_digests.prepare_moment(cluster, host_at(deed, Side.DR, cluster.name))
+        moments, held_seconds = self._hold(deed, point, progress)
+        held = [*self._prove_clusters(deed, moments, progress), *self._prove_trees(deed, point, progress)]
+        recovery_point = RecoveryPoint(
+            id=point,
+            system=deed.system_plan.system.name,
+            at=timestamp(self.drivers.clock.now()),
+            consistency="group_app" if deed.system_plan.system.quiesce else "group_crash",
+            datasets=tuple(sorted(held, key=lambda item: item.dataset)),
+            sides=action.sides,
+            holds=(deed.run,),
+        )
+        self.drivers.catalogue.put(
+            "recovery_point", f"{recovery_point.system}/{point}", recovery_point.model_dump(mode="json")
+        )
+        document = {**recovery_point.model_dump(mode="json"), "digest": recovery_point.digest}
+        emit("recovery_point.held", {**document, "writers_held_seconds": round(held_seconds, 3)})
+        return Outcome.done(
+            f"{point} holds {len(held)} datasets at {', '.join(action.sides)}",
+            point=point,
+            digest=recovery_point.digest,
+            writers_held_seconds=round(held_seconds, 3),
+            datasets={item.dataset: item.digest for item in held},
+        )
+
+    def _hold(self, deed: Deed, point: str, progress: ProgressSink) -> tuple[dict[str, tuple[str, str]], float]:
+        """Hold the moment at the source; (LSN, digest) by cluster, and how long writers waited."""
+        quiesce = deed.system_plan.system.quiesce
+        seconds_max = quiesce.seconds_max if quiesce else 10.0
+        moments: dict[str, tuple[str, str]] = {}
+        held_seconds = 0.0
+        remaining = list(clusters(deed))
+        progress(Progress(text="holding one moment over all datasets"))
+
+        with self._quiesced(deed, quiesce) as release:
+            started = self.drivers.clock.monotonic_seconds()
+
+            def hold_the_rest(_: str = "") -> None:
+                # Clusters nest: each names its moment while the ones before it still hold their writers.
+                nonlocal held_seconds
+                if remaining:
+                    cluster = remaining.pop(0)
+                    source = host_at(deed, Side.SOURCE, cluster.name)
+                    moments[cluster.name] = self.drivers.database_digests.hold_moment(
+                        cluster, source, point, seconds_max=seconds_max, named=hold_the_rest
+                    )
+                    return
+                for tree in trees(deed):
+                    self.drivers.trees.points(tree, host_at(deed, Side.SOURCE, tree.name)).take(point)
+                release()
+                held_seconds = self.drivers.clock.monotonic_seconds() - started
+                if held_seconds > seconds_max:
+                    raise HostError(
+                        f"{deed.system_plan.system.name}: the moment took {held_seconds:.1f}s to hold, the limit is "
+                        f"{seconds_max:g}s, and the application may have gone on by itself",
+                        hint="The point was not used. Raise quiesce.seconds_max or use a faster snapshot store.",
+                    )
+
+            hold_the_rest()
+        return moments, held_seconds
+
+    @contextmanager
+    def _quiesced(self, deed: Deed, quiesce: Quiesce | None) -> Iterator["Release"]:
+        if quiesce is None:
+            yield Release(self.drivers, None, None)
+            return
+        host = deed.plan.hosts[quiesce.host] if quiesce.host else host_at(deed, Side.SOURCE)
+        release = Release(self.drivers, host, quiesce)
+        words = [host.path(quiesce.enter[0]), *quiesce.enter[1:]]
+        self.drivers.transports(host).run(
+            [word.replace("{seconds}", f"{quiesce.seconds_max:g}") for word in words],
+            user="root" if host.become else None,
+            timeout_seconds=quiesce.seconds_max,
+        )
+        try:
+            yield release
+        finally:
+            release()
+
+    def _prove_clusters(
+        self, deed: Deed, moments: dict[str, tuple[str, str]], progress: ProgressSink
+    ) -> list[HeldDataset]:
+        held = []
+        for cluster in clusters(deed):
+            lsn, digest = moments[cluster.name]
+            replica = host_at(deed, Side.DR, cluster.name)
+            progress(Progress(dataset=cluster.name, text=f"replaying to {lsn} on {replica.name}"))
+            there = self.drivers.database_digests.digest_at(cluster, replica, lsn, timeout_seconds=REPLAY_SECONDS_MAX)
+            if there.digest != digest:
+                raise DigestMismatch(f"{cluster.name} at {lsn}: source {digest}, {replica.name} {there.digest}")
+            held.append(HeldDataset(dataset=cluster.name, digest=digest, mark=lsn, bytes_total=there.bytes_read))
+        return held
+
+    def _prove_trees(self, deed: Deed, point: str, progress: ProgressSink) -> list[HeldDataset]:
+        held = []
+        for tree in trees(deed):
+            source, replica = host_at(deed, Side.SOURCE, tree.name), host_at(deed, Side.DR, tree.name)
+            self.drivers.trees.copy(tree, source, replica, from_point=point, progress=progress)
+            here = self.drivers.trees.digest(tree, source, point=point, progress=progress)
+            self.drivers.trees.points(tree, replica).take(point)
+            there = self.drivers.trees.digest(tree, replica, point=point, progress=progress)
+            if here.digest != there.digest:
+                raise DigestMismatch(
+                    f"{tree.name} at point {point}: {source.name} {here.digest}, {replica.name} {there.digest}"
+                )
+            held.append(HeldDataset(dataset=tree.name, digest=here.digest, mark=point, bytes_total=here.bytes_read))
+        return held
+
+
+@dataclass
+class Release:
+    """Lets the application go on; the second call does nothing."""
+
+    drivers: Drivers
+    host: Host | None
+    quiesce: Quiesce | None
+    done: bool = False
+
+    def __call__(self) -> None:
+        if self.done or self.host is None or self.quiesce is None:
+            return
+        self.done = True
+        self.drivers.transports(self.host).run(
+            [self.host.path(self.quiesce.leave[0]), *self.quiesce.leave[1:]],
+            user="root" if self.host.become else None,
+            timeout_seconds=self.quiesce.seconds_max,
+        )

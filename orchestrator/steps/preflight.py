@@ -1,0 +1,89 @@
+"""Preflight: everything that can be known to be missing is found before the first byte is copied."""
+
+import json
+from dataclasses import dataclass
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.errors import HostError, MissingTool, NoSpace, OrchestratorError
+from orchestrator.model.host import Host
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.steps.places import clusters, hosts_at, trees
+from orchestrator.steps.refusals import refusal
+
+# Asked in one go over one connection; the host needs Python alone for this.
+_QUESTION = """
+import json, os, shutil, sys
+asked = json.load(sys.stdin)
+answer = {"tools": {}, "free": {}}
+for tool in asked["tools"]:
+    found = tool if tool.startswith("/") and os.access(tool, os.X_OK) else shutil.which(tool, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    answer["tools"][tool] = found or ""
+for path in asked["paths"]:
+    place = path
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    held = os.statvfs(place)
+    answer["free"][path] = held.f_bavail * held.f_frsize
+print(json.dumps(answer))
+"""
+
+
+@dataclass(frozen=True)
+class PreflightHandler:
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # looking again costs nothing
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        refused: list[OrchestratorError] = []
+        observed: dict[str, object] = {}
+        for side in (Side.SOURCE, Side.DR):
+            for host in hosts_at(deed, side):
+                progress(Progress(text=f"looking at {host.name}"))
+                try:
+                    observed[host.name] = self._look(deed, host, side)
+                except HostError as error:
+                    refused.append(error)
+                except NoSpace as error:
+                    refused.append(error)
+        if refused:
+            first = refusal(refused[0])
+            return Outcome.failed(
+                "; ".join(error.message for error in refused),
+                error=first.error,
+                hint=first.hint,
+                retryable=all(error.retryable for error in refused),
+                hosts=observed,
+            )
+        return Outcome.done(f"{len(observed)} hosts are ready", hosts=observed)
+
+    def _look(self, deed: Deed, host: Host, side: Side) -> dict[str, object]:
+        tools = ["rsync", "python3"] if any(True for _ in trees(deed)) else ["python3"]
+        tools += [f"{cluster.binaries}/postgres" for cluster in clusters(deed)]
+        paths = [host.path(tree.path) for tree in trees(deed)]
+        paths += [host.path(cluster.data_directory) for cluster in clusters(deed)]
+        answer = self.drivers.transports(host).run(
+            ["python3", "-c", _QUESTION], stdin=json.dumps({"tools": tools, "paths": paths}).encode()
+        )
+        found = json.loads(answer.stdout)
+        missing = [tool for tool, place in found["tools"].items() if not place]
+        if missing:
+            raise MissingTool(
+                f"{host.name} lacks {', '.join(missing)}",
+                hint=f"Install what is missing on {host.name}, then run the same command again. Nothing was touched.",
+            )
+        if side is Side.DR:
+            self._enough_space(deed, host, found["free"])
+        return {"tools": found["tools"], "bytes_free": found["free"]}
+
+    def _enough_space(self, deed: Deed, host: Host, free: dict[str, int]) -> None:
+        needed = deed.system_plan.bytes_expected
+        for path, bytes_free in free.items():
+            held = self.drivers.transports(host).run(["test", "-e", path], check=False).exit_code == 0
+            # What a replica holds already need not fit a second time.
+            if not held and bytes_free < needed:
+                raise NoSpace(f"{host.name}: {path} has {bytes_free} bytes free, {needed} are needed")

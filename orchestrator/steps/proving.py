@@ -1,0 +1,90 @@
+"""VerifyDigests: the same digest at every side, made by each side from its own content. Could not compare is failed."""
+
+from dataclasses import dataclass
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.canonical_json import digest_of
+from orchestrator.foundation.errors import DigestMismatch, PlanningError
+from orchestrator.model.action import VerifyDigests
+from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.model.transfer import ContentDigest
+from orchestrator.steps.moving import in_parallel
+from orchestrator.steps.places import clusters, host_at, trees
+
+
+def compare_sides(
+    drivers: Drivers,
+    deed: Deed,
+    sides: tuple[Side, ...],
+    progress: ProgressSink,
+    emit: Emit,
+    *,
+    only: set[str] | None = None,
+) -> dict[str, str]:
+    """System digest by side, all equal; else DigestMismatch naming dataset, sides and the first differing paths.
+
+    `only` names the datasets to compare, None means all of them.
+    """
+    every: list[FileTree | PostgresCluster] = [*clusters(deed), *trees(deed)]
+    datasets = [dataset for dataset in every if only is None or dataset.name in only]
+    asked = [(dataset, side) for dataset in datasets for side in sides]
+
+    def digest(pair: tuple[FileTree | PostgresCluster, Side]) -> ContentDigest:
+        dataset, side = pair
+        host = host_at(deed, side, dataset.name)
+        progress(Progress(dataset=dataset.name, text=f"digest of {dataset.name} at {side.value}"))
+        if isinstance(dataset, PostgresCluster):
+            return drivers.database_digests.digest(dataset, host)
+        return drivers.trees.digest(dataset, host, progress=progress)
+
+    found = dict(zip(asked, in_parallel(digest, asked), strict=True))
+    unequal: list[str] = []
+    for dataset in datasets:
+        digests = {side: found[(dataset, side)] for side in sides}
+        match = len({item.digest for item in digests.values()}) == 1
+        emit(
+            "digests.compared",
+            {
+                "dataset": dataset.name,
+                "match": match,
+                "sides": {side.value: item.model_dump(mode="json") for side, item in digests.items()},
+            },
+        )
+        if not match:
+            unequal.append(_name_difference(drivers, deed, dataset, digests))
+    if unequal:
+        raise DigestMismatch("; ".join(unequal))
+    return {
+        side.value: digest_of({dataset.name: found[(dataset, side)].digest for dataset in datasets}) for side in sides
+    }
+
+
+def _name_difference(
+    drivers: Drivers, deed: Deed, dataset: FileTree | PostgresCluster, digests: dict[Side, ContentDigest]
+) -> str:
+    told = ", ".join(f"{side.value} {item.digest}" for side, item in digests.items())
+    if isinstance(dataset, PostgresCluster):
+        return f"{dataset.name} differs: {told}"
+    first, *others = digests
+    other = next(side for side in others if digests[side].digest != digests[first].digest)
+    paths = drivers.trees.differences(dataset, host_at(deed, first, dataset.name), host_at(deed, other, dataset.name))
+    return f"{dataset.name} differs between {first.value} and {other.value}: {'; '.join(paths)} ({told})"
+
+
+@dataclass(frozen=True)
+class VerifyDigestsHandler:
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = deed.action
+        if not isinstance(action, VerifyDigests):
+            raise PlanningError(f"step {deed.step.id}: verify_digests was given {action.verb}")
+        digests = compare_sides(self.drivers, deed, action.sides, progress, emit)
+        return Outcome.done(f"equal at {', '.join(digests)}", equal=True, digests=digests)
