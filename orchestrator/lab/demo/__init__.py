@@ -1,0 +1,1 @@
+"""The demo systems: filing, archive, and the clients that keep using both."""
