@@ -36,7 +36,8 @@ for service in asked:
     probe.settimeout(2)
     is_open = probe.connect_ex((service["address"], service["port"])) == 0
     probe.close()
-    answer.append({"name": service["name"], "active": ask("is-active"), "enabled": ask("is-enabled"), "port_open": is_open})
+    unit = {"name": service["name"], "active": ask("is-active"), "enabled": ask("is-enabled"), "port_open": is_open}
+    answer.append(unit)
 print(json.dumps(answer))
 """
 

@@ -34,7 +34,9 @@ class SwitchFrontHandler:
         self.drivers.front.switch(front, wanted, key=deed.key)
         after = self.drivers.front.current(front)
         if after is None or after.address != wanted:
-            raise TargetError(f"{front.name} was switched to {wanted} but answers {after.address if after else 'nothing'}")
+            raise TargetError(
+                f"{front.name} was switched to {wanted} but answers {after.address if after else 'nothing'}"
+            )
         data = {
             "name": front.name,
             "before": before.address if before else "",

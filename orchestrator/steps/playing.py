@@ -115,9 +115,7 @@ class RunPlaybookHandler:
         progress(Progress(text=f"{action.playbook} at {action.side.value}"))
         started_at = timestamp(self.drivers.clock.now())
         values = variables(deed, action.side, fence=player.fence_of(deed, action.side))
-        result = player.play(
-            deed, action.playbook, action.side, emit, hosts=hosts_at(deed, action.side), values=values
-        )
+        result = player.play(deed, action.playbook, action.side, emit, hosts=hosts_at(deed, action.side), values=values)
         finished_at = timestamp(self.drivers.clock.now())
         return outcome_of(result, started_at, finished_at, f"{action.playbook} at {action.side.value}")
 
@@ -202,8 +200,6 @@ class WatchHandler:
                 return outcome
             left = action.seconds - (clock.monotonic_seconds() - started)
             if left <= 0:
-                return Outcome.done(
-                    f"{rounds} rounds of checks passed", rounds=rounds, **{"last": outcome.observed}
-                )
+                return Outcome.done(f"{rounds} rounds of checks passed", rounds=rounds, last=outcome.observed)
             progress(Progress(text=f"watching, {left:.0f}s to go"))
             clock.sleep(min(left, WATCH_PAUSE_SECONDS))

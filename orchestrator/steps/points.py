@@ -1,8 +1,8 @@
 """TakeRecoveryPoint: all datasets of a system at one moment, held at several sides, with one digest over all."""
 
 import hashlib
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchestrator.contracts.catalogue import Catalogue

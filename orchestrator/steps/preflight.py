@@ -18,9 +18,9 @@ _QUESTION = """
 import json, os, shutil, sys
 asked = json.load(sys.stdin)
 answer = {"tools": {}, "free": {}}
+places = ":".join(("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
 for tool in asked["tools"]:
-    found = tool if tool.startswith("/") and os.access(tool, os.X_OK) else shutil.which(tool, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    answer["tools"][tool] = found or ""
+    answer["tools"][tool] = shutil.which(tool, path=places) or ""
 for path in asked["paths"]:
     place = path
     while not os.path.isdir(place):

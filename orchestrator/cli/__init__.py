@@ -1,0 +1,1 @@
+"""Floor 7: a person or a script speaks here."""

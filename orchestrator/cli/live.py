@@ -1,0 +1,158 @@
+"""A run as a person watches it: steps scroll by, what is under way stands below with bytes, rate and time to go.
+
+On a terminal a live table; in a pipe plain lines, progress at most every few seconds; with --json one object per line.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.contracts.progress import Progress
+from orchestrator.model.event import RunEvent
+
+PLAIN_PROGRESS_SECONDS = 5.0
+_MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "timed_out": ("?", "yellow"), "skipped": ("–", "dim")}
+
+
+def bytes_text(count: float) -> str:
+    """1536 → 1.5 KiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def progress_text(progress: Progress) -> str:
+    """What is moving, how much of it, how fast, and how long to go."""
+    parts = [progress.text or progress.dataset]
+    if progress.bytes_total:
+        share = min(1.0, progress.bytes_done / progress.bytes_total)
+        parts.append(f"{bytes_text(progress.bytes_done)} of {bytes_text(progress.bytes_total)} ({share:.0%})")
+    elif progress.bytes_done:
+        parts.append(bytes_text(progress.bytes_done))
+    if progress.bytes_per_second > 0:
+        parts.append(f"{bytes_text(progress.bytes_per_second)}/s")
+        if progress.bytes_total > progress.bytes_done:
+            left = (progress.bytes_total - progress.bytes_done) / progress.bytes_per_second
+            parts.append(f"ETA {left:.0f}s")
+    return "  ".join(part for part in parts if part)
+
+
+@dataclass
+class _Underway:
+    step: str
+    mode: str
+    started: float
+    progress: Progress | None = None
+    told: float = 0.0
+
+
+@dataclass
+class LiveRun:
+    """An observer that draws. Rendering happens on a thread of Rich; noticing only notes."""
+
+    console: Console
+    as_json: bool = False
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    _underway: dict[tuple[str, str], _Underway] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator["LiveRun"]:
+        """Draw while inside."""
+        if self.as_json or not self.console.is_terminal:
+            yield self
+            return
+        with Live(get_renderable=self._table, console=self.console, refresh_per_second=8, transient=True) as live:
+            self._live = live
+            try:
+                yield self
+            finally:
+                self._live = None
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line of its own, above what is under way."""
+        if not self.as_json:
+            self.console.print(Text(text, style=style), soft_wrap=True)
+
+    def notice(self, event: RunEvent) -> None:
+        if self.as_json:
+            with self._lock:
+                self.stream.write(json.dumps({"event": event.model_dump(mode="json", exclude_defaults=True)}) + "\n")
+                self.stream.flush()
+            return
+        key = (event.system, event.step)
+        mode = str(event.data.get("mode", "do"))
+        if event.type == "step.started":
+            with self._lock:
+                self._underway[key] = _Underway(event.step, mode, time.monotonic())
+            if not self.console.is_terminal:
+                self.say(f"  … {event.system:<10} {_arrow(mode)}{event.step}")
+        elif event.type == "step.finished":
+            with self._lock:
+                began = self._underway.pop(key, None)
+            self._finished(event, mode, time.monotonic() - began.started if began else 0.0)
+        elif event.type in ("rollback.started", "gate.passed", "gate.closed", "deviation.recorded", "run.finished"):
+            self.say(f"  • {event.system:<10} {event.type}  {_brief(event)}", "yellow" if "roll" in event.type else "cyan")
+
+    def progress(self, run: str, system: str, step: str, progress: Progress) -> None:
+        with self._lock:
+            underway = self._underway.get((system, step))
+            if underway is None:
+                return
+            underway.progress = progress
+            quiet = self.as_json or self.console.is_terminal
+            due = time.monotonic() - max(underway.told, underway.started) >= PLAIN_PROGRESS_SECONDS
+            if quiet or not due:
+                return
+            underway.told = time.monotonic()
+        self.say(f"    {system:<10} {step}: {progress_text(progress)}")
+
+    def _finished(self, event: RunEvent, mode: str, watched_seconds: float) -> None:
+        result = str(event.data.get("result", ""))
+        mark, style = _MARKS.get(result, ("•", ""))
+        seconds = float(event.data.get("seconds", watched_seconds) or watched_seconds)
+        line = Text(f"  {mark} ", style=style)
+        line.append(f"{event.system:<10} ", style="bold")
+        line.append(f"{_arrow(mode)}{event.step:<22}")
+        line.append(f"{seconds:7.2f} s  ", style="dim")
+        line.append(str(event.data.get("message", "")))
+        self.console.print(line, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        with self._lock:
+            rows = list(self._underway.items())
+        for (system, _), underway in rows:
+            told = progress_text(underway.progress) if underway.progress else ""
+            table.add_row(
+                Text("  ▸", style="cyan"),
+                Text(system, style="bold"),
+                Text(_arrow(underway.mode) + underway.step, style="cyan"),
+                Text(f"{time.monotonic() - underway.started:6.1f} s", style="dim"),
+                Text(told),
+            )
+        return table
+
+
+def _arrow(mode: str) -> str:
+    return "↩ " if mode == "undo" else ""
+
+
+def _brief(event: RunEvent) -> str:
+    for name in ("reason", "because", "message", "gate", "state", "result"):
+        if event.data.get(name):
+            return str(event.data[name])
+    return ""
