@@ -1,0 +1,64 @@
+# The commands of this repository. `make help` lists them; everything is installed into .venv/ and nowhere else.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+# Plain pip, so that the machine's own pip settings (mirror, certificates) hold. Every file is checked against its hash.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-virtualenv
+
+TESTS  ?=
+BENCH  ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help tour test check lint types floors bench lock packages-tour packages-test clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tour: packages-tour $(STAMPS)/tour  ## install what is needed, then move one system to the cloud and roll another back
+	@$(BIN)/skerry lab tour
+
+test: packages-test $(STAMPS)/dev  ## install what is needed, then run the tests (TESTS=tests/unit runs some)
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: packages-test $(STAMPS)/dev lint types test  ## lint, types, then floors and all other tests
+
+lint: $(STAMPS)/dev
+	@$(BIN)/ruff check .
+
+types: $(STAMPS)/dev
+	@$(BIN)/mypy
+
+floors: $(STAMPS)/dev  ## the architecture tests alone: floors, names, sizes
+	@$(BIN)/python -m pytest -q tests/architecture
+
+bench: packages-test $(STAMPS)/dev  ## measure and write benchmarks/results.json (BENCH=cli_start measures one)
+	@$(BIN)/python -m benchmarks.run $(BENCH)
+
+lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
+	@scripts/lock
+
+clean:  ## remove the environment and what tools have cached
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+packages-tour:
+	@scripts/system_packages tour
+
+packages-test:
+	@scripts/system_packages test
+
+# A stamp, not .venv/bin/python: an environment whose making was cut off is made again.
+$(STAMPS)/venv:
+	@python=$$(scripts/find_python) && echo "skerry: making .venv with $$python" && "$$python" -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/tour: requirements/tour.lock pyproject.toml | $(STAMPS)/venv
+	@echo "skerry: installing what the lock names into .venv (once)"
+	@$(PIP) --only-binary :all: --require-hashes -r requirements/tour.lock
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(STAMPS)/dev: requirements/dev.lock $(STAMPS)/tour
+	@$(PIP) --only-binary :all: --require-hashes -r requirements/dev.lock
+	@touch $@
