@@ -105,7 +105,8 @@ class LiveRun:
                 began = self._underway.pop(key, None)
             self._finished(event, mode, time.monotonic() - began.started if began else 0.0)
         elif event.type in ("rollback.started", "gate.passed", "gate.closed", "deviation.recorded", "run.finished"):
-            self.say(f"  • {event.system:<10} {event.type}  {_brief(event)}", "yellow" if "roll" in event.type else "cyan")
+            style = "yellow" if event.type == "rollback.started" else "cyan"
+            self.say(f"  • {event.system:<10} {event.type}  {_brief(event)}", style)
 
     def progress(self, run: str, system: str, step: str, progress: Progress) -> None:
         with self._lock:

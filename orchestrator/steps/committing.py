@@ -22,8 +22,8 @@ def achieved(earlier: dict[str, dict[str, Any]], started_by: str, restored_by: s
     """Recovery time and point, measured from what steps observed.
 
     RTA: from the start of `started_by` (the service is taken away) to the end of `restored_by` (it is verified again).
-    RPA: 0 when the digests taken after the last write are equal at every side, for then the newest recovered data is the
-    newest there is; None when that was not shown.
+    RPA: 0 when the digests taken after the last write are equal at every side, for then the newest recovered data is
+    the newest there is; None when that was not shown.
     """
     start = earlier.get(started_by, {}).get("started_at")
     end = earlier.get(restored_by, {}).get("finished_at")

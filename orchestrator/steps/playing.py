@@ -74,7 +74,7 @@ class Player:
         return result
 
     def fence_of(self, deed: Deed, side: Side) -> dict[str, Any]:
-        """The number a side is fenced below: the one that the next holder will get, or the present one for the holder."""
+        """The number a side is fenced below: the next one, or for the holder itself the present one."""
         authority = self.drivers.authority.read(deed.system_plan.system.name)
         number = authority.number if authority.side is side else authority.number + 1
         return {"number": number, "side": side.value, "at": timestamp(self.drivers.clock.now())}
