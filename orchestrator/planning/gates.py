@@ -15,7 +15,8 @@ def judge_gate(gate: Gate, earlier: Mapping[str, Mapping[str, Any]]) -> GateVerd
     A value that is not there, or that cannot be compared with what is expected, closes the gate.
     """
     if not gate.criteria:
-        return GateVerdict(gate=gate.id, passed=False, message=f"gate {gate.id} names no criteria, so nothing was judged")
+        message = f"gate {gate.id} names no criteria, so nothing was judged"
+        return GateVerdict(gate=gate.id, passed=False, message=message)
     verdicts = tuple(_judge(criterion, earlier) for criterion in gate.criteria)
     failed = [_sentence(verdict) for verdict in verdicts if not verdict.passed]
     return GateVerdict(

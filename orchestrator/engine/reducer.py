@@ -1,0 +1,425 @@
+"""Decides, purely, how the run of one system goes on: (state, event) → (state, commands).
+
+Rules:
+  a step begins when all it needs are done, its gate is open, and nothing has failed; several may be under way
+  a step is tried again only where its outcome says that trying again can help, and only as often as its retry allows
+  roll-back undoes in the reverse of the order in which steps ended, one at a time, failed and unknown steps included
+  an inverse that fails is tried once more at least; then the system waits for a person
+  an outcome that nobody knows is never retried: a person looks first
+  nothing is rolled back by itself beyond the point of no return; after commit not even on request
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from orchestrator.contracts.engine import FINAL, GateJudge
+from orchestrator.engine.run_state import (
+    PERSON_VERBS,
+    TIME_VERBS,
+    UNDO_ATTEMPTS_MIN,
+    Course,
+    Key,
+    Progress,
+    RunState,
+)
+from orchestrator.engine.turns import (
+    Announce,
+    Begun,
+    Command,
+    DeadlineReached,
+    DeedEnded,
+    Event,
+    Mode,
+    Open,
+    Perform,
+    Requested,
+    SetState,
+    Settle,
+)
+from orchestrator.model.outcome import Outcome, Result
+from orchestrator.model.plan import SystemPlan
+from orchestrator.model.step import Step
+
+class Reducer:
+    """`decide` for one system's plan. Holds no state of its own."""
+
+    def __init__(self, planned: SystemPlan, judge_gate: GateJudge) -> None:
+        self._planned = planned
+        self._judge_gate = judge_gate
+        self._steps = {step.id: step for step in planned.steps}
+
+    def decide(self, state: RunState, event: Event) -> tuple[RunState, tuple[Command, ...]]:
+        """The state after `event`, and what is to be done now. An event that no longer fits changes nothing."""
+        if state.is_over:
+            return state, ()
+        turn = _Turn(self._steps, self._judge_gate, state, event.at)
+        turn.take(event)
+        turn.go_on()
+        return turn.result()
+
+
+class _Turn:
+    """One decision under way: the state taken apart, changed, and frozen again."""
+
+    def __init__(self, steps: Mapping[str, Step], judge_gate: GateJudge, state: RunState, at: float) -> None:
+        self._steps = steps
+        self._judge_gate = judge_gate
+        self._before = state
+        self._at = at
+        self._status = state.status
+        self._reason = state.reason
+        self._course: Course = state.course
+        self._paused = state.paused
+        self._progress = dict(state.progress)
+        self._deadlines = dict(state.deadlines)
+        self._ended = list(state.ended)
+        self._earlier = dict(state.earlier)
+        self._answered = state.answered
+        self._beyond_return = state.beyond_return
+        self._committed = state.committed
+        self._commands: list[Command] = []
+
+    def result(self) -> tuple[RunState, tuple[Command, ...]]:
+        is_over = self._status in FINAL or (self._status == "failed" and (self._committed or not self._to_undo()))
+        after = replace(
+            self._before,
+            is_over=is_over,
+            status=self._status,
+            reason=self._reason,
+            course=self._course,
+            paused=self._paused,
+            progress=self._progress,
+            deadlines=self._deadlines,
+            ended=tuple(self._ended),
+            earlier=self._earlier,
+            answered=self._answered,
+            beyond_return=self._beyond_return,
+            committed=self._committed,
+        )
+        if (after.status, after.reason) != (self._before.status, self._before.reason):
+            self._commands.append(SetState(state=after.status, reason=after.reason, holds=not is_over))
+        return after, tuple(self._commands)
+
+    # ---- events
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Begun():
+                if self._status == "waiting":
+                    self._status = "running"
+            case DeedEnded():
+                self._deed_ended(event)
+            case DeadlineReached():
+                self._deadline_reached((event.step, event.mode))
+            case Requested():
+                if event.id not in self._answered:
+                    self._answered |= {event.id}
+                    refusal = self._requested(event)
+                    self._announce(
+                        "request.refused" if refusal else "request.accepted",
+                        event.step,
+                        operation=event.operation,
+                        by=event.by,
+                        reason=event.reason,
+                        **({"because": refusal} if refusal else {}),
+                    )
+
+    def _deed_ended(self, event: DeedEnded) -> None:
+        key: Key = (event.step, event.mode)
+        progress = self._progress.get(key)
+        if progress is None or progress.state != "running":
+            return  # settled meanwhile
+        step, outcome = self._steps[event.step], event.outcome
+        if event.unknown:
+            self._progress[key] = replace(progress, state="unknown", message=outcome.message)
+            self._unknown(step, event.mode, outcome.message)
+        elif outcome.passed:
+            self._passed(key, outcome)
+        elif self._may_try_again(step, event.mode, progress.attempts, outcome):
+            self._progress[key] = replace(progress, state="resting", message=outcome.message)
+            self._deadlines[key] = self._at + step.retry.wait_seconds * 2 ** (progress.attempts - 1)
+        else:
+            self._failed(key, outcome)
+
+    def _may_try_again(self, step: Step, mode: Mode, attempts: int, outcome: Outcome) -> bool:
+        if mode == "undo":
+            return attempts < max(UNDO_ATTEMPTS_MIN, step.retry.attempts_max)
+        return outcome.retryable and attempts < step.retry.attempts_max and self._course == "forward"
+
+    def _passed(self, key: Key, outcome: Outcome) -> None:
+        step, mode = self._steps[key[0]], key[1]
+        self._progress[key] = Progress("done", self._attempts(key), outcome.message)
+        self._deadlines.pop(key, None)
+        self._earlier[step.id if mode == "do" else f"{step.id}.undo"] = outcome.observed
+        if mode == "undo":
+            return
+        self._ended.append(step.id)
+        if step.action.verb == "commit":
+            self._committed = True
+        if step.point_of_no_return:
+            self._beyond_return = step.id
+            self._announce("point_of_no_return.passed", step.id)
+
+    def _failed(self, key: Key, outcome: Outcome, *, began: bool = True) -> None:
+        step, mode = self._steps[key[0]], key[1]
+        self._progress[key] = Progress("failed", self._attempts(key), outcome.message)
+        self._deadlines.pop(key, None)
+        if mode == "undo":
+            return
+        if began:
+            self._ended.append(step.id)
+        self._turn_from(step.id, outcome.message or outcome.result.value, step.on_failure)
+
+    def _unknown(self, step: Step, mode: Mode, message: str) -> None:
+        if mode == "do":
+            self._ended.append(step.id)
+            self._turn_from(step.id, f"nobody knows whether it took effect: {message}", "stop")
+
+    def _turn_from(self, step_id: str, message: str, on_failure: Literal["stop", "rollback"]) -> None:
+        """Go no further forward; what is under way ends first. Who must decide wins over what happens by itself."""
+        beyond = self._beyond_return or self._committed
+        course: Course = "stopping" if on_failure == "stop" or beyond else "turning"
+        if self._course == "forward":
+            self._reason = f"{step_id}: {message}"
+            self._course = course
+        elif self._course == "turning" and course == "stopping":
+            self._reason += f"; {step_id}: {message}"
+            self._course = course
+
+    def _deadline_reached(self, key: Key) -> None:
+        if self._deadlines.get(key, self._at + 1) > self._at:
+            return
+        del self._deadlines[key]
+        progress, step = self._progress[key], self._steps[key[0]]
+        if progress.state == "resting":
+            self._perform(key)
+        elif step.action.verb in TIME_VERBS:
+            self._settle(key, Outcome.done(f"waited {step.action.seconds:g} s"))  # type: ignore[union-attr]
+        else:
+            outcome = Outcome(result=Result.TIMED_OUT, message=f"nobody answered within {step.timeout:g} s")
+            self._settle(key, outcome)
+
+    # ---- what people ask
+
+    def _requested(self, event: Requested) -> str:
+        """Obey, or say why not."""
+        match event.operation:
+            case "rollback" | "cancel":
+                return self._turn_back(event)
+            case "pause" | "resume":
+                self._paused = event.operation == "pause"
+                return ""
+            case "confirm" | "reject":
+                return self._answer(event)
+            case "retry" | "waive" | "found_applied" | "found_absent":
+                return self._resolve(event)
+
+    def _turn_back(self, event: Requested) -> str:
+        if self._committed:
+            return "the system is committed; the way back from here is failback"
+        if self._course == "backward":
+            return "it is being rolled back already"
+        self._reason = f"{event.operation} asked for by {event.by}" + (f": {event.reason}" if event.reason else "")
+        self._course, self._paused = "turning", False
+        if event.operation == "cancel" and not self._ended and not self._busy():
+            self._status = "cancelled"
+        return ""
+
+    def _answer(self, event: Requested) -> str:
+        waiting = [
+            key
+            for key, progress in self._progress.items()
+            if progress.state == "waiting"
+            and event.step in ("", key[0])
+            and self._steps[key[0]].action.verb in PERSON_VERBS
+        ]
+        if len(waiting) != 1:
+            return "no such step waits for a person" if not waiting else "several steps wait; name one"
+        if event.operation == "confirm":
+            self._settle(waiting[0], Outcome.done(f"confirmed by {event.by}", by=event.by, reason=event.reason))
+        else:
+            self._settle(waiting[0], Outcome.failed(f"rejected by {event.by}: {event.reason}", by=event.by))
+        return ""
+
+    def _resolve(self, event: Requested) -> str:
+        """A person settles what failed or is unknown."""
+        mode: Mode = "undo" if self._course == "backward" else "do"
+        wanted = ("unknown",) if event.operation.startswith("found_") else ("failed", "unknown")
+        keys: list[Key] = [
+            key
+            for key, progress in self._progress.items()
+            if key[1] == mode and progress.state in wanted and event.step in ("", key[0])
+        ]
+        if self._status not in ("failed", "rollback_failed") or not keys:
+            return "no such step has failed" if wanted[0] == "failed" else "of no such step is the outcome unknown"
+        if event.operation == "waive" and mode == "do":
+            return "a failed step is not waived; retry it or roll back"
+        unknown = [key[0] for key in keys if self._progress[key].state == "unknown"]
+        if event.operation == "retry" and unknown:
+            return f"the outcome of {', '.join(unknown)} is unknown: look, then say found_applied or found_absent"
+        for key in keys:
+            self._resolve_one(key, event)
+        if mode == "do":
+            self._course, self._status, self._reason = "forward", "running", ""
+            self._stay_stopped_by_the_rest()
+        else:
+            self._status = "rolling_back"
+        return ""
+
+    def _resolve_one(self, key: Key, event: Requested) -> None:
+        step_id, mode = key
+        by = {"by": event.by, "reason": event.reason}
+        if event.operation in ("waive", "found_applied"):
+            self._announce("deviation.recorded", step_id, what=event.operation, mode=mode, **by)
+            outcome = Outcome.done(f"{event.operation.replace('_', ' ')}: {event.by}", **by)
+            if event.operation == "waive":
+                outcome = outcome.model_copy(update={"result": Result.WAIVED})
+                self._progress[key] = Progress("waived", self._attempts(key), outcome.message)
+                self._reason += f"; inverse of {step_id} waived by {event.by}"
+            else:
+                if mode == "do":
+                    self._ended.remove(step_id)
+                self._passed(key, outcome)
+            self._commands.append(Settle(step=step_id, mode=mode, outcome=outcome))
+            return
+        if mode == "do":
+            if step_id in self._ended:
+                self._ended.remove(step_id)
+            if self._progress[key].attempts == 0:
+                del self._progress[key]  # its gate was closed: judge it again
+                return
+        self._perform(key, settled_absent=event.operation == "found_absent")
+
+    def _stay_stopped_by_the_rest(self) -> None:
+        for (step_id, mode), progress in self._progress.items():
+            if mode == "do" and progress.state in ("failed", "unknown"):
+                self._course = "stopping"
+                self._reason = f"{step_id}: {progress.message}"
+
+    # ---- going on
+
+    def go_on(self) -> None:
+        """Begin whatever may begin now, and settle the system's state."""
+        if self._status in FINAL or self._status == "waiting":
+            return
+        if self._course == "forward":
+            self._go_forward()
+        if self._course in ("stopping", "turning"):
+            self._let_go_of_what_waits()
+            if not self._busy():
+                self._come_to_rest()
+        if self._course == "backward":
+            self._go_backward()
+        if self._paused and not self._busy() and self._status in ("running", "rolling_back"):
+            self._status = "paused"
+        elif self._status == "paused" and not self._paused:
+            self._status = "rolling_back" if self._course == "backward" else "running"
+
+    def _go_forward(self) -> None:
+        # Gates that close, and steps that need nothing of the world, change what may begin: look again until still.
+        changed = True
+        while changed and self._course == "forward" and not self._paused:
+            changed = False
+            for step in self._steps.values():
+                if (step.id, "do") in self._progress or not all(self._is_done(need) for need in step.needs):
+                    continue
+                self._begin(step)
+                changed = True
+                if self._course != "forward":
+                    break
+        if self._course == "forward" and all(self._is_done(step_id) for step_id in self._steps):
+            self._status, self._reason = "committed", ""
+
+    def _begin(self, step: Step) -> None:
+        key: Key = (step.id, "do")
+        if step.gate is not None:
+            verdict = self._judge_gate(step.gate, self._earlier)
+            self._announce("gate.passed" if verdict.passed else "gate.closed", step.id, **verdict.model_dump())
+            if not verdict.passed:
+                outcome = Outcome.failed(verdict.message or f"gate {verdict.gate} is closed", error="GateClosed")
+                self._commands.append(Settle(step=step.id, mode="do", outcome=outcome, recorded=False))
+                self._failed(key, outcome, began=False)
+                return
+        if step.action.verb in PERSON_VERBS or step.action.verb in TIME_VERBS:
+            seconds = step.timeout if step.action.verb in PERSON_VERBS else step.action.seconds  # type: ignore[union-attr]
+            self._progress[key] = Progress("waiting", 1)
+            self._deadlines[key] = self._at + seconds
+            self._commands.append(Open(step=step.id, mode="do", until=self._at + seconds))
+            return
+        self._perform(key)
+
+    def _perform(self, key: Key, *, settled_absent: bool = False) -> None:
+        attempt = self._attempts(key) + 1
+        self._progress[key] = Progress("running", attempt)
+        self._commands.append(Perform(step=key[0], mode=key[1], attempt=attempt, settled_absent=settled_absent))
+
+    def _settle(self, key: Key, outcome: Outcome) -> None:
+        self._commands.append(Settle(step=key[0], mode=key[1], outcome=outcome))
+        if outcome.passed:
+            self._passed(key, outcome)
+        else:
+            self._failed(key, outcome)
+
+    def _let_go_of_what_waits(self) -> None:
+        for key, progress in list(self._progress.items()):
+            if progress.state == "waiting":
+                del self._progress[key], self._deadlines[key]
+                outcome = Outcome(result=Result.NOT_RUN, message=f"let go: {self._reason}")
+                self._commands.append(Settle(step=key[0], mode=key[1], outcome=outcome))
+            elif progress.state == "resting" and key[1] == "do":
+                del self._deadlines[key]
+                self._progress[key] = replace(progress, state="failed")
+                self._ended.append(key[0])
+
+    def _come_to_rest(self) -> None:
+        if self._course == "stopping":
+            self._status = "failed"
+            return
+        self._course, self._status = "backward", "rolling_back"
+        self._announce("rollback.started", because=self._reason, steps=self._to_undo())
+
+    def _go_backward(self) -> None:
+        if self._busy() or self._paused:
+            return
+        remaining = self._to_undo()
+        if not remaining:
+            self._status = "rolled_back"
+            self._announce("rollback.finished", because=self._reason)
+            return
+        key: Key = (remaining[0], "undo")
+        progress = self._progress.get(key)
+        if progress is None:
+            self._perform(key)
+        elif progress.state in ("failed", "unknown"):
+            self._status = "rollback_failed"
+            self._reason = f"{self._reason.split(' · ')[0]} · inverse of {key[0]}: {progress.message}"
+
+    def _to_undo(self) -> list[str]:
+        """Steps whose inverse is still to be done, the last that ended first."""
+        return [
+            step_id
+            for step_id in reversed(self._ended)
+            if self._steps[step_id].inverse.action is not None
+            and self._state_of((step_id, "undo")) not in ("done", "waived")
+        ]
+
+    # ---- small questions
+
+    def _busy(self) -> bool:
+        """Something is under way, or is about to be tried again."""
+        return any(progress.state in ("running", "resting") for progress in self._progress.values())
+
+    def _is_done(self, step_id: str) -> bool:
+        return self._state_of((step_id, "do")) == "done"
+
+    def _state_of(self, key: Key) -> str:
+        progress = self._progress.get(key)
+        return progress.state if progress else ""
+
+    def _attempts(self, key: Key) -> int:
+        progress = self._progress.get(key)
+        return progress.attempts if progress else 0
+
+    def _announce(self, type_: str, step: str = "", **data: Any) -> None:
+        self._commands.append(Announce(type=type_, step=step, data=data))

@@ -1,0 +1,56 @@
+"""Where the run of one system stands: a value, folded from its events by the reducer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orchestrator.contracts.engine import SystemState
+from orchestrator.engine.turns import Mode
+
+# Verbs that no handler carries: the engine waits for a person, or for time.
+PERSON_VERBS = frozenset({"approval", "manual", "decision"})
+TIME_VERBS = frozenset({"wait"})
+UNDO_ATTEMPTS_MIN = 2
+
+Key = tuple[str, Mode]
+Course = Literal["forward", "stopping", "turning", "backward"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one step stands in one direction."""
+
+    state: Literal["running", "waiting", "resting", "done", "failed", "unknown", "waived"]
+    attempts: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """One system's run, folded from its events.
+
+    `course`: forward; stopping (a person will decide) and turning (roll-back will follow) let what is under way end;
+    backward undoes. `ended` is the order in which forward steps ended. `is_over`: nothing can move it any more, and
+    other runs may take the system.
+    """
+
+    status: SystemState = "waiting"
+    reason: str = ""
+    course: Course = "forward"
+    paused: bool = False
+    progress: Mapping[Key, Progress] = field(default_factory=dict)
+    deadlines: Mapping[Key, float] = field(default_factory=dict)
+    ended: tuple[str, ...] = ()
+    earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    answered: frozenset[int] = frozenset()
+    beyond_return: str = ""
+    committed: bool = False
+    is_over: bool = False
+
+    @property
+    def running(self) -> tuple[Key, ...]:
+        return tuple(key for key, progress in self.progress.items() if progress.state == "running")
+
+    @property
+    def next_deadline(self) -> tuple[float, Key] | None:
+        return min(((at, key) for key, at in self.deadlines.items()), default=None)
