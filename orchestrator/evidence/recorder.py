@@ -1,0 +1,176 @@
+"""The recorder: the one way into the ledger, and what the rest of skerry sees of it (contracts.observer.Recorder)."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.evidence.artifacts import Artifacts
+from orchestrator.evidence.envelope import LOG_RUN, UnnumberedEvent, prepare_event, subject_of
+from orchestrator.evidence.ingest import Ballast, Ingest, LedgerLock, open_database, store_error
+from orchestrator.evidence.log import Publisher
+from orchestrator.evidence.note import Checkpoint, NoteSigner, VerifierKey, split_note
+from orchestrator.evidence.recovery import Recovered, reconcile, remove_torn_files
+from orchestrator.evidence.scrubber import Scrubber
+from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
+from orchestrator.foundation.atomic_file import replace_file
+from orchestrator.foundation.clock import Clock, timestamp
+from orchestrator.foundation.errors import BrokenLog, EvidenceError, LedgerFull
+from orchestrator.foundation.limits import EVIDENCE_BALLAST_BYTES, EVIDENCE_ENTRY_BYTES_MAX
+from orchestrator.model.event import RunEvent
+
+FORMAT_VERSION = 1
+_NUMBERS_BYTES_MAX = 40  # the two places where an event's number stands
+
+
+class LedgerRecorder:
+    """A ledger opened for writing; `record` may be called from any thread.
+
+    Besides the contract: `register_secret` keeps a value out of all that follows; `head` is the newest checkpoint, for
+    statements that say which history their signer saw; `close` publishes and lets the next process in.
+    """
+
+    def __init__(self, folder: Path, *, origin: str, source: str, clock: Clock, ballast_bytes: int) -> None:
+        self._source = source
+        self._clock = clock
+        self._scrubber = Scrubber()
+        self._artifacts = Artifacts(folder)
+        self._lock = LedgerLock(folder / "lock")
+        try:
+            signers = _signers(folder, origin)
+            ballast = Ballast(folder / "ballast", ballast_bytes)
+            if not ballast.load():
+                raise LedgerFull(f"{folder}: no room for a ballast of {ballast_bytes} bytes: nothing can be begun")
+            recovered = _recover(folder, origin, signers, self._lock.last_end_was_unclean)
+            database = folder / "ledger.db"
+            self._ingest = Ingest(database, ballast, self._disk_full_event)
+            self._publisher = Publisher(database, folder / "log", origin, signers, clock)
+        except BaseException:
+            self._lock.release(cleanly=False)
+            raise
+        if self._ingest.size == 0:
+            keys = [str(signer.verifier_key) for signer in signers]
+            self._record_about_log("log.genesis", {"format": FORMAT_VERSION, "origin": origin, "keys": keys})
+        if recovered.is_worth_recording:
+            self._record_about_log("evidence.recovered", recovered.data())
+
+    def record(self, event: RunEvent) -> int:
+        """Durable when it returns. Data beyond the size of an entry goes to the artifacts, referred to as `kept`."""
+        return self._ingest.add(self._prepare(event)).result()
+
+    def keep(self, content: bytes, media_type: str) -> dict[str, Any]:
+        return self._artifacts.keep(self._scrubber.clean_bytes(content), media_type)
+
+    def publish(self) -> None:
+        self._publisher.publish()
+
+    def register_secret(self, value: str) -> None:
+        self._scrubber.register(value)
+
+    def head(self) -> Checkpoint:
+        """The newest signed checkpoint, made now if need be."""
+        return Checkpoint.parse(split_note(self._publisher.publish())[0])
+
+    def close(self) -> None:
+        """Publish what is recorded, and let go of the ledger. Calling it again does nothing."""
+        self._ingest.close()
+        try:
+            self._publisher.publish()
+        finally:
+            self._publisher.close()
+            self._lock.release(cleanly=True)
+
+    def _prepare(self, event: RunEvent) -> UnnumberedEvent:
+        data = self._scrubber.clean(event.data)
+        prepared = self._encode(event, data)
+        size = len(prepared.head) + len(prepared.middle) + len(prepared.tail) + _NUMBERS_BYTES_MAX
+        if size <= EVIDENCE_ENTRY_BYTES_MAX:
+            return prepared
+        body = prepared.head[len(b'{"data":') : prepared.head.rindex(b',"id":"')]
+        return self._encode(event, {"kept": self._artifacts.keep(body, "application/json")})
+
+    def _encode(self, event: RunEvent, data: dict[str, Any]) -> UnnumberedEvent:
+        return prepare_event(
+            run=event.run,
+            type=event.type,
+            time=event.at,
+            source=self._source,
+            subject=subject_of(event.system, event.step, event.attempt),
+            data=data,
+        )
+
+    def _record_about_log(self, type: str, data: dict[str, Any]) -> None:
+        self.record(RunEvent(type=type, run=LOG_RUN, at=timestamp(self._clock.now()), data=data))
+
+    def _disk_full_event(self, reason: str) -> UnnumberedEvent:
+        at = timestamp(self._clock.now())
+        return self._encode(RunEvent(type="evidence.disk_full", run=LOG_RUN, at=at), {"reason": reason})
+
+
+def open_recorder(
+    folder: Path, *, origin: str, source: str, clock: Clock, ballast_bytes: int = EVIDENCE_BALLAST_BYTES
+) -> LedgerRecorder:
+    """Open (or begin) the ledger in `folder` for writing. The caller closes it.
+
+    `origin` names the log (`evidence.example.org/dr-prod`) and never changes; `source` names this controller
+    (`urn:skerry:controller:<host>`). Raises EvidenceError when another process writes to it, BrokenLog when database and
+    published log contradict each other, LedgerFull when there is no room.
+    """
+    if not origin or any(letter.isspace() or letter == "+" for letter in origin):
+        raise EvidenceError(f"{origin!r} can not name a log: no white space and no +")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return LedgerRecorder(folder, origin=origin, source=source, clock=clock, ballast_bytes=ballast_bytes)
+    except OSError as error:
+        raise EvidenceError(f"{folder}: the ledger can not be opened: {error}") from error
+
+
+def _signers(folder: Path, origin: str) -> Sequence[NoteSigner]:
+    """The log's own keys, made at the first opening; `vkey` tells the world of them."""
+    private = folder / "private"
+    private.mkdir(mode=0o700, exist_ok=True)
+    signers = []
+    for name, vkey, algorithm in (
+        ("log.ed25519", "vkey", Algorithm.ED25519),
+        ("log.ml-dsa-44", "vkey.ml-dsa-44", Algorithm.COSIGNATURE_ML_DSA_44),
+    ):
+        told = folder / vkey
+        if told.exists() and not (private / name).exists():
+            raise EvidenceError(
+                f"{private / name}: the log's signing key is gone", hint=f"Put the key back that belongs to {told}."
+            )
+        signer = NoteSigner(origin, SigningKey.load_or_make(private / name, algorithm))
+        if not told.exists():
+            replace_file(told, f"{signer.verifier_key}\n".encode())
+        elif VerifierKey.parse(told.read_text(encoding="utf-8")) != signer.verifier_key:
+            raise EvidenceError(f"{told}: not the key of {private / name} for the log {origin}")
+        signers.append(signer)
+    return signers
+
+
+def _recover(folder: Path, origin: str, signers: Sequence[NoteSigner], unclean: bool) -> Recovered:
+    torn = remove_torn_files(folder) if unclean else 0
+    database = folder / "ledger.db"
+    connection = open_database(database)
+    try:
+        connection.execute("INSERT OR IGNORE INTO about VALUES('origin', ?)", (origin,))
+        (known,) = connection.execute("SELECT value FROM about WHERE name = 'origin'").fetchone()
+        if known != origin:
+            raise BrokenLog(f"{folder} is the ledger of {known}, not of {origin}")
+        entries, checkpoints = reconcile(connection, folder / "log", [signer.verifier_key for signer in signers])
+    except sqlite3.Error as error:
+        raise store_error(error, database) from error
+    finally:
+        connection.close()
+    return Recovered(
+        unclean_end=unclean,
+        torn_files_removed=torn,
+        entries_restored=entries,
+        checkpoints_restored=checkpoints,
+    )
+
+
+def controller_source() -> str:
+    """The CloudEvents source of this machine."""
+    return f"urn:skerry:controller:{os.uname().nodename}"

@@ -1,0 +1,1 @@
+"""The only room of evidence that knows the cryptography vendors."""
