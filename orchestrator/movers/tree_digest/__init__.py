@@ -1,0 +1,1 @@
+"""Digests of file trees: the program that hosts run, and what starts it."""

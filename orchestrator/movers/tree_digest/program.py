@@ -1,0 +1,721 @@
+"""Digest of a file tree (tree/v1), made on the host that holds it.
+
+This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only.
+
+The form. Every entry of a folder is one record: kind, permission bits, owner and group by number, mtime in
+nanoseconds, raw name, digest of its extended attributes (ACLs and capabilities are such), then
+  regular file   size, content digest          symbolic link   target
+  device         major, minor                  folder          digest of the folder
+The digest of a folder is SHA-256 over the records of all that is no folder, by raw name, then those of its folders, by
+raw name. The digest of the tree is SHA-256 over the record of its top (with an empty name) and over its hard-link
+groups. Content up to 4 MiB is digested as it is; longer content as the digests of its 4 MiB pieces one after the other, so
+that all cores share one big file and holes need not be read. Holes are content (zeros), never a difference.
+
+Rules: what cannot be read is an error, never left out; what changed while it was read is named; memory does not grow
+with the size of files, and with their number only by some tens of bytes each.
+"""
+
+import base64
+import errno
+import hashlib
+import json
+import marshal
+import os
+import selectors
+import socket
+import stat
+import struct
+import sys
+import time
+import zlib
+
+PIECE_BYTES = 4 * 1024 * 1024
+BIG_FILE_BYTES = 64 * 1024 * 1024  # from here on, pieces of one file are shared out
+PIECES_PER_TASK = 8
+CHUNK_ENTRIES = 256
+CHUNK_BYTES = 32 * 1024 * 1024
+NAMES_REPORTED_MAX = 50
+READ_BYTES = 256 * 1024  # fits into the second-level cache, so that hashing does not read memory twice
+TRIES_MAX = 3
+# Labels that belong to a host rather than to the data (security.selinux, security.ima, btrfs.*) are left out.
+XATTR_PREFIXES = ("user.", "trusted.")
+XATTR_NAMES = ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
+XATTR_LEFT_OUT = ("trusted.overlay.",)
+
+FOLDER_MAGIC = b"skerry tree/v1 folder\n"
+TREE_MAGIC = b"skerry tree/v1\n"
+ZERO_PIECE = hashlib.sha256(bytes(PIECE_BYTES)).digest()
+HEAD = struct.Struct("<cIIIqH")
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+NO_ATIME = getattr(os, "O_NOATIME", 0)
+
+
+class Moved(Exception):
+    """An entry changed or vanished while it was read."""
+
+
+# --- one entry ------------------------------------------------------------------------------------------------------
+
+
+def xattr_digest(target, follow):
+    """b"" without attributes, else the digest over names and values."""
+    try:
+        names = os.listxattr(target, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.EPERM):
+            return b""
+        raise
+    if not names:
+        return b""
+    parts = []
+    for name in sorted(names):
+        if (name.startswith(XATTR_PREFIXES) and not name.startswith(XATTR_LEFT_OUT)) or name in XATTR_NAMES:
+            value = os.getxattr(target, name, follow_symlinks=follow)
+            raw = os.fsencode(name)
+            parts.append(struct.pack("<HI", len(raw), len(value)) + raw + value)
+    return hashlib.sha256(b"".join(parts)).digest() if parts else b""
+
+
+def record(kind, found, name, attributes, payload):
+    head = HEAD.pack(kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns, len(name))
+    return head + name + bytes((len(attributes),)) + attributes + payload
+
+
+class Reader:
+    """Reads and digests content with one buffer."""
+
+    def __init__(self, scrub):
+        self.scrub = scrub
+        self.buffer = bytearray(READ_BYTES)
+        self.view = memoryview(self.buffer)
+        self.bytes_read = 0
+
+    def plain(self, descriptor, length_expected):
+        """SHA-256 of what is there, and its length."""
+        if self.scrub:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        total = os.readv(descriptor, (self.buffer,))
+        made = hashlib.sha256(self.view[:total])
+        if total >= length_expected and total < READ_BYTES:
+            self.bytes_read += total
+            return made.digest(), total
+        while True:
+            count = os.readv(descriptor, (self.buffer,))
+            if not count:
+                self.bytes_read += total
+                return made.digest(), total
+            made.update(self.view[:count])
+            total += count
+
+    def pieces(self, descriptor, first, last, size):
+        """Digests of pieces first..last-1; pieces that lie in a hole are not read."""
+        out = []
+        for number in range(first, last):
+            start = number * PIECE_BYTES
+            end = min(start + PIECE_BYTES, size)
+            if end - start == PIECE_BYTES and next_data(descriptor, start, size) >= end:
+                out.append(ZERO_PIECE)
+                continue
+            if self.scrub:
+                os.posix_fadvise(descriptor, start, end - start, os.POSIX_FADV_DONTNEED)
+            made = hashlib.sha256()
+            position = start
+            while position < end:
+                count = os.preadv(descriptor, (self.view[: min(READ_BYTES, end - position)],), position)
+                if not count:
+                    raise Moved("became shorter")
+                made.update(self.view[:count])
+                position += count
+            self.bytes_read += end - start
+            out.append(made.digest())
+        return b"".join(out)
+
+    def content(self, descriptor, size):
+        """(content digest, size) of a whole file."""
+        if size <= PIECE_BYTES:
+            return self.plain(descriptor, size)
+        digests = self.pieces(descriptor, 0, piece_count(size), size)
+        return hashlib.sha256(digests).digest(), size
+
+
+def piece_count(size):
+    return -(-size // PIECE_BYTES)
+
+
+def next_data(descriptor, start, size):
+    try:
+        return os.lseek(descriptor, start, os.SEEK_DATA)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else start
+
+
+def open_file(name, folder):
+    try:
+        return os.open(name, OPEN_FILE | NO_ATIME, dir_fd=folder)
+    except PermissionError:
+        return os.open(name, OPEN_FILE, dir_fd=folder)  # not the owner: O_NOATIME is refused
+
+
+def same(one, other):
+    return one.st_size == other.st_size and one.st_mtime_ns == other.st_mtime_ns and one.st_ino == other.st_ino
+
+
+def file_record(reader, folder, name, share_big):
+    """(record, stat) of a regular file; (None, stat) when it is big and to be shared out."""
+    descriptor = open_file(name, folder)
+    try:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Moved("became something else")
+        if share_big and before.st_size >= BIG_FILE_BYTES:
+            return None, before
+        last = None
+        for _ in range(TRIES_MAX):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            digest, size = reader.content(descriptor, before.st_size)
+            after = os.fstat(descriptor)
+            # Making a hard-linked point changes ctime alone; then two equal readings settle it.
+            if size == after.st_size and same(before, after) and (before.st_ctime_ns == after.st_ctime_ns or digest == last):
+                payload = struct.pack("<Q", size) + digest
+                return record(b"f", after, name, xattr_digest(descriptor, True), payload), after
+            before, last = after, digest
+        raise Moved("changed while it was read")
+    finally:
+        os.close(descriptor)
+
+
+def other_record(folder, name, found):
+    """Record of a symbolic link, FIFO, socket or device."""
+    # No call for attributes takes a folder descriptor; /proc gives it a name that is never too long.
+    attributes = xattr_digest(b"/proc/self/fd/%d/" % folder + name, False)
+    if stat.S_ISLNK(found.st_mode):
+        target = os.readlink(name, dir_fd=folder)
+        return record(b"l", found, name, attributes, struct.pack("<H", len(target)) + target)
+    if stat.S_ISFIFO(found.st_mode):
+        return record(b"p", found, name, attributes, b"")
+    if stat.S_ISSOCK(found.st_mode):
+        return record(b"s", found, name, attributes, b"")
+    kind = b"b" if stat.S_ISBLK(found.st_mode) else b"c"
+    payload = struct.pack("<II", os.major(found.st_rdev), os.minor(found.st_rdev))
+    return record(kind, found, name, attributes, payload)
+
+
+def open_folder(top, path):
+    """Open a folder below `top`, however deep: a path longer than the kernel takes is walked in parts."""
+    if not path:
+        return os.open(b".", OPEN_FOLDER, dir_fd=top)
+    here = os.dup(top)
+    parts = path.split(b"/")
+    while parts:
+        taken = [parts.pop(0)]
+        length = len(taken[0])
+        while parts and length + len(parts[0]) < 3500:
+            length += len(parts[0]) + 1
+            taken.append(parts.pop(0))
+        try:
+            below = os.open(b"/".join(taken), OPEN_FOLDER, dir_fd=here)
+        finally:
+            os.close(here)
+        here = below
+    return here
+
+
+# --- a worker -------------------------------------------------------------------------------------------------------
+# Names travel between processes as one blob of a chunk: name NUL kind NUL name NUL kind ("f" regular file, "o" other).
+
+
+class Worker:
+    """Does tasks: a folder with its first files, a chunk of files, some pieces of a big file."""
+
+    def __init__(self, top, scrub, listing=False, share_big=True):
+        self.top = top
+        self.reader = Reader(scrub)
+        self.listing = listing
+        self.share_big = share_big
+
+    def chunk(self, folder, path, blob, answer):
+        """Records of the named files, in order; stops early, giving back the rest, at a big file or after enough bytes."""
+        parts = blob.split(b"\0")
+        records = []
+        links = []
+        began = self.reader.bytes_read
+        for index in range(0, len(parts), 2):
+            name = parts[index]
+            if self.reader.bytes_read - began > CHUNK_BYTES:
+                answer["rest"] = b"\0".join(parts[index:])
+                break
+            try:
+                if parts[index + 1] == b"f":
+                    made, found = file_record(self.reader, folder, name, self.share_big)
+                    if made is None:
+                        answer["big"] = self.big_head(folder, name, found)
+                        answer["rest"] = b"\0".join(parts[index + 2 :])
+                        break
+                else:
+                    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    made = other_record(folder, name, found)
+            except (Moved, OSError) as error:
+                blame(answer, join(path, name), error)
+                continue
+            if found.st_nlink > 1:
+                links.append((found.st_dev, found.st_ino, join(path, name)))
+            records.append(made)
+        answer["entries"] += len(records)
+        answer["records"] = records if self.listing else b"".join(records)
+        if links:
+            answer["links"] = pack_links(links)
+
+    def big_head(self, folder, name, found):
+        """All of a big file's record but its content, and what must still hold when its pieces were read."""
+        descriptor = open_file(name, folder)
+        try:
+            attributes = xattr_digest(descriptor, True)
+        finally:
+            os.close(descriptor)
+        links = b""
+        if found.st_nlink > 1:
+            links = (found.st_dev, found.st_ino)
+        return name, found.st_size, found.st_mtime_ns, found.st_ino, record(b"f", found, name, attributes, b""), links
+
+    def folder(self, path, answer):
+        """List a folder; digest its files as far as one chunk goes, and name the others chunk by chunk."""
+        folder = open_folder(self.top, path)
+        try:
+            before = os.fstat(folder)
+            files, folders = [], []
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = os.fsencode(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                    else:
+                        files.append(name + (b"\0f" if entry.is_file(follow_symlinks=False) else b"\0o"))
+            after = os.fstat(folder)
+            if before.st_mtime_ns != after.st_mtime_ns:
+                raise Moved("gained or lost names while it was read")
+            files.sort()
+            folders.sort()
+            answer["head"] = record(b"d", after, path.rsplit(b"/", 1)[-1], xattr_digest(folder, True), b"")
+            answer["folders"] = folders
+            answer["entries"] += 1
+            blobs = [b"\0".join(files[start : start + CHUNK_ENTRIES]) for start in range(0, len(files), CHUNK_ENTRIES)]
+            del files
+            answer["chunks"] = blobs[1:]
+            if blobs:
+                self.chunk(folder, path, blobs[0], answer)
+        finally:
+            os.close(folder)
+
+    def pieces(self, path, name, first, last, size, mtime_ns, inode, answer):
+        folder = open_folder(self.top, path)
+        try:
+            descriptor = open_file(name, folder)
+            try:
+                answer["pieces"] = self.reader.pieces(descriptor, first, last, size)
+                after = os.fstat(descriptor)
+                if (after.st_size, after.st_mtime_ns, after.st_ino) != (size, mtime_ns, inode):
+                    raise Moved("changed while it was read")
+            finally:
+                os.close(descriptor)
+        finally:
+            os.close(folder)
+
+    def do(self, task):
+        answer = {"entries": 0, "moved": [], "errors": []}
+        read_before = self.reader.bytes_read
+        kind, path = task[0], task[1]
+        blamed = path or b"."
+        try:
+            if kind == "folder":
+                self.folder(path, answer)
+            elif kind == "chunk":
+                folder = open_folder(self.top, path)
+                try:
+                    self.chunk(folder, path, task[2], answer)
+                finally:
+                    os.close(folder)
+            else:
+                blamed = join(path, task[2])
+                self.pieces(path, *task[2:], answer)
+        except (Moved, OSError) as error:
+            blame(answer, blamed, error)
+        answer["bytes"] = self.reader.bytes_read - read_before
+        return answer
+
+
+def blame(answer, path, error):
+    """Note an entry that moved (another try may help) or cannot be read (it will not)."""
+    if isinstance(error, Moved):
+        answer["moved"].append((path, str(error)))
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR):
+        answer["moved"].append((path, "vanished while the tree was read"))
+    elif error.errno == errno.ELOOP:
+        answer["moved"].append((path, "became a symbolic link while the tree was read"))
+    else:
+        answer["errors"].append((path, os.strerror(error.errno or 0)))
+
+
+def join(path, name):
+    return path + b"/" + name if path else name
+
+
+def pack_links(links):
+    """64-bit keys, and the whole of it compressed: most files with two links have the other one outside of the tree."""
+    keys = b"".join(struct.pack("<Q", (inode ^ (device << 44)) & 0xFFFFFFFFFFFFFFFF) for device, inode, _ in links)
+    return keys, zlib.compress(marshal.dumps(links), 1)
+
+
+def send(channel, value):
+    data = marshal.dumps(value)
+    channel.sendall(struct.pack("<I", len(data)) + data)
+
+
+def receive(channel):
+    head = receive_exactly(channel, 4)
+    return marshal.loads(receive_exactly(channel, struct.unpack("<I", head)[0])) if head else None
+
+
+def receive_exactly(channel, count):
+    parts = bytearray()
+    while len(parts) < count:
+        data = channel.recv(min(count - len(parts), 1 << 20))
+        if not data:
+            return b""
+        parts += data
+    return bytes(parts)
+
+
+def start_workers(count, top, scrub, listing):
+    """Processes rather than threads: half of the work on small files is Python itself."""
+    channels = []
+    for _ in range(count):
+        ours, theirs = socket.socketpair()
+        if os.fork() == 0:
+            ours.close()
+            for other in channels:
+                other.close()
+            status = 1
+            try:
+                worker = Worker(top, scrub, listing)
+                while True:
+                    task = receive(theirs)
+                    if task is None:
+                        break
+                    send(theirs, worker.do(task))
+                status = 0
+            except (BrokenPipeError, ConnectionResetError):
+                status = 2  # the starter is gone
+            finally:
+                os._exit(status)
+        theirs.close()
+        channels.append(ours)
+    return channels
+
+
+# --- the whole tree -------------------------------------------------------------------------------------------------
+
+
+class Slot:
+    """Records of a stretch of one folder's files; None until they are there."""
+
+    __slots__ = ("value", "after")
+
+    def __init__(self, after):
+        self.value = None
+        self.after = after
+
+
+class BigFile:
+    """A big file of which some pieces are still being read."""
+
+    __slots__ = ("slot", "head", "size", "parts", "waiting")
+
+    def __init__(self, slot, head, size, waiting):
+        self.slot = slot
+        self.head = head
+        self.size = size
+        self.parts = {}
+        self.waiting = waiting
+
+
+class Folder:
+    """A folder that is not finished. `first` is the earliest stretch of files that its hash has not taken in."""
+
+    __slots__ = ("path", "parent", "head", "hash", "first", "waiting", "children")
+
+    def __init__(self, path, parent):
+        self.path = path
+        self.parent = parent
+        self.head = b""
+        self.hash = hashlib.sha256(FOLDER_MAGIC)
+        self.first = Slot(None)
+        self.waiting = 0
+        self.children = {}
+
+
+class Tree:
+    """Holds the tasks to give out, takes answers, and puts the digest together."""
+
+    def __init__(self, shallow):
+        self.bytes = 0
+        self.entries = 0
+        self.moved = []
+        self.errors = []
+        self.counts = {"moved": 0, "errors": 0}
+        self.link_keys = []
+        self.link_blobs = []
+        self.shallow = [] if shallow else None
+        self.root = Folder(b"", None)
+        self.digest = None
+        self.stack = [(("folder", b""), self.root, self.root.first, None)]
+
+    def take(self, answer, folder, slot, big):
+        self.bytes += answer["bytes"]
+        self.entries += answer["entries"]
+        for key, kept in (("moved", self.moved), ("errors", self.errors)):
+            self.counts[key] += len(answer[key])
+            kept.extend(answer[key][: NAMES_REPORTED_MAX - len(kept)])
+        if big is not None:
+            big_file, first = big
+            self.take_pieces(folder, big_file, first, answer.get("pieces", b""))
+            return
+        if "links" in answer:
+            self.link_keys.append(answer["links"][0])
+            self.link_blobs.append(answer["links"][1])
+        new_tasks = []
+        after = slot
+        if "big" in answer:
+            after = self.share_out(folder, after, answer["big"], new_tasks)
+        if answer.get("rest"):
+            after = self.put_chunk(folder, after, answer["rest"], new_tasks)
+        for blob in answer.get("chunks", ()):
+            after = self.put_chunk(folder, after, blob, new_tasks)
+        if "folders" in answer:
+            folder.head = answer["head"]
+            folder.waiting = len(answer["folders"])
+            for name in answer["folders"]:
+                child = Folder(join(folder.path, name), folder)
+                new_tasks.append((("folder", child.path), child, child.first, None))
+        # Last in, first out, and depth first: what is begun is finished before more is begun.
+        self.stack.extend(reversed(new_tasks))
+        slot.value = answer.get("records", b"")
+        self.move_on(folder)
+
+    def put_chunk(self, folder, after, blob, new_tasks):
+        after.after = Slot(after.after)
+        new_tasks.append((("chunk", folder.path, blob), folder, after.after, None))
+        return after.after
+
+    def share_out(self, folder, after, big, new_tasks):
+        name, size, mtime_ns, inode, head, link = big
+        if link:
+            keys, blob = pack_links([(link[0], link[1], join(folder.path, name))])
+            self.link_keys.append(keys)
+            self.link_blobs.append(blob)
+        self.entries += 1
+        after.after = Slot(after.after)
+        firsts = range(0, piece_count(size), PIECES_PER_TASK)
+        big_file = BigFile(after.after, head, size, len(firsts))
+        for first in firsts:
+            last = min(first + PIECES_PER_TASK, piece_count(size))
+            task = ("pieces", folder.path, name, first, last, size, mtime_ns, inode)
+            new_tasks.append((task, folder, after.after, (big_file, first)))
+        return after.after
+
+    def take_pieces(self, folder, big_file, first, digests):
+        big_file.parts[first] = digests
+        big_file.waiting -= 1
+        if not big_file.waiting:
+            whole = b"".join(big_file.parts[number] for number in sorted(big_file.parts))
+            big_file.slot.value = big_file.head + struct.pack("<Q", big_file.size) + hashlib.sha256(whole).digest()
+            self.move_on(folder)
+
+    def move_on(self, folder):
+        """Take in what is there, in order; finish the folder, and those above it, when nothing is missing."""
+        while folder is not None:
+            while folder.first is not None and folder.first.value is not None:
+                folder.hash.update(folder.first.value)
+                folder.first = folder.first.after
+            if folder.first is not None or folder.waiting:
+                return
+            if self.shallow is not None:
+                own = hashlib.sha256(folder.head + folder.hash.digest()).digest()[:16]
+                self.shallow.append((folder.path, own))
+            for name in sorted(folder.children):
+                folder.hash.update(folder.children[name])
+            whole = folder.head + folder.hash.digest()
+            parent = folder.parent
+            if parent is None:
+                self.digest = whole
+                return
+            parent.children[folder.path.rsplit(b"/", 1)[-1]] = whole
+            parent.waiting -= 1
+            folder.children = {}
+            folder = parent
+
+    def link_groups(self):
+        """Sorted paths of every group of names that are one file."""
+        keys = sorted(key for blob in self.link_keys for key in struct.unpack("<%dQ" % (len(blob) // 8), blob))
+        twice = {one for one, other in zip(keys, keys[1:]) if one == other}
+        if not twice:
+            return []
+        groups = {}
+        for packed, blob in zip(self.link_keys, self.link_blobs):
+            if twice.isdisjoint(struct.unpack("<%dQ" % (len(packed) // 8), packed)):
+                continue
+            for device, inode, path in marshal.loads(zlib.decompress(blob)):
+                if (inode ^ (device << 44)) & 0xFFFFFFFFFFFFFFFF in twice:
+                    groups.setdefault((device, inode), []).append(path)
+        return sorted(sorted(paths) for paths in groups.values() if len(paths) > 1)
+
+
+def digest_tree(top, processes, scrub, shallow, on_progress):
+    """Digest everything below the open folder `top`."""
+    tree = Tree(shallow)
+    channels = start_workers(processes, top, scrub, False)
+    busy = {}
+    idle = list(channels)
+    chooser = selectors.DefaultSelector()
+    for channel in channels:
+        chooser.register(channel, selectors.EVENT_READ)
+    while tree.stack or busy:
+        while tree.stack and idle:
+            task, *context = tree.stack.pop()
+            channel = idle.pop()
+            send(channel, task)
+            busy[channel] = context
+        for key, _ in chooser.select(timeout=0.5):
+            answer = receive(key.fileobj)
+            if answer is None:
+                raise SystemExit("a process of the digest was killed (out of memory, or by hand)")
+            tree.take(answer, *busy.pop(key.fileobj))
+            idle.append(key.fileobj)
+        on_progress(tree)
+    for channel in channels:
+        channel.close()
+    for _ in channels:
+        os.wait()
+    return tree
+
+
+def text(path):
+    """A name of any bytes as text that JSON can carry: bytes that are not UTF-8 become surrogates."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def named(pairs):
+    return [[text(path), why] for path, why in pairs]
+
+
+def say(kind, value):
+    sys.stdout.write(kind + " " + json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+class ProgressLines:
+    """At most two lines a second."""
+
+    def __init__(self):
+        self.next = time.monotonic() + 0.5
+
+    def __call__(self, tree):
+        now = time.monotonic()
+        if now >= self.next:
+            self.next = now + 0.5
+            say("progress", {"bytes": tree.bytes, "entries": tree.entries})
+
+
+def run_digest(top, request):
+    started = time.monotonic()
+    processes = request.get("processes") or len(os.sched_getaffinity(0))
+    tree = digest_tree(top, processes, request.get("scrub", False), request.get("shallow", False), ProgressLines())
+    groups = tree.link_groups()
+    made = hashlib.sha256(TREE_MAGIC + (tree.digest or b""))
+    made.update(links_digest(groups))
+    result = {
+        "digest": "sha256:" + made.hexdigest(),
+        "links": links_digest(groups).hex(),
+        "bytes": tree.bytes,
+        "entries": tree.entries,
+        "moved": named(tree.moved),
+        "moved_count": tree.counts["moved"],
+        "errors": named(tree.errors),
+        "errors_count": tree.counts["errors"],
+        "seconds": round(time.monotonic() - started, 4),
+    }
+    if tree.shallow is not None:
+        lines = b"".join(own + struct.pack("<H", len(path)) + path for path, own in sorted(tree.shallow))
+        result["folders"] = base64.b85encode(zlib.compress(lines, 6)).decode()
+        result["groups"] = [[text(path) for path in group] for group in groups[:1000]]
+    say("result", result)
+
+
+def links_digest(groups):
+    made = hashlib.sha256(b"skerry tree/v1 links\n")
+    for group in groups:
+        made.update(struct.pack("<I", len(group)))
+        for path in group:
+            made.update(struct.pack("<I", len(path)) + path)
+    return made.digest()
+
+
+def run_entries(top, request):
+    """Every record of the named folders, unpacked, for telling two trees apart."""
+    worker = Worker(top, False, listing=True, share_big=False)
+    out = {}
+    for name in request["folders"]:
+        path = name.encode("utf-8", "surrogateescape")
+        answer = {"entries": 0, "moved": [], "errors": []}
+        records = []
+        try:
+            worker.folder(path, answer)
+            folder = open_folder(top, path)
+            try:
+                for child in answer["folders"]:
+                    found = os.stat(child, dir_fd=folder, follow_symlinks=False)
+                    attributes = xattr_digest(b"/proc/self/fd/%d/" % folder + child, False)
+                    records.append(record(b"d", found, child, attributes, b""))
+                blobs = [answer.pop("rest", b"")] + answer["chunks"]
+                records.extend(answer.pop("records", []))
+                while blobs:
+                    blob = blobs.pop(0)
+                    if blob:
+                        worker.chunk(folder, path, blob, answer)
+                        records.extend(answer.pop("records"))
+                        blobs.insert(0, answer.pop("rest", b""))
+            finally:
+                os.close(folder)
+        except (Moved, OSError) as error:
+            blame(answer, path or b".", error)
+        out[name] = {"records": [unpack(one) for one in records], "moved": named(answer["moved"] + answer["errors"])}
+    packed = zlib.compress(json.dumps(out).encode(), 6)
+    say("result", {"listing": base64.b85encode(packed).decode()})
+
+
+def unpack(one):
+    kind, mode, uid, gid, mtime_ns, length = HEAD.unpack_from(one)
+    name = one[HEAD.size : HEAD.size + length]
+    position = HEAD.size + length
+    attributes = one[position + 1 : position + 1 + one[position]]
+    payload = one[position + 1 + one[position] :]
+    content = text(payload[2:]) if kind == b"l" else payload.hex()
+    return [text(name), kind.decode(), mode, uid, gid, mtime_ns, attributes.hex(), content]
+
+
+def main():
+    request = json.loads(sys.argv[1])
+    path = request["path"].encode("utf-8", "surrogateescape")
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        say("result", {"missing": os.strerror(error.errno or 0)})
+        return
+    if "folders" in request:
+        run_entries(top, request)
+    else:
+        run_digest(top, request)
+
+
+if __name__ == "__main__":
+    main()
