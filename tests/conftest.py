@@ -1,0 +1,98 @@
+"""What all tests share: platform tests that a machine cannot run are skipped, counted, and named at the end."""
+
+import os
+import shutil
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+
+def program(*names: str) -> str | None:
+    """Why these programs cannot be used, or None."""
+    missing = [name for name in names if not shutil.which(name, path=SYSTEM_PATH)]
+    return f"not installed: {', '.join(missing)}" if missing else None
+
+
+def root() -> str | None:
+    return None if os.geteuid() == 0 else "needs root"
+
+
+def namespaces() -> str | None:
+    words = ["unshare", "-Urnmpf", "--mount-proc", "true"]
+    if program("unshare", "ip") or subprocess.run(words, capture_output=True, check=False).returncode:
+        return "this machine forbids user and network namespaces"
+    return None
+
+
+def postgresql() -> str | None:
+    found = Path("/usr/lib/postgresql/15/bin/postgres").exists()
+    return None if found else "not installed: PostgreSQL 15"
+
+
+def kernel_knows(filesystem: str) -> str | None:
+    """File systems that are modules show up only once loaded; loading needs root."""
+    if os.geteuid() == 0 and shutil.which("modprobe"):
+        subprocess.run(["modprobe", filesystem], capture_output=True, check=False)
+    known = {line.split()[-1] for line in Path("/proc/filesystems").read_text().splitlines()}
+    return None if filesystem in known else f"this kernel has no {filesystem}"
+
+
+# name in @pytest.mark.platform(name): why it cannot run here, or None
+PLATFORMS: dict[str, Callable[[], str | None]] = {
+    "root": root,
+    "ssh": lambda: program("ssh", "sshd", "ssh-keygen"),
+    "rsync": lambda: program("rsync"),
+    "namespaces": namespaces,
+    "hosts": lambda: program("ssh", "sshd", "ip", "unshare"),
+    "postgresql": postgresql,
+    "btrfs": lambda: root() or program("mkfs.btrfs") or kernel_knows("btrfs"),
+    "xfs": lambda: root() or program("mkfs.xfs") or kernel_knows("xfs"),
+    "zfs": lambda: root() or program("zfs") or kernel_knows("zfs"),
+    "openssl": lambda: program("openssl"),
+    "chromium": lambda: program("chromium"),
+}
+
+
+@cache
+def why_not(name: str) -> str | None:
+    return PLATFORMS[name]() if name in PLATFORMS else f"unknown to tests/conftest.py: add {name!r} to PLATFORMS"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unknown = sorted(
+        f"{item.nodeid}: platform({name!r})"
+        for item in items
+        for mark in item.iter_markers("platform")
+        for name in mark.args
+        if name not in PLATFORMS
+    )
+    if unknown:
+        raise pytest.UsageError("platforms that tests/conftest.py does not know:\n" + "\n".join(unknown))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("platform"):
+        for name in mark.args:
+            reason = why_not(name)
+            if reason:
+                pytest.skip(f"platform {name}: {reason}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not run, so that a green line means what it seems to mean."""
+    not_run: dict[str, list[str]] = defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        not_run[reason.removeprefix("Skipped: ")].append(report.nodeid)
+    count = sum(len(tests) for tests in not_run.values())
+    terminalreporter.section(f"platform tests not run here: {count}", sep="-")
+    for reason, tests in sorted(not_run.items()):
+        terminalreporter.write_line(f"{reason}: {len(tests)}")
+        for test in sorted(tests):
+            terminalreporter.write_line(f"    {test}")
