@@ -20,7 +20,7 @@ def folders() -> set[str]:
 
 
 def looks_like_a_path(word: str) -> bool:
-    top = word.split("/")[0]
+    top = word.split("/", maxsplit=1)[0]
     return "/" in word and top in {name.split("/")[0] for name in tracked_files() if "/" in name} and " " not in word
 
 
