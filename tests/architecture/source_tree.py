@@ -82,8 +82,8 @@ def imports_in(tree: ast.Module, path: str) -> Iterator[Import]:
             for child in node.orelse:
                 yield from walk(child, guarded)
             return
-        for child in ast.iter_child_nodes(node):
-            yield from walk(child, guarded)
+        for inner in ast.iter_child_nodes(node):
+            yield from walk(inner, guarded)
 
     yield from walk(tree, False)
 
