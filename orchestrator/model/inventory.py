@@ -1,5 +1,7 @@
 """The estate as a person wrote it, after loading: sites, hosts, systems, people, policy."""
 
+from pydantic import Field
+
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SiteName, SystemName
@@ -32,6 +34,15 @@ class CloudSettings(Frozen):
     profile: str | None = None
 
 
+class Link(Frozen):
+    """What two sites can move between them, one way; measured, with the day it was measured."""
+
+    source: SiteName
+    replica: SiteName
+    mbit_per_second: float = Field(gt=0)
+    measured_on: str = ""  # ISO date; a rate nobody measured is a guess and says so by staying empty
+
+
 class Inventory(Frozen):
     """The whole wish."""
 
@@ -41,10 +52,12 @@ class Inventory(Frozen):
     systems: dict[SystemName, System]
     people: dict[Name, Person] = {}
     residency: tuple[ResidencyRule, ...] = ()
+    links: tuple[Link, ...] = ()
     ssh_config: str | None = None  # a file for `ssh -F`
     cloud: CloudSettings = CloudSettings()
-    digest: Digest  # over the files as written
-    files: dict[str, Digest] = {}  # path below the inventory → digest
+    digest: Digest  # over the files as written, and over the key files that people.yml refers to
+    files: dict[str, Digest] = {}  # path below the inventory, or reference → digest
+    warnings: tuple[str, ...] = ()  # file:line: what a person should know, though it stops nothing
 
     def site_of(self, host: HostName) -> Site:
         return self.sites[self.hosts[host].site]

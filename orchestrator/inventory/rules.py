@@ -1,0 +1,241 @@
+"""What must hold between the parts of an estate: who exists, where data may go, what may not be there twice. Pure."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from orchestrator.foundation.written_file import Location, did_you_mean
+from orchestrator.model.dataset import Dataset, PostgresCluster
+from orchestrator.model.host import Host
+from orchestrator.model.inventory import CloudSettings, Link, Person, ResidencyRule
+from orchestrator.model.names import HostName, SiteName, SystemName
+from orchestrator.model.site import Side, Site
+from orchestrator.model.system import MachineSpec, System
+
+HOSTS, SYSTEMS, POLICY = "hosts", "systems", "policy"
+
+
+class Breach(NamedTuple):
+    """A rule that does not hold: in which file, at which key, and why."""
+
+    file: str  # HOSTS, SYSTEMS or POLICY
+    location: Location
+    message: str
+
+
+class Estate(NamedTuple):
+    """All parts, each of which is well formed by itself."""
+
+    sites: Mapping[SiteName, Site]
+    hosts: Mapping[HostName, Host]
+    machines: Mapping[HostName, MachineSpec]
+    host_places: Mapping[HostName, Location]
+    hosts_elsewhere: frozenset[str]  # named in the hosts file, at no site
+    systems: Mapping[SystemName, System]
+    named_systems: frozenset[str]  # also those that are not well formed: they are there, so nobody is told they are not
+    people: Mapping[str, Person]
+    residency: tuple[ResidencyRule, ...]
+    links: tuple[Link, ...]
+    cloud: CloudSettings
+
+
+def breaches(estate: Estate) -> Iterator[Breach]:
+    """Every rule that does not hold, in the order of the files."""
+    yield from _machines(estate)
+    for system in estate.systems.values():
+        yield from _owner(estate, system)
+        yield from _placements(estate, system)
+        yield from _dependencies(estate, system)
+        yield from _services(system)
+        yield from _residency(estate, system)
+    yield from _cycles(estate)
+    yield from _fronts(estate)
+    yield from _paths(estate)
+    yield from _links(estate)
+
+
+def _machines(estate: Estate) -> Iterator[Breach]:
+    for name in estate.machines:
+        site = estate.sites.get(estate.hosts[name].site)
+        if site is None:
+            continue
+        place = estate.host_places[name]
+        if site.side is not Side.CLOUD:
+            yield Breach(HOSTS, place, f"host {name} has skerry_machine, but only machines of the cloud side are made")
+        elif site.region != estate.cloud.region:
+            message = f"host {name} stands in region {site.region!r}, but cloud.region is {estate.cloud.region!r}"
+            yield Breach(HOSTS, place, message)
+
+
+def _owner(estate: Estate, system: System) -> Iterator[Breach]:
+    if system.owner not in estate.people:
+        near = did_you_mean(system.owner, list(estate.people))
+        yield Breach(SYSTEMS, ("systems", system.name, "owner"), f"nobody in people.yml is called {system.owner}{near}")
+
+
+def _placements(estate: Estate, system: System) -> Iterator[Breach]:
+    for side, placement in system.placements.items():
+        at: Location = ("systems", system.name, "placements", side.value)
+        named = [((*at, "host"), placement.host)]
+        named += [((*at, "datasets", dataset), host) for dataset, host in placement.datasets.items()]
+        for location, name in named:
+            host = estate.hosts.get(name)
+            if host is None and name in estate.hosts_elsewhere:
+                message = f"host {name} stands at no site: put it into a group that has the variable skerry_side"
+                yield Breach(SYSTEMS, location, message)
+            elif host is None:
+                yield Breach(SYSTEMS, location, f"no host is called {name}{did_you_mean(name, list(estate.hosts))}")
+            elif (site := estate.sites.get(host.site)) is not None and site.side is not side:
+                message = f"host {name} stands at site {site.name}, whose side is {site.side.value}, not {side.value}"
+                yield Breach(SYSTEMS, location, message)
+    if system.quiesce is not None and system.quiesce.host not in (None, *estate.hosts):
+        location = ("systems", system.name, "quiesce", "host")
+        yield Breach(SYSTEMS, location, f"no host is called {system.quiesce.host}")
+
+
+def _dependencies(estate: Estate, system: System) -> Iterator[Breach]:
+    for position, dependency in enumerate(system.depends_on):
+        location = ("systems", system.name, "depends_on", position, "system")
+        if dependency.system == system.name:
+            yield Breach(SYSTEMS, location, f"system {system.name} depends on itself")
+        elif dependency.system not in estate.named_systems:
+            near = did_you_mean(dependency.system, sorted(estate.named_systems))
+            yield Breach(SYSTEMS, location, f"no system is called {dependency.system}{near}")
+
+
+def _services(system: System) -> Iterator[Breach]:
+    names = [service.name for service in system.services]
+    units = {*names, *(dataset.service for dataset in system.datasets if isinstance(dataset, PostgresCluster))}
+    for position, service in enumerate(system.services):
+        at: Location = ("systems", system.name, "services", position)
+        if names.index(service.name) != position:
+            yield Breach(SYSTEMS, (*at, "name"), f"service {service.name} is there twice")
+        for index, needed in enumerate(service.depends_on):
+            if needed not in units:
+                near = did_you_mean(needed, sorted(units))
+                message = f"no service of {system.name} is called {needed}{near}"
+                yield Breach(SYSTEMS, (*at, "depends_on", index), message)
+    graph = {service.name: tuple(service.depends_on) for service in system.services}
+    for circle in _circles(graph):
+        location = ("systems", system.name, "services", names.index(circle[0]))
+        yield Breach(SYSTEMS, location, f"services depend on each other in a circle: {' → '.join(circle)}")
+
+
+def _residency(estate: Estate, system: System) -> Iterator[Breach]:
+    rules = {rule.data_class: rule for rule in estate.residency}
+    for position, data_class in enumerate(system.data_classes):
+        location = ("systems", system.name, "data_classes", position)
+        rule = rules.get(data_class)
+        if rule is None:
+            near = did_you_mean(data_class, list(rules))
+            message = f"data class {data_class} has no residency rule in policy.yml, so its data may go nowhere{near}"
+            yield Breach(SYSTEMS, location, message)
+            continue
+        for site in _sites_written_to(estate, system):
+            if site.region not in rule.regions:
+                where = f"region {site.region!r}" if site.region else "no region (skerry_region)"
+                message = (
+                    f"data class {data_class} may be in {', '.join(rule.regions) or 'no region'}, "
+                    f"but site {site.name} ({site.side.value}) has {where}"
+                )
+                yield Breach(SYSTEMS, location, message)
+
+
+def _sites_written_to(estate: Estate, system: System) -> list[Site]:
+    """Where a move writes data; at the source it is already."""
+    names = [
+        host
+        for side in (Side.DR, Side.CLOUD)
+        for host in (system.placements[side].host, *system.placements[side].datasets.values())
+    ]
+    sites = [estate.hosts[name].site for name in names if name in estate.hosts]
+    return [estate.sites[site] for site in dict.fromkeys(sites) if site in estate.sites]
+
+
+def _cycles(estate: Estate) -> Iterator[Breach]:
+    graph = {
+        system.name: tuple(needed.system for needed in system.depends_on if needed.system != system.name)
+        for system in estate.systems.values()
+    }
+    for circle in _circles(graph):
+        location = ("systems", circle[0], "depends_on")
+        yield Breach(SYSTEMS, location, f"systems depend on each other in a circle: {' → '.join(circle)}")
+
+
+def _circles(graph: Mapping[str, tuple[str, ...]]) -> Iterator[list[str]]:
+    """For every edge that closes a circle, the way round from a name back to it. No recursion: estates are deep."""
+    done: set[str] = set()
+    for start in graph:
+        path: list[str] = []
+        on_path: set[str] = set()
+        stack: list[tuple[str, int]] = [(start, 0)]
+        while stack:
+            name, turn = stack.pop()
+            if turn == 0:
+                if name in done:
+                    continue
+                path.append(name)
+                on_path.add(name)
+            following = graph.get(name, ())
+            if turn < len(following):
+                stack.append((name, turn + 1))
+                if following[turn] in on_path:
+                    yield [*path[path.index(following[turn]) :], following[turn]]
+                elif following[turn] in graph:
+                    stack.append((following[turn], 0))
+            else:
+                done.add(name)
+                on_path.discard(path.pop())
+
+
+def _fronts(estate: Estate) -> Iterator[Breach]:
+    first: dict[str, str] = {}
+    for system in estate.systems.values():
+        name = system.front.name.rstrip(".").lower()
+        location = ("systems", system.name, "front", "name")
+        zone = system.front.zone.rstrip(".").lower()
+        if name != zone and not name.endswith(f".{zone}"):
+            yield Breach(SYSTEMS, location, f"front name {name} is not in zone {zone}")
+        if name in first:
+            yield Breach(SYSTEMS, location, f"front name {name} is already that of system {first[name]}")
+        first.setdefault(name, system.name)
+
+
+def _dataset_path(dataset: Dataset) -> str:
+    return dataset.data_directory if isinstance(dataset, PostgresCluster) else dataset.path
+
+
+def _paths(estate: Estate) -> Iterator[Breach]:
+    """Two datasets on one host may not be the same folder, nor one within the other: one would overwrite the other."""
+    seen: dict[tuple[str, PurePosixPath], tuple[str, str]] = {}
+    inside: dict[tuple[str, PurePosixPath], tuple[str, str, PurePosixPath]] = {}  # every folder above a dataset
+    for system in estate.systems.values():
+        for position, dataset in enumerate(system.datasets):
+            key = "data_directory" if isinstance(dataset, PostgresCluster) else "path"
+            location = ("systems", system.name, "datasets", position, key)
+            path = PurePosixPath(_dataset_path(dataset))
+            clash = None
+            hosts = dict.fromkeys(system.host_of(side, dataset.name) for side in system.placements)
+            for host in hosts:
+                for folder in (path, *path.parents):
+                    if (host, folder) in seen:
+                        clash = clash or (host, folder, *seen[host, folder])
+                if (host, path) in inside:
+                    other, name, below = inside[host, path]
+                    clash = clash or (host, below, other, name)
+            if clash is not None:
+                host, taken, other, name = clash
+                message = f"{path} overlaps {taken} on host {host}, which is dataset {name} of system {other}"
+                yield Breach(SYSTEMS, location, message)
+            for host in hosts:
+                seen.setdefault((host, path), (system.name, dataset.name))
+                for folder in path.parents:
+                    inside.setdefault((host, folder), (system.name, dataset.name, path))
+
+
+def _links(estate: Estate) -> Iterator[Breach]:
+    for position, link in enumerate(estate.links):
+        for key, site in (("source", link.source), ("replica", link.replica)):
+            if site not in estate.sites:
+                near = did_you_mean(site, list(estate.sites))
+                yield Breach(POLICY, ("links", position, key), f"no site is called {site}{near}")
