@@ -41,6 +41,7 @@ from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.plan import SystemPlan
 from orchestrator.model.step import Step
 
+
 class Reducer:
     """`decide` for one system's plan. Holds no state of its own."""
 

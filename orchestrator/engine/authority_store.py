@@ -1,0 +1,49 @@
+"""Which side of a system may take writes, kept durably: a compare-and-set on a fencing number."""
+
+import sqlalchemy as sa
+
+from orchestrator.contracts.authority import Authority
+from orchestrator.engine.database import Database
+from orchestrator.engine.tables import authority
+from orchestrator.foundation.clock import Clock, timestamp
+from orchestrator.foundation.errors import AuthorityError
+from orchestrator.model.site import Side
+
+
+class DatabaseAuthority:
+    """Authority in our tables; the laws stand at contracts.authority.AuthorityStore."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def read(self, system: str) -> Authority:
+        with self._database.reading() as connection:
+            return self._read(connection, system)
+
+    def move(self, system: str, *, expected_number: int, to: Side, key: str) -> Authority:
+        with self._database.writing() as connection:
+            # The row is made first, so that two movers meet on it and one of them waits.
+            self._database.add_new(connection, authority, [_at_the_source(system).model_dump(mode="json")])
+            present = self._read(connection, system, for_update=True)
+            if present.by == key:
+                return present
+            if present.number != expected_number:
+                raise AuthorityError(
+                    f"{system}: authority number {expected_number} is not the newest; "
+                    f"{present.side.value} holds number {present.number} since {present.at or 'the beginning'}"
+                )
+            moved = Authority(
+                system=system, number=present.number + 1, side=to, at=timestamp(self._clock.now()), by=key
+            )
+            self._database.put(connection, authority, moved.model_dump(mode="json"))
+            return moved
+
+    def _read(self, connection: sa.Connection, system: str, *, for_update: bool = False) -> Authority:
+        query = sa.select(authority).where(authority.c.system == system)
+        row = connection.execute(query.with_for_update() if for_update else query).mappings().one_or_none()
+        return Authority(**row) if row else _at_the_source(system)
+
+
+def _at_the_source(system: str) -> Authority:
+    return Authority(system=system, number=1, side=Side.SOURCE, at="", by="")

@@ -1,0 +1,130 @@
+"""One database, SQLite or PostgreSQL: connections, transactions, and its errors in our words."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from orchestrator.engine.tables import metadata
+from orchestrator.foundation.errors import EngineUnavailable
+
+BUSY_SECONDS_MAX = 30
+# SQLite allows 32 766 bound values in one statement; stay far below.
+ROWS_PER_STATEMENT = 500
+_WRITES_LOCK = 0x736B65727279  # PostgreSQL advisory lock under which limits are counted
+
+
+class Database:
+    """Our tables behind one URL. Made when first opened; safe for many threads and processes.
+
+    Fails only with EngineUnavailable.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._is_sqlite = url.startswith("sqlite")
+        # SQLite's own wait for the write lock is an unfair busy loop; within one process a lock is fair and cheap.
+        self._writing = threading.Lock()
+        self._engine = _sqlite_engine(url) if self._is_sqlite else _postgres_engine(url)
+        with self._errors():
+            metadata.create_all(self._engine)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._is_sqlite
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One consistent view."""
+        with self._errors(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """One transaction; durable when the block ends, undone when it raises."""
+        with self._errors():
+            if self._is_sqlite:
+                connecting = self._engine.connect().execution_options(writes=True)
+                with self._writing, connecting as connection, connection.begin():
+                    yield connection
+            else:
+                with self._engine.begin() as connection:
+                    yield connection
+
+    @contextmanager
+    def writing_alone(self) -> Iterator[sa.Connection]:
+        """One transaction that no other `writing_alone` overlaps, in whichever process: for counting and comparing."""
+        with self.writing() as connection:
+            if not self._is_sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITES_LOCK)))
+            yield connection
+
+    def put(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
+        """Insert the row, or replace the one with the same primary key."""
+        insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(table).values(**values)
+        keys = [column.name for column in table.primary_key]
+        changes = {name: insert.excluded[name] for name in values if name not in keys}
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes))
+
+    def add_new(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Insert rows whose primary key is not there yet; how many were inserted."""
+        added = 0
+        for start in range(0, len(rows), ROWS_PER_STATEMENT):
+            part = list(rows[start : start + ROWS_PER_STATEMENT])
+            insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(table).values(part)
+            added += connection.execute(insert.on_conflict_do_nothing()).rowcount
+        return added
+
+    def now(self, connection: sa.Connection) -> float:
+        """The database's own time in seconds since the epoch: the one clock that all workers share."""
+        if self._is_sqlite:
+            question = sa.text("select (julianday('now') - 2440587.5) * 86400.0")
+        else:
+            question = sa.text("select extract(epoch from clock_timestamp())")
+        return float(connection.execute(question).scalar_one())
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.SQLAlchemyError as error:
+            where = self._engine.url.render_as_string(hide_password=True)
+            cause = getattr(error, "orig", None) or error
+            raise EngineUnavailable(
+                f"{where}: {cause}", hint="Check that the database is up and has room, then run the same command again."
+            ) from error
+
+
+def _sqlite_engine(url: str) -> sa.Engine:
+    path = sa.make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS_MAX})
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves, see below
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        connection.execute("pragma foreign_keys=on")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # A writer takes the lock at once: one that reads first and writes later may find that it cannot.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("begin immediate" if writes else "begin")
+
+    return engine
+
+
+def _postgres_engine(url: str) -> sa.Engine:
+    named = sa.make_url(url)
+    if named.drivername in ("postgres", "postgresql"):
+        named = named.set(drivername="postgresql+psycopg")
+    return sa.create_engine(named, pool_pre_ping=True, pool_size=10, max_overflow=20)

@@ -1,0 +1,140 @@
+"""Our tables: the truth that people are shown, and all that outlives the durable engine's own records."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+plans = sa.Table(
+    "plans",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("wave", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("operator", sa.Text, nullable=False),
+    # submitted → running → finishing → finished; a request to a finished run makes it running again
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("finished_at", sa.Text, nullable=False, default=""),
+    sa.Index("runs_by_state", "state"),
+    sa.Index("runs_by_creation", "created_at"),
+)
+
+system_runs = sa.Table(
+    "system_runs",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("over", sa.Boolean, nullable=False, default=False),
+    sa.Column("enqueued", sa.Boolean, nullable=False, default=False),
+)
+
+# One unfinished run per system.
+run_locks = sa.Table(
+    "run_locks",
+    metadata,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Index("run_locks_by_run", "run"),
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("system", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # started, waiting, done, failed, unknown
+    sa.Column("starts", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("begun_at", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Text, nullable=False),
+    sa.Column("finished_at", sa.Text, nullable=False, default=""),
+    sa.Column("seconds", sa.Float, nullable=False, default=0.0),
+    sa.Column("outcome", sa.Text, nullable=False, default=""),
+    sa.Index("steps_by_run", "run", "system"),
+)
+
+# What was said to evidence once and must not be said again when a turn is repeated after a crash.
+announced = sa.Table(
+    "announced",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("system", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("handled", sa.Boolean, nullable=False, default=False),
+    sa.Index("requests_by_handled", "handled"),
+    sqlite_autoincrement=True,
+)
+
+# A place that only so many systems may hold at once; the holder is a system's run, whichever worker carries it.
+slots = sa.Table(
+    "slots",
+    metadata,
+    sa.Column("resource", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, primary_key=True),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.Text, nullable=False),
+    sa.Column("beat", sa.Float, nullable=False),  # the database's own time, seconds since the epoch
+)
+
+takeovers = sa.Table(
+    "takeovers",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("dead", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("systems", sa.Integer, nullable=False),
+)
+
+authority = sa.Table(
+    "authority",
+    metadata,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+)
+
+catalogue = sa.Table(
+    "catalogue",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("put_number", sa.Integer, nullable=False),  # grows with every put: newest first
+    sa.Index("catalogue_by_age", "kind", "put_number"),
+)

@@ -1,0 +1,264 @@
+"""The worker's side of our tables: which runs to begin, the journal of steps, what people asked, and how it ended."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from orchestrator.contracts.engine import AT_REST, SystemState
+from orchestrator.engine.database import Database
+from orchestrator.engine.tables import announced, plans, requests, run_locks, runs, steps, system_runs
+from orchestrator.engine.turns import Mode
+from orchestrator.foundation.clock import Clock, timestamp
+from orchestrator.model.outcome import Outcome
+from orchestrator.model.plan import Plan
+
+StepState = Literal["started", "waiting", "done", "failed", "unknown"]
+
+
+def step_key(run: str, system: str, step: str, mode: Mode) -> str:
+    """The idempotency key of a deed: equal over all its attempts."""
+    return f"{run}/{system}/{step}/{mode}"
+
+
+@dataclass(frozen=True)
+class EarlierIntent:
+    """What the journal held when a deed was about to begin. `starts` counts this one."""
+
+    state: StepState | None
+    outcome: Outcome | None
+    starts: int
+
+
+@dataclass(frozen=True)
+class RunRow:
+    run: str
+    plan: str
+    wave: str
+    kind: str
+    operator: str
+    state: str
+
+
+@dataclass(frozen=True)
+class RequestRow:
+    id: int
+    run: str
+    system: str
+    operation: str
+    step: str
+    by: str
+    reason: str
+
+
+class WorkerStore:
+    """Every method is one durable transaction. Fails only with EngineUnavailable."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    # ---- runs
+
+    def runs_in(self, *states: str) -> Sequence[RunRow]:
+        query = sa.select(runs).where(runs.c.state.in_(states)).order_by(runs.c.created_at)
+        with self._database.reading() as connection:
+            found = connection.execute(query).all()
+        return [RunRow(row.run, row.plan, row.wave, row.kind, row.operator, row.state) for row in found]
+
+    def plan(self, digest: str) -> Plan:
+        with self._database.reading() as connection:
+            text = connection.execute(sa.select(plans.c.document).where(plans.c.digest == digest)).scalar_one()
+        return Plan.model_validate_json(text)
+
+    def plan_of(self, run: str) -> str:
+        with self._database.reading() as connection:
+            return str(connection.execute(sa.select(runs.c.plan).where(runs.c.run == run)).scalar_one())
+
+    def set_run_state(self, run: str, state: str, *, only_from: str) -> bool:
+        """Move a run on; False when it was not where it was thought to be."""
+        finished_at = timestamp(self._clock.now()) if state == "finished" else ""
+        change = (
+            sa.update(runs)
+            .where(runs.c.run == run, runs.c.state == only_from)
+            .values(state=state, finished_at=finished_at)
+        )
+        with self._database.writing() as connection:
+            return connection.execute(change).rowcount == 1
+
+    def begin_finishing(self, run: str) -> bool:
+        """True for the one caller who finds all systems of the run at rest and nothing asked for."""
+        moving = sa.exists().where(system_runs.c.run == run, system_runs.c.state.not_in(sorted(AT_REST)))
+        asked = sa.exists().where(requests.c.run == run, requests.c.handled.is_(False))
+        change = (
+            sa.update(runs)
+            .where(runs.c.run == run, runs.c.state == "running", ~moving, ~asked)
+            .values(state="finishing")
+        )
+        with self._database.writing() as connection:
+            return connection.execute(change).rowcount == 1
+
+    def system_states(self, run: str) -> dict[str, tuple[str, str]]:
+        """State and reason by system."""
+        query = sa.select(system_runs).where(system_runs.c.run == run).order_by(system_runs.c.position)
+        with self._database.reading() as connection:
+            return {row.system: (row.state, row.reason) for row in connection.execute(query)}
+
+    # ---- systems
+
+    def systems_to_enqueue(self, *, limit: int) -> Sequence[tuple[str, str]]:
+        """(run, system) of running runs that the engine does not know yet, in the order of their waves."""
+        query = (
+            sa.select(system_runs.c.run, system_runs.c.system)
+            .join_from(system_runs, runs, system_runs.c.run == runs.c.run)
+            .where(system_runs.c.enqueued.is_(False), runs.c.state == "running")
+            .order_by(runs.c.created_at, system_runs.c.position)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [(row.run, row.system) for row in connection.execute(query)]
+
+    def mark_enqueued(self, run: str, systems: Sequence[str]) -> None:
+        change = (
+            sa.update(system_runs)
+            .where(system_runs.c.run == run, system_runs.c.system.in_(list(systems)))
+            .values(enqueued=True)
+        )
+        with self._database.writing() as connection:
+            connection.execute(change)
+
+    def set_system_state(self, run: str, system: str, state: SystemState, reason: str, *, holds: bool) -> None:
+        with self._database.writing() as connection:
+            connection.execute(
+                sa.update(system_runs)
+                .where(system_runs.c.run == run, system_runs.c.system == system)
+                .values(state=state, reason=reason, over=not holds)
+            )
+            if not holds:
+                connection.execute(
+                    sa.delete(run_locks).where(run_locks.c.system == system, run_locks.c.run == run)
+                )
+                # Nobody is left who could obey.
+                connection.execute(
+                    sa.update(requests)
+                    .where(requests.c.run == run, requests.c.system == system)
+                    .values(handled=True)
+                )
+
+    # ---- requests
+
+    def open_requests(self) -> Sequence[RequestRow]:
+        query = sa.select(requests).where(requests.c.handled.is_(False)).order_by(requests.c.id)
+        with self._database.reading() as connection:
+            return [
+                RequestRow(row.id, row.run, row.system, row.operation, row.step, row.by, row.reason)
+                for row in connection.execute(query)
+            ]
+
+    def mark_handled(self, ids: Iterable[int]) -> None:
+        with self._database.writing() as connection:
+            connection.execute(sa.update(requests).where(requests.c.id.in_(list(ids))).values(handled=True))
+
+    # ---- what was announced
+
+    def was_announced(self, key: str) -> bool:
+        with self._database.reading() as connection:
+            query = sa.select(announced.c.key).where(announced.c.key == key)
+            return connection.execute(query).one_or_none() is not None
+
+    def mark_announced(self, key: str) -> None:
+        with self._database.writing() as connection:
+            self._database.add_new(connection, announced, [{"key": key}])
+
+    # ---- the journal of steps
+
+    def begin_step(
+        self,
+        run: str,
+        system: str,
+        step: str,
+        mode: Mode,
+        *,
+        attempt: int,
+        worker: str,
+        state: Literal["started", "waiting"] = "started",
+    ) -> EarlierIntent:
+        """Write the intent to do a step, unless it is done already; what stood there before."""
+        key = step_key(run, system, step, mode)
+        now = timestamp(self._clock.now())
+        with self._database.writing() as connection:
+            earlier = connection.execute(_STEP_BY_KEY, {"key": key}).one_or_none()
+            if earlier is None:
+                row: dict[str, Any] = {"key": key, "run": run, "system": system, "step": step, "mode": mode}
+                row |= {"state": state, "starts": 1, "attempt": attempt, "worker": worker}
+                connection.execute(_INSERT_STEP, row | {"begun_at": now, "started_at": now})
+                return EarlierIntent(None, None, 1)
+            outcome = Outcome.model_validate_json(earlier.outcome) if earlier.outcome else None
+            if earlier.state == "done":
+                return EarlierIntent("done", outcome, earlier.starts)
+            change = {"new_state": state, "new_starts": earlier.starts + 1, "new_attempt": attempt}
+            connection.execute(
+                _RESTART_STEP, change | {"the_key": key, "new_worker": worker, "new_started_at": now}
+            )
+            return EarlierIntent(earlier.state, outcome, earlier.starts + 1)
+
+    def finish_step(
+        self, run: str, system: str, step: str, mode: Mode, *, state: StepState, outcome: Outcome, seconds: float
+    ) -> bool:
+        """Write how a begun step ended; False, and nothing is written, when it was ended otherwise meanwhile."""
+        change = {
+            "the_key": step_key(run, system, step, mode),
+            "new_state": state,
+            "new_outcome": json.dumps(outcome.model_dump(mode="json")),
+            "new_seconds": seconds,
+            "new_finished_at": timestamp(self._clock.now()),
+        }
+        with self._database.writing() as connection:
+            return connection.execute(_FINISH_STEP, change).rowcount == 1
+
+    def settle_step(self, run: str, system: str, step: str, mode: Mode, *, attempt: int, outcome: Outcome) -> bool:
+        """Write an end that came by word; False when the row says the same already."""
+        key = step_key(run, system, step, mode)
+        now = timestamp(self._clock.now())
+        text = json.dumps(outcome.model_dump(mode="json"))
+        state = "done" if outcome.result.value in ("passed", "waived") else "failed"
+        with self._database.writing() as connection:
+            earlier = connection.execute(_STEP_BY_KEY, {"key": key}).one_or_none()
+            if earlier is not None and earlier.state == state and earlier.outcome == text:
+                return False
+            row: dict[str, Any] = {"key": key, "run": run, "system": system, "step": step, "mode": mode}
+            row |= {"state": state, "starts": earlier.starts if earlier else 0, "worker": ""}
+            row |= {"attempt": earlier.attempt if earlier else attempt, "outcome": text, "finished_at": now}
+            row |= {"begun_at": earlier.begun_at if earlier else now}
+            row |= {"started_at": earlier.started_at if earlier else now, "seconds": earlier.seconds if earlier else 0.0}
+            self._database.put(connection, steps, row)
+            return True
+
+
+# Built once: these run for every step of every system.
+_STEP_BY_KEY = sa.select(steps).where(steps.c.key == sa.bindparam("key"))
+_INSERT_STEP = sa.insert(steps)
+_RESTART_STEP = (
+    sa.update(steps)
+    .where(steps.c.key == sa.bindparam("the_key"))
+    .values(
+        state=sa.bindparam("new_state"),
+        starts=sa.bindparam("new_starts"),
+        attempt=sa.bindparam("new_attempt"),
+        worker=sa.bindparam("new_worker"),
+        started_at=sa.bindparam("new_started_at"),
+        finished_at="",
+    )
+)
+_FINISH_STEP = (
+    sa.update(steps)
+    .where(steps.c.key == sa.bindparam("the_key"), steps.c.state == "started")
+    .values(
+        state=sa.bindparam("new_state"),
+        outcome=sa.bindparam("new_outcome"),
+        seconds=sa.bindparam("new_seconds"),
+        finished_at=sa.bindparam("new_finished_at"),
+    )
+)
