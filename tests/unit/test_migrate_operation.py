@@ -1,0 +1,47 @@
+"""What a run's end means, and which run a plan goes on with."""
+
+import re
+
+import pytest
+
+from orchestrator.contracts.engine import RunStatus, SystemState, SystemStatus
+from orchestrator.foundation.errors import RolledBack, RunFailed
+from orchestrator.operations.migrate import complain, new_run_id
+
+UUID_7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+
+
+def ended(**states: SystemState) -> RunStatus:
+    return RunStatus(
+        run="r1",
+        plan="sha256:" + "0" * 64,
+        wave="w",
+        kind="migrate",
+        operator="ben",
+        state="finished",
+        created_at="2026-11-21T00:00:00.000Z",
+        systems=tuple(SystemStatus(system=name, state=state, reason="because") for name, state in states.items()),
+    )
+
+
+def test_a_run_whose_systems_are_committed_is_a_good_end() -> None:
+    complain(ended(filing="committed", archive="committed"))
+
+
+def test_a_rolled_back_system_is_told_with_its_own_exit_code() -> None:
+    with pytest.raises(RolledBack, match="archive: because") as told:
+        complain(ended(filing="committed", archive="rolled_back"))
+    assert told.value.exit_code == 62
+
+
+def test_a_failed_system_weighs_more_than_a_rolled_back_one() -> None:
+    with pytest.raises(RunFailed, match="filing is rollback_failed"):
+        complain(ended(filing="rollback_failed", archive="rolled_back"))
+
+
+def test_run_ids_are_version_7_sort_by_time_and_do_not_repeat() -> None:
+    earlier, later = new_run_id(1_700_000_000_000), new_run_id(1_700_000_000_001)
+    assert UUID_7.match(earlier)
+    assert UUID_7.match(later)
+    assert earlier < later
+    assert len({new_run_id(5) for _ in range(1000)}) == 1000
