@@ -1,0 +1,29 @@
+"""Words on their way through a shell or an ssh configuration, arriving as they were."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.foundation.errors import UsageError
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """One line that any POSIX shell splits into exactly `words`. UsageError for a word with a NUL."""
+    for word in words:
+        if "\0" in word:
+            raise UsageError(f"a command word holds a NUL byte: {word!r}")
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def shown(words: Sequence[str], *, characters_max: int = 120) -> str:
+    """`words` for a message: one line, cut where it gets long."""
+    line = " ".join(shell_line(words).split())
+    return line if len(line) <= characters_max else line[: characters_max - 1] + "…"
+
+
+def configuration_path(path: Path) -> str:
+    """`path` as a value in an ssh configuration: quoted, its per cent signs not taken for tokens."""
+    text = str(path)
+    if '"' in text or "\n" in text:
+        raise UsageError(f"OpenSSH cannot take a quote or line break in a path: {text!r}")
+    return '"' + text.replace("%", "%%") + '"'

@@ -1,0 +1,203 @@
+"""Hosts over SSH: the Transport that uses this machine's OpenSSH client."""
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orchestrator.contracts.transport import CommandResult
+from orchestrator.foundation.errors import HostUnreachable
+from orchestrator.foundation.limits import COMMAND_OUTPUT_BYTES_MAX
+from orchestrator.hosts.bounded_command import KILL_AFTER_SECONDS, bounded
+from orchestrator.hosts.command_results import judged, last_lines, without_mark
+from orchestrator.hosts.process_pump import Pumped, pump
+from orchestrator.hosts.shell_words import shell_line, shown
+from orchestrator.hosts.small_files import read_small_file, write_small_file
+from orchestrator.hosts.ssh_configuration import SshConfiguration, write_configuration
+from orchestrator.hosts.ssh_connection import SshConnection
+from orchestrator.hosts.ssh_pool import SshPool
+from orchestrator.model.host import Host
+
+# The host ends the command itself; we wait a little longer for its word before we stop asking.
+_ANSWER_SECONDS = 2.0
+_ENDING_SECONDS = KILL_AFTER_SECONDS + 1.5
+# A socket's address holds 107 bytes, of which ssh takes 17 for the name it binds first.
+_SOCKET_FOLDER_BYTES_MAX = 62
+
+
+class SshTransport:
+    """contracts.transport.Transport over kept OpenSSH connections. Any number of threads may use it."""
+
+    def __init__(self, pool: SshPool) -> None:
+        self._pool = pool
+
+    @property
+    def host(self) -> Host:
+        return self._pool.host
+
+    @property
+    def login_user(self) -> str:
+        return self._pool.configuration.user
+
+    def run(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        user: str | None = None,
+        timeout_seconds: float = 60.0,
+        check: bool = True,
+        environment: dict[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        become = user if self.host.become and user not in (None, self.login_user) else None
+        command = bounded(
+            words, timeout_seconds=timeout_seconds, stdin_bytes=len(stdin), environment=environment, sudo_user=become
+        )
+        line = shell_line(command.words)
+        attempts = 0
+        while True:
+            attempts += 1
+            with self._pool.session() as connection:
+                pumped = pump(
+                    connection.session_words(line),
+                    stdin=stdin,
+                    seconds_max=timeout_seconds + _ANSWER_SECONDS,
+                    ending_seconds=_ENDING_SECONDS,
+                    output_bytes_max=COMMAND_OUTPUT_BYTES_MAX,
+                    on_line=on_line,
+                )
+            if _never_started(pumped, command.mark) and attempts < 3:
+                self._pool.discard(connection)
+                continue
+            break
+        if pumped.exit_code == 255 and not pumped.stderr.endswith(command.mark):
+            raise self._broken(connection, words, pumped)
+        if pumped.overran and pumped.exit_code < 0:
+            # Not even the host's own bound answered: the connection is not to be trusted with another command.
+            self._pool.discard(connection)
+        return judged(
+            self.host.name,
+            words,
+            without_mark(pumped, command),
+            timeout_seconds=timeout_seconds,
+            check=check,
+            user=become,
+        )
+
+    def _broken(self, connection: SshConnection, words: Sequence[str], pumped: Pumped) -> HostUnreachable:
+        said = " | ".join(part for part in (last_lines(pumped.stderr), last_lines(connection.said().encode())) if part)
+        self._pool.discard(connection)
+        return HostUnreachable(
+            f"{self.host.name}: the connection broke while `{shown(words)}` ran, so whether it took effect is unknown;"
+            f" what still ran of it was ended with the connection: {said or 'no word'}"
+        )
+
+    def read_file(self, path: str, *, user: str | None = None, bytes_max: int = COMMAND_OUTPUT_BYTES_MAX - 1) -> bytes:
+        return read_small_file(self, path, user=user, bytes_max=bytes_max)
+
+    def write_file(self, path: str, content: bytes, *, mode: int = 0o644, user: str | None = None) -> None:
+        write_small_file(self, path, content, mode=mode, user=user)
+
+    def forget(self) -> None:
+        self._pool.forget()
+
+
+def _never_started(pumped: Pumped, mark: bytes) -> bool:
+    """Whether ssh says that the session was not even opened, so that running the command elsewhere runs it once."""
+    if pumped.exit_code != 255 or pumped.stdout or pumped.stderr.endswith(mark):
+        return False
+    return b"Control socket connect(" in pumped.stderr or b"Session open refused by peer" in pumped.stderr
+
+
+class SshTransports:
+    """contracts.transport.Transports: one SshTransport per host, connections kept until `close`."""
+
+    def __init__(self, ssh_config: Path | None, run_dir: Path, known_hosts_extra: Path | None) -> None:
+        self._ssh_config = ssh_config
+        self._run_dir = run_dir
+        self._known_hosts_extra = known_hosts_extra
+        self._sockets = _socket_folder(run_dir)
+        self._lock = threading.Lock()
+        self._pools: dict[Host, SshPool] = {}
+
+    def __call__(self, host: Host) -> SshTransport:
+        return SshTransport(self.pool(host))
+
+    def pool(self, host: Host) -> SshPool:
+        with self._lock:
+            known = self._pools.get(host)
+            if known is None:
+                stem = f"{os.getpid()}.{len(self._pools)}"
+                known = SshPool(host, self._configuration(host), self._sockets, stem)
+                self._pools[host] = known
+            return known
+
+    def configuration(self, host: Host) -> SshConfiguration:
+        """What OpenSSH uses for `host`: for Ansible, and for looking up trusted host keys."""
+        return self.pool(host).configuration
+
+    def _configuration(self, host: Host) -> SshConfiguration:
+        # By process: two programs on one run folder must not replace each other's files in mid-use.
+        folder = self._run_dir / f"ssh-{os.getpid()}"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return write_configuration(host, folder, self._ssh_config, self._known_hosts_extra)
+
+    def close(self) -> None:
+        with self._lock:
+            pools, self._pools = list(self._pools.values()), {}
+        for pool in pools:
+            pool.forget()
+            pool.configuration.file.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_transports(ssh_config: Path | None, run_dir: Path, known_hosts_extra: Path | None = None) -> SshTransports:
+    """Transports for all hosts of an inventory.
+
+    `ssh_config` is the operator's file (None: what OpenSSH itself would read), `run_dir` ours for this run,
+    `known_hosts_extra` the file of learned host keys, which need not exist yet. Nothing is connected before it is used.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return SshTransports(ssh_config, run_dir, known_hosts_extra)
+
+
+def _socket_folder(run_dir: Path) -> Path:
+    """A folder with a name short enough for sockets: below the run's own where that is short, else beside it."""
+    inside = run_dir.absolute() / "cm"
+    if len(os.fsencode(inside)) <= _SOCKET_FOLDER_BYTES_MAX:
+        inside.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _without_leavings(inside)
+    place = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    if len(os.fsencode(place)) > _SOCKET_FOLDER_BYTES_MAX - 32:
+        place = Path("/tmp")  # noqa: S108 - the folder below is made for us alone and checked
+    name = f"skerry-{os.getuid()}-{hashlib.sha256(os.fsencode(run_dir.absolute())).hexdigest()[:12]}"
+    folder = place / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    held = folder.lstat()
+    if folder.is_symlink() or held.st_uid != os.getuid() or held.st_mode & 0o077:
+        raise HostUnreachable(
+            f"{folder} is not ours alone, so no connection is opened there",
+            hint=f"Look at it, then remove it: {folder}",
+        )
+    return _without_leavings(folder)
+
+
+def _without_leavings(folder: Path) -> Path:
+    """`folder`, with the sockets of programs that were killed removed."""
+    for entry in folder.iterdir():
+        owner = entry.name.partition(".")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            entry.unlink(missing_ok=True)
+    return folder
