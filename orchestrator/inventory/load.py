@@ -38,6 +38,7 @@ class _Policy(Frozen):
     residency: dict[Name, tuple[str, ...]] = {}
     links: tuple[Link, ...] = ()
     ssh_config: str | None = None
+    transfer_ca: str | None = None
     cloud: CloudSettings = CloudSettings()
 
 
@@ -101,6 +102,7 @@ class _Loading:
             residency=residency,
             links=policy.links,
             ssh_config=self._expanded(policy.ssh_config),
+            transfer_ca=self._expanded(policy.transfer_ca),
             cloud=policy.cloud.model_copy(
                 update={
                     "endpoint": self._expanded(policy.cloud.endpoint),
