@@ -36,6 +36,12 @@ class PointStore(Protocol):
     def delete(self, point: PointId) -> None: ...
 
 
+class PointStores(Protocol):
+    """Gives the store that holds the points of a tree on a host, by what the tree asks for (`FileTree.snapshots`)."""
+
+    def __call__(self, tree: FileTree, host: Host) -> PointStore: ...
+
+
 class TreeMover(Protocol):
     """Copies of trees between hosts, and their digests.
 

@@ -13,7 +13,7 @@ from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import DataError, SourceChanged
 from orchestrator.model.transfer import ContentDigest
-from orchestrator.movers.host_program import name_some, printable, root_user, run_program
+from orchestrator.contracts.programs import name_some, printable, root_user, run_program
 
 PROGRAM = Path(__file__).with_name("program.py")
 DIGEST_SECONDS_MAX = 24 * 3600.0

@@ -1,4 +1,7 @@
-"""Starts programs of ours on hosts: one file of Python's standard library, sent through stdin, nothing left behind."""
+"""Programs of ours on hosts, over any transport: one file of Python's standard library, sent through stdin, nothing left behind.
+
+It stands beside the contracts because every room that works on hosts starts programs, and rooms do not import each other.
+"""
 
 import json
 from collections.abc import Callable

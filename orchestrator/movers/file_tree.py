@@ -1,0 +1,248 @@
+"""File trees from host to host: rsync over OpenSSH, pulled by the replica, proved by digests of both ends."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import Field
+
+from orchestrator.contracts.access import Access, TransferAccess
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.transport import Transports
+from orchestrator.contracts.trees import PointStore, PointStores
+from orchestrator.foundation.errors import DataError, HostUnreachable, MissingTool, NoSpace, RunInProgress, SnapshotError
+from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
+from orchestrator.model.dataset import FileTree
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
+from orchestrator.model.transfer import ContentDigest, TransferReport
+from orchestrator.contracts.programs import printable, root_user, run_program
+from orchestrator.movers.tree_digest.digests import tree_differences, tree_digest
+
+PROGRAM = Path(__file__).with_name("rsync") / "program.py"
+COPY_SECONDS_MAX = 7 * 24 * 3600.0
+PASSES_MAX = 3  # a tree in use settles in two; one that does not is told by its digest
+ASK_SECONDS_MAX = 30.0
+
+
+class FileTreeSettings(Frozen):
+    """How trees are copied."""
+
+    bandwidth_bytes_per_second: int | None = Field(default=None, ge=1024)
+    # Whole files are quicker than block comparisons on links faster than about 100 MiB/s.
+    whole_file: bool = True
+    stall_seconds: int = Field(default=60, ge=5)
+
+
+class FileTreeMover:
+    """`TreeMover` by rsync. Each copy gets a certificate for one forced command: read exactly this tree."""
+
+    def __init__(
+        self,
+        transports: Transports,
+        access: TransferAccess,
+        point_stores: PointStores,
+        settings: FileTreeSettings | None = None,
+    ) -> None:
+        self._transports = transports
+        self._access = access
+        self._point_stores = point_stores
+        self._settings = settings or FileTreeSettings()
+
+    def points(self, tree: FileTree, host: Host) -> PointStore:
+        return self._point_stores(tree, host)
+
+    def copy(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
+    ) -> TransferReport:
+        source_path = self._path(tree, source, from_point)
+        target_path = replica.path(tree.path)
+        words = self._rsync_words(source, source_path, target_path)
+        request = {"words": words, "target": target_path, "partial": partial_folder(target_path)}
+        asked = self._run(tree, source, replica, {**request, "ask": True})
+        command = str(asked["asks"])
+        if not asks_for(command, source_path):
+            raise MissingTool(
+                f"{replica.name}: its rsync does not ask for {source_path} in one word",
+                hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
+            )
+        reports = []
+        with self._access.grant(
+            replica,
+            source,
+            force_command=command,
+            seconds=TRANSFER_CERTIFICATE_SECONDS,
+            peer_user=source.user,
+            initiator_user=root_user(replica),
+        ) as access:
+            for _ in range(PASSES_MAX):
+                pull = {**request, "words": with_access(words, access), "resume": asked["resume"]}
+                reports.append(self._run(tree, source, replica, pull, progress))
+                if not reports[-1]["unsettled"]:
+                    break
+        return self._report(tree, source, replica, reports)
+
+    def digest(
+        self, tree: FileTree, host: Host, *, point: PointId | None = None, progress: ProgressSink | None = None
+    ) -> ContentDigest:
+        path = self._path(tree, host, point)
+        return tree_digest(self._transports(host), path, tree.name, progress=progress)
+
+    def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
+        paths = one.path(tree.path), other.path(tree.path)
+        return tree_differences(self._transports(one), paths[0], self._transports(other), paths[1], limit=limit)
+
+    def _path(self, tree: FileTree, host: Host, point: PointId | None) -> str:
+        if point is None:
+            return host.path(tree.path)
+        found = self._point_stores(tree, host).find(point)
+        if found is None:
+            raise SnapshotError(f"{host.name} has no point {point} of {tree.name}")
+        return found.path
+
+    def _rsync_words(self, source: Host, source_path: str, target_path: str) -> list[str]:
+        limit = self._settings.bandwidth_bytes_per_second
+        return [
+            "rsync",
+            "-aHAX",
+            "--numeric-ids",
+            "--sparse",
+            "--whole-file" if self._settings.whole_file else "--no-whole-file",
+            "--delete",
+            # Outside of the tree: what is left of a broken copy must not be taken for data.
+            f"--partial-dir={partial_folder(target_path)}",
+            f"--timeout={self._settings.stall_seconds}",
+            *([f"--bwlimit={max(1, limit // 1024)}"] if limit else []),
+            "--stats",
+            "--no-human-readable",
+            "--info=progress2,flist0",
+            "--outbuf=L",
+            "--out-format=skerry-name %i %n",
+            "--rsync-path=" + ("sudo -n rsync" if source.become else "rsync"),
+            "-e",
+            "{shell}",
+            f"{{peer}}:{source_path}/",
+            target_path + "/",
+        ]
+
+    def _run(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        request: dict[str, Any],
+        progress: ProgressSink | None = None,
+    ) -> dict[str, Any]:
+        def hear(kind: str, value: dict[str, Any]) -> None:
+            if kind == "progress" and progress is not None:
+                percent = value["percent"]
+                progress(
+                    Progress(
+                        dataset=tree.name,
+                        text=f"{source.name} → {replica.name}",
+                        bytes_done=value["bytes"],
+                        bytes_total=value["bytes"] * 100 // percent if percent else 0,
+                        bytes_per_second=value["rate"],
+                    )
+                )
+
+        result = run_program(
+            self._transports(replica),
+            PROGRAM,
+            request,
+            user=root_user(replica),
+            timeout_seconds=ASK_SECONDS_MAX if request.get("ask") else COPY_SECONDS_MAX,
+            on_event=hear if progress is not None else None,
+        )
+        if result.get("busy"):
+            raise RunInProgress(
+                f"{tree.name} is being copied to {replica.name} by another run",
+                hint="Wait for it to end, then run the same command again.",
+            )
+        judge(tree, source, replica, result)
+        return result
+
+    def _report(
+        self, tree: FileTree, source: Host, replica: Host, reports: Sequence[dict[str, Any]]
+    ) -> TransferReport:
+        statistics = [report["statistics"] for report in reports]
+        names = [printable(name) for report in reports for name in report["names"]]
+        unsettled = [printable(name) for name in reports[-1]["unsettled"]]
+        detail = {"passes": str(len(reports)), "deleted": str(sum(one.get("deleted", 0) for one in statistics))}
+        again = sorted({printable(name) for report in reports[:-1] for name in report["unsettled"]})
+        if again:
+            detail["copied_again"] = ", ".join(again[:10])
+        if unsettled:
+            detail["unsettled"] = ", ".join(unsettled[:10])
+        return TransferReport(
+            dataset=tree.name,
+            source=source.name,
+            replica=replica.name,
+            method="rsync",
+            bytes_total=statistics[-1].get("bytes_total", 0),
+            bytes_wire=sum(one.get("bytes_sent", 0) + one.get("bytes_received", 0) for one in statistics),
+            files=sum(one.get("files_moved", 0) for one in statistics),
+            seconds=sum(report["seconds"] for report in reports),
+            changed=tuple(dict.fromkeys(names))[:50],
+            detail=detail,
+        )
+
+
+def partial_folder(target_path: str) -> str:
+    target = PurePosixPath(target_path)
+    return str(target.parent / ".skerry-points" / f"{target.name}.partial")
+
+
+def with_access(words: Sequence[str], access: Access) -> list[str]:
+    shell = " ".join(access.ssh_words)
+    return [
+        shell if word == "{shell}" else access.destination + word[len("{peer}") :] if word.startswith("{peer}:") else word
+        for word in words
+    ]
+
+
+def asks_for(command: str, path: str) -> bool:
+    """Whether a command, as a shell will read it, is a reading rsync server of exactly this path."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return False
+    server = words[words.index("rsync") : words.index("rsync") + 3] if "rsync" in words else []
+    return server == ["rsync", "--server", "--sender"] and words[-2:] == [".", path + "/"]
+
+
+def judge(tree: FileTree, source: Host, replica: Host, result: dict[str, Any]) -> None:
+    """Let a pull pass that did its work, also one that names what moved under it; raise for every other end."""
+    code = result.get("code", 0)
+    complaints = [str(line) for line in result.get("complaints", ())]
+    text = "\n".join(complaints)
+    way = f"{tree.name} from {source.name} to {replica.name}"
+    why = printable(next((line for line in complaints if not line.startswith("rsync error:")), "") or f"rsync code {code}")
+    if code in (0, 24) or (code == 23 and not hard_complaints(complaints)):
+        return
+    if "No space left on device" in text or "Disk quota exceeded" in text:
+        raise NoSpace(f"{replica.name}: no room for {tree.name} at {replica.path(tree.path)}: {why}")
+    if code == 127 or "command not found" in text or "rsync: not found" in text:
+        # The far side's shell is heard through ssh; our own host is heard by the program itself.
+        lacking = replica if complaints == ["rsync: command not found"] else source
+        raise MissingTool(f"{lacking.name}: rsync is missing", hint=f"Install rsync on {lacking.name}.")
+    if code in (10, 12, 30, 35, 255) or "connection unexpectedly closed" in text:
+        raise HostUnreachable(f"copy of {way} broke off: {why}", hint="What arrived is kept. Run the same command again.")
+    raise DataError(f"copy of {way} failed: {why}")
+
+
+def hard_complaints(complaints: Sequence[str]) -> list[str]:
+    """What rsync complains of beyond entries that moved: code 23 covers both."""
+    return [
+        line
+        for line in complaints
+        if not line.startswith(("rsync error:", "rsync warning:")) and "vanished" not in line
+    ]

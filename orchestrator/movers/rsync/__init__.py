@@ -1,0 +1,1 @@
+"""Copies of file trees by rsync, host to host."""

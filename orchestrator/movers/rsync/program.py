@@ -1,0 +1,209 @@
+"""Pulls a tree by rsync, on the replica's host.
+
+This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only. It keeps the
+chatter of rsync on the host: progress at most twice a second, the first names of what moved, the counts at the end.
+
+Rules: one pull per target at a time; rsync ends with this program; a name that changed or vanished is told, never hidden.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+NAMES_MAX = 50
+PR_SET_PDEATHSIG = 1
+# rsync prints names between these marks, so that a file called like a statistic is not taken for one.
+NAME_MARK = "skerry-name "
+PROGRESS = re.compile(r"^\s*([\d,.]+)\s+(\d+)%\s+([\d.]+)([kMGT]?)B/s")
+UNSETTLED = (
+    re.compile(r'^file has vanished: "(.*)"'),
+    re.compile(r"^WARNING: (.*) failed verification -- update (?:discarded|put into partial-dir)"),
+    re.compile(r"^ERROR: (.*) failed verification"),
+    re.compile(r'^rsync: (?:\[\w+\] )?(?:link_stat|send_files failed to open|readlink_stat\() ?"?(.*?)"?\)? failed: No such file'),
+)
+STATISTICS = {
+    "Number of files": "files",
+    "Number of regular files transferred": "files_moved",
+    "Number of deleted files": "deleted",
+    "Total file size": "bytes_total",
+    "Total transferred file size": "bytes_moved",
+    "Total bytes sent": "bytes_sent",
+    "Total bytes received": "bytes_received",
+}
+UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def say(kind, value):
+    sys.stdout.write(kind + " " + json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def number(text):
+    digits = re.match(r"[\d,.]+", text.strip())
+    return int(re.sub(r"[,.]", "", digits.group(0))) if digits else 0
+
+
+class Hearing:
+    """Takes rsync's lines."""
+
+    def __init__(self):
+        self.names = []
+        self.moved = 0
+        self.unsettled = []
+        self.complaints = []
+        self.statistics = {}
+        self.next_progress = 0.0
+
+    def out(self, line):
+        if line.startswith(NAME_MARK):
+            what, _, name = line[len(NAME_MARK) :].partition(" ")
+            # `.d..t......`: only times of a folder; nothing of it moved.
+            if what[:2] not in (".d", ".f", ".L", ".S", ".D"):
+                self.moved += 1
+                if len(self.names) < NAMES_MAX:
+                    self.names.append(name)
+            return
+        found = PROGRESS.match(line)
+        if found:
+            now = time.monotonic()
+            if now >= self.next_progress:
+                self.next_progress = now + 0.5
+                rate = float(found.group(3)) * UNITS[found.group(4)]
+                say("progress", {"bytes": number(found.group(1)), "percent": int(found.group(2)), "rate": rate})
+            return
+        key, _, value = line.partition(":")
+        if key in STATISTICS:
+            self.statistics[STATISTICS[key]] = number(value)
+
+    def error(self, line):
+        for pattern in UNSETTLED:
+            found = pattern.match(line)
+            if found:
+                if len(self.unsettled) < NAMES_MAX:
+                    self.unsettled.append(found.group(1))
+                return
+        if line.strip() and len(self.complaints) < NAMES_MAX:
+            self.complaints.append(line.strip())
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def listen(stream, take):
+    pending = b""
+    while True:
+        data = os.read(stream.fileno(), 65536)
+        if not data:
+            break
+        pending += data
+        pieces = re.split(rb"[\r\n]", pending)
+        pending = pieces.pop()
+        for piece in pieces:
+            if piece:
+                take(piece.decode("utf-8", "surrogateescape"))
+    if pending:
+        take(pending.decode("utf-8", "surrogateescape"))
+
+
+def lock(target):
+    """One pull per target: a second one would delete what the first brings."""
+    folder = os.path.join(os.path.dirname(target.rstrip("/")), ".skerry-points")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    descriptor = os.open(
+        os.path.join(folder, os.path.basename(target.rstrip("/")) + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def choose_words(words, resume):
+    return ["--no-whole-file" if resume and word == "--whole-file" else word for word in words]
+
+
+def pull(words):
+    hearing = Hearing()
+    started = time.monotonic()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
+    environment["LC_ALL"] = "C.UTF-8"
+    child = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=die_with_parent,
+        env=environment,
+    )
+    hear_errors = threading.Thread(target=listen, args=(child.stderr, hearing.error), daemon=True)
+    hear_errors.start()
+    try:
+        listen(child.stdout, hearing.out)
+        code = child.wait()
+        hear_errors.join()
+    except BrokenPipeError:
+        # Whoever asked is gone; a pull that nobody watches must not run on.
+        child.terminate()
+        child.wait()
+        raise SystemExit(1) from None
+    return {
+        "code": code,
+        "names": hearing.names,
+        "moved": hearing.moved,
+        "unsettled": hearing.unsettled,
+        "complaints": hearing.complaints,
+        "statistics": hearing.statistics,
+        "seconds": round(time.monotonic() - started, 4),
+    }
+
+
+SPEAKER = "sh -c 'shift; printf \"asks %s\\n\" \"$*\" >&2' speaker"
+
+
+def ask_words(words):
+    """What rsync would have the other side run, word for word: it is let speak to a shell that only prints."""
+    words = [SPEAKER if word == "{shell}" else word for word in words]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    for line in done.stderr.decode("utf-8", "surrogateescape").splitlines():
+        if line.startswith("asks "):
+            return {"asks": line[len("asks ") :]}
+    return {"code": done.returncode, "complaints": done.stderr.decode("utf-8", "replace").splitlines()[-5:]}
+
+
+def main():
+    request = json.loads(sys.argv[1])
+    target = request["target"]
+    try:
+        os.makedirs(os.path.dirname(target.rstrip("/")), exist_ok=True)
+        held = lock(target)
+    except BlockingIOError:
+        say("result", {"busy": True})
+        return
+    except OSError as error:
+        say("result", {"code": 11, "complaints": ["%s: %s" % (error.filename, os.strerror(error.errno or 0))]})
+        return
+    try:
+        if request.get("ask"):
+            # A file that broke off is worth a comparison of blocks; else whole files are quicker.
+            resume = os.path.isdir(request["partial"]) and bool(os.listdir(request["partial"]))
+            answer = ask_words(choose_words(request["words"], resume))
+            answer["resume"] = resume
+            say("result", answer)
+        else:
+            say("result", pull(choose_words(request["words"], request["resume"])))
+    except FileNotFoundError:
+        say("result", {"code": 127, "complaints": ["rsync: command not found"]})
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(held)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Takes, lists and deletes points of one file tree, on the host that has it.
+
+This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only.
+
+Rules: a point is made aside and renamed when it is durable, so a crash leaves a point or none; what a crash left aside is
+removed by the next take; only folders with a `point.json` of ours are listed or deleted.
+"""
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+
+FORMAT = "skerry point/v1"
+MAKING = ".making-"
+DELETING = ".deleting-"
+
+
+def say(value):
+    sys.stdout.write("result " + json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+class Refused(Exception):
+    """Something of the host's refuses; the words are for the operator."""
+
+
+def run(words):
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=dict(os.environ, LC_ALL="C.UTF-8")
+    )
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise Refused("%s: %s" % (words[0], lines[-1] if lines else "exit code %d" % done.returncode))
+    return done.stdout
+
+
+def sync(path, whole_file_system):
+    """Make a folder, or all of its file system, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if whole_file_system:
+            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), path)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_note(folder):
+    """What `point.json` of a folder says, None where it is not one of ours."""
+    try:
+        with open(os.path.join(folder, "point.json"), "rb") as stream:
+            note = json.loads(stream.read(65536))
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) and note.get("format") == FORMAT else None
+
+
+def write_note(folder, note):
+    path = os.path.join(folder, "point.json")
+    with open(path, "w", encoding="utf-8") as stream:
+        json.dump(note, stream, sort_keys=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+# --- kinds: how a tree is held, and let go --------------------------------------------------------------------------
+
+
+def hold_by_links(tree, held):
+    """Files are shared with the tree: right only where a file is never written in place."""
+    run(["cp", "-al", "--", tree, held])
+
+
+def hold_by_copy(tree, held):
+    """Blocks are shared where the file system can (reflink), else copied."""
+    run(["cp", "-a", "--reflink=auto", "--sparse=auto", "--", tree, held])
+
+
+def hold_by_reflink(tree, held):
+    run(["cp", "-a", "--reflink=always", "--sparse=auto", "--", tree, held])
+
+
+def hold_by_btrfs(tree, held):
+    run(["btrfs", "subvolume", "snapshot", "-r", "--", tree, held])
+
+
+HOLD = {"links": hold_by_links, "copy": hold_by_copy, "reflink": hold_by_reflink, "btrfs": hold_by_btrfs}
+
+
+def let_go(kind, held):
+    if kind == "btrfs" and os.path.lexists(held):
+        run(["btrfs", "subvolume", "delete", "-c", "--", held])
+
+
+def remove(folder, kind):
+    let_go(kind, os.path.join(folder, "tree"))
+    run(["rm", "-rf", "--one-file-system", "--", folder])
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+def sweep(points):
+    """Remove what a crash left aside; its lock is ours, so nobody is at it."""
+    for name in os.listdir(points):
+        if name.startswith((MAKING, DELETING)):
+            folder = os.path.join(points, name)
+            kind = "btrfs" if is_subvolume(os.path.join(folder, "tree")) else ""
+            remove(folder, kind)
+
+
+def is_subvolume(path):
+    """Whether a folder is the top of a btrfs subvolume: its inode number is always 256."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return found.st_ino == 256 and os.path.isdir(path) and not os.path.islink(path)
+
+
+def take(request):
+    tree, points, point, kind = request["tree"], request["points"], request["point"], request["kind"]
+    if not os.path.isdir(tree):
+        raise Refused("%s is not a folder" % tree)
+    final = os.path.join(points, point)
+    note = read_note(final)
+    if note is not None:
+        return note
+    if os.path.lexists(final):
+        raise Refused("%s is there and was not made by skerry" % final)
+    if os.lstat(tree).st_dev != os.lstat(points).st_dev and kind == "links":
+        raise Refused("%s is the top of a file system of its own; points beside it cannot share its files" % tree)
+    sweep(points)
+    aside = os.path.join(points, MAKING + point)
+    os.mkdir(aside, 0o700)
+    started = time.monotonic()
+    try:
+        HOLD[kind](tree, os.path.join(aside, "tree"))
+        note = {
+            "format": FORMAT,
+            "point": point,
+            "dataset": request["dataset"],
+            "tree": tree,
+            "kind": kind,
+            "made_at": request["made_at"],
+            "seconds": round(time.monotonic() - started, 4),
+        }
+        write_note(aside, note)
+        sync(points, True)
+        os.rename(aside, final)
+        sync(points, False)
+    except BaseException:
+        remove(aside, kind)
+        raise
+    return note
+
+
+def known(request):
+    points = request["points"]
+    found = []
+    for name in sorted(os.listdir(points)) if os.path.isdir(points) else ():
+        note = None if name.startswith(".") else read_note(os.path.join(points, name))
+        if note is not None and note.get("point") == name:
+            found.append(note)
+    return sorted(found, key=lambda note: (note["made_at"], note["point"]))
+
+
+def delete(request):
+    final = os.path.join(request["points"], request["point"])
+    note = read_note(final)
+    if note is None:
+        return
+    aside = os.path.join(request["points"], DELETING + request["point"] + "-" + secrets.token_hex(4))
+    os.rename(final, aside)  # at once gone from the list; a crash meanwhile is swept
+    remove(aside, note.get("kind", ""))
+    sync(request["points"], False)
+
+
+def answer(request):
+    points = request["points"]
+    if request["do"] == "list":
+        return {"points": known(request)}
+    if request["do"] == "delete" and not os.path.isdir(points):
+        return {"deleted": True}
+    os.makedirs(points, mode=0o700, exist_ok=True)
+    guard = os.open(points, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(guard, fcntl.LOCK_EX)
+    if request["do"] == "take":
+        return {"point": take(request)}
+    delete(request)
+    return {"deleted": True}
+
+
+def main():
+    request = json.loads(sys.argv[1])
+    try:
+        say(answer(request))
+    except Refused as error:
+        no_room = "No space left on device" in str(error) or "quota exceeded" in str(error)
+        say({"refused": str(error), "no_space": no_room})
+    except OSError as error:
+        no_room = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        say({"refused": "%s: %s" % (error.filename, os.strerror(error.errno or 0)), "no_space": no_room})
+
+
+if __name__ == "__main__":
+    main()

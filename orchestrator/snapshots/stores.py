@@ -1,0 +1,80 @@
+"""Point stores: portable (hard links or copies on any file system), XFS reflink, btrfs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.contracts.programs import root_user, run_program
+from orchestrator.contracts.transport import Transport, Transports
+from orchestrator.contracts.trees import Point, PointStore
+from orchestrator.foundation.clock import Clock, timestamp
+from orchestrator.foundation.errors import NoSpace, SnapshotError
+from orchestrator.model.dataset import FileTree
+from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
+from orchestrator.snapshots.naming import points_folder
+
+PROGRAM = Path(__file__).with_name("program.py")
+POINT_SECONDS_MAX = 6 * 3600.0
+
+# How the host holds a tree: sharing files, copying (sharing blocks where it can), sharing blocks or failing, a snapshot.
+Kind = Literal["links", "copy", "reflink", "btrfs"]
+
+
+class HostPointStore:
+    """`PointStore` of one tree on one host. Every deed is one program on that host, so that it is whole or not at all."""
+
+    def __init__(self, transport: Transport, tree: FileTree, kind: Kind, clock: Clock) -> None:
+        self._transport = transport
+        self._tree = tree
+        self._kind = kind
+        self._clock = clock
+
+    def take(self, point: PointId) -> Point:
+        made_at = timestamp(self._clock.now())
+        result = self._ask("take", point=point, kind=self._kind, made_at=made_at, dataset=self._tree.name)
+        return self._point(result["point"])
+
+    def list(self) -> Sequence[Point]:
+        return [self._point(note) for note in self._ask("list")["points"]]
+
+    def find(self, point: PointId) -> Point | None:
+        return next((found for found in self.list() if found.id == point), None)
+
+    def delete(self, point: PointId) -> None:
+        self._ask("delete", point=point)
+
+    def _point(self, note: dict[str, Any]) -> Point:
+        folder = points_folder(self._tree, self._transport.host)
+        return Point(id=note["point"], path=f"{folder}/{note['point']}/tree", made_at=note["made_at"])
+
+    def _ask(self, do: str, **more: str) -> dict[str, Any]:
+        host = self._transport.host
+        request = {
+            "do": do,
+            "tree": host.path(self._tree.path),
+            "points": points_folder(self._tree, host),
+            **more,
+        }
+        result = run_program(
+            self._transport, PROGRAM, request, user=root_user(host), timeout_seconds=POINT_SECONDS_MAX
+        )
+        if "refused" in result:
+            message = f"{host.name}: point {more.get('point', '')} of {self._tree.name}: {result['refused']}"
+            raise (NoSpace if result["no_space"] else SnapshotError)(message)
+        return result
+
+
+class HostPointStores:
+    """`PointStores`: each tree gets the store that its inventory entry names."""
+
+    def __init__(self, transports: Transports, clock: Clock) -> None:
+        self._transports = transports
+        self._clock = clock
+
+    def __call__(self, tree: FileTree, host: Host) -> PointStore:
+        if tree.snapshots == "zfs":
+            raise SnapshotError(f"{tree.name}: points by ZFS are not built yet; use portable, xfs_reflink or btrfs")
+        portable: Kind = "links" if tree.changes == "replaced" else "copy"
+        kinds: dict[str, Kind] = {"portable": portable, "xfs_reflink": "reflink", "btrfs": "btrfs"}
+        return HostPointStore(self._transports(host), tree, kinds[tree.snapshots], self._clock)
