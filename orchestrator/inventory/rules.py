@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from orchestrator.foundation.name_graph import circles_in
 from orchestrator.foundation.written_file import Location, did_you_mean
 from orchestrator.model.dataset import Dataset, PostgresCluster
 from orchestrator.model.host import Host
@@ -116,7 +117,7 @@ def _services(system: System) -> Iterator[Breach]:
                 message = f"no service of {system.name} is called {needed}{near}"
                 yield Breach(SYSTEMS, (*at, "depends_on", index), message)
     graph = {service.name: tuple(service.depends_on) for service in system.services}
-    for circle in _circles(graph):
+    for circle in circles_in(graph):
         location = ("systems", system.name, "services", names.index(circle[0]))
         yield Breach(SYSTEMS, location, f"services depend on each other in a circle: {' → '.join(circle)}")
 
@@ -157,35 +158,9 @@ def _cycles(estate: Estate) -> Iterator[Breach]:
         system.name: tuple(needed.system for needed in system.depends_on if needed.system != system.name)
         for system in estate.systems.values()
     }
-    for circle in _circles(graph):
+    for circle in circles_in(graph):
         location = ("systems", circle[0], "depends_on")
         yield Breach(SYSTEMS, location, f"systems depend on each other in a circle: {' → '.join(circle)}")
-
-
-def _circles(graph: Mapping[str, tuple[str, ...]]) -> Iterator[list[str]]:
-    """For every edge that closes a circle, the way round from a name back to it. No recursion: estates are deep."""
-    done: set[str] = set()
-    for start in graph:
-        path: list[str] = []
-        on_path: set[str] = set()
-        stack: list[tuple[str, int]] = [(start, 0)]
-        while stack:
-            name, turn = stack.pop()
-            if turn == 0:
-                if name in done:
-                    continue
-                path.append(name)
-                on_path.add(name)
-            following = graph.get(name, ())
-            if turn < len(following):
-                stack.append((name, turn + 1))
-                if following[turn] in on_path:
-                    yield [*path[path.index(following[turn]) :], following[turn]]
-                elif following[turn] in graph:
-                    stack.append((following[turn], 0))
-            else:
-                done.add(name)
-                on_path.discard(path.pop())
 
 
 def _fronts(estate: Estate) -> Iterator[Breach]:

@@ -4,7 +4,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
 # Names travel into shell words, unit names, DNS labels, SQL identifiers and file names: one small alphabet for all.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
@@ -50,7 +50,16 @@ def _positive(value: float) -> float:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), AfterValidator(_positive)]
+_DURATION_SCHEMA = {
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": _DURATION.pattern}],
+    "description": "seconds, or a duration such as 30s, 15m, 4h, 2d",
+}
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    AfterValidator(_positive),
+    WithJsonSchema(_DURATION_SCHEMA, mode="validation"),
+]
 
 # A reference, never a value: env:NAME, file:PATH, command:WORDS, aws-kms:ARN
 SecretReference = Annotated[str, StringConstraints(pattern=r"^(env|file|command|aws-kms):.+$")]
