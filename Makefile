@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 # Plain pip, so that the machine's own pip settings (mirror, certificates) hold. Every file is checked against its hash.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-virtualenv
+NO_PACKAGES = echo "skerry: pip could not install what the lock names (see above)." >&2; \
+	echo "HINT: check the network, or the mirror in: $(BIN)/python -m pip config list; then run make again." >&2; exit 81;
 
 TESTS  ?=
 BENCH  ?=
@@ -55,10 +57,10 @@ $(STAMPS)/venv:
 
 $(STAMPS)/tour: requirements/tour.lock pyproject.toml | $(STAMPS)/venv
 	@echo "skerry: installing what the lock names into .venv (once)"
-	@$(PIP) --only-binary :all: --require-hashes -r requirements/tour.lock
+	@$(PIP) --only-binary :all: --require-hashes -r requirements/tour.lock || { $(NO_PACKAGES) }
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/tour
-	@$(PIP) --only-binary :all: --require-hashes -r requirements/dev.lock
+	@$(PIP) --only-binary :all: --require-hashes -r requirements/dev.lock || { $(NO_PACKAGES) }
 	@touch $@
