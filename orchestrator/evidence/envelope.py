@@ -42,24 +42,26 @@ def subject_of(system: str, step: str, attempt: int) -> str:
     return f"{system}/{step}/{attempt}" if step else system
 
 
-def prepare_event(*, run: str, type: str, time: str, source: str, subject: str, data: dict[str, Any]) -> UnnumberedEvent:
+def prepare_event(
+    *, run: str, kind: str, time: str, source: str, subject: str, data: dict[str, Any]
+) -> UnnumberedEvent:
     """Encode all but the number. Raises EvidenceError for what no log could hold."""
     if not _RUN.fullmatch(run):
         raise EvidenceError(f"{run!r} can not name a run in the log")
-    if not _TYPE.fullmatch(type):
-        raise EvidenceError(f"{type!r} can not name a kind of event")
+    if not _TYPE.fullmatch(kind):
+        raise EvidenceError(f"{kind!r} can not name a kind of event")
     try:
         body = canonical_json(data)
         rest: dict[str, Any] = {"source": source, "specversion": "1.0"}
         if subject:
             rest["subject"] = subject
-        tail = canonical_json(rest | {"time": time, "type": TYPE_PREFIX + type + TYPE_SUFFIX})
+        tail = canonical_json(rest | {"time": time, "type": TYPE_PREFIX + kind + TYPE_SUFFIX})
     except (TypeError, ValueError) as error:
-        raise EvidenceError(f"the data of {type} is not JSON: {error}") from error
+        raise EvidenceError(f"the data of {kind} is not JSON: {error}") from error
     name = run.encode()
     return UnnumberedEvent(
         run=run,
-        type=type,
+        type=kind,
         head=b'{"data":' + body + b',"id":"' + name + b"/",
         middle=b'","run":"' + name + b'","seq":',
         tail=b"," + tail[1:],
@@ -114,7 +116,11 @@ def read_event(index: int, entry: bytes) -> LoggedEvent:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenLog(f"entry {index} is not an event: {type(error).__name__}: {error}") from None
     texts = (event.run, event.type, event.time, event.subject)
-    if not all(isinstance(text, str) for text in texts) or type(event.seq) is not int or not isinstance(event.data, dict):
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or type(event.seq) is not int
+        or not isinstance(event.data, dict)
+    ):
         raise BrokenLog(f"entry {index} is not an event: a member is of the wrong type")
     if value.get("id") != f"{event.run}/{event.seq}":
         raise BrokenLog(f"entry {index}: its id {value.get('id')!r} is not its run and number")

@@ -66,7 +66,7 @@ class LedgerLock:
     """Held by the one process that writes to a ledger. What it wrote into the lock file tells of an unclean end."""
 
     def __init__(self, path: Path) -> None:
-        self._stream = open(path, "a+", encoding="ascii")  # noqa: SIM115 - held as long as the ledger is open
+        self._stream = path.open("a+", encoding="ascii")
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

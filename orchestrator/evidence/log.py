@@ -10,7 +10,6 @@ sign two histories.
 """
 
 import errno
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -31,7 +30,9 @@ def checkpoint_path(size: int) -> str:
 class Publisher:
     """Turns committed entries into tiles and a signed checkpoint. Safe to call from any thread."""
 
-    def __init__(self, database: Path, log_folder: Path, origin: str, signers: Sequence[NoteSigner], clock: Clock) -> None:
+    def __init__(
+        self, database: Path, log_folder: Path, origin: str, signers: Sequence[NoteSigner], clock: Clock
+    ) -> None:
         self._database = database
         self._folder = log_folder
         self._origin = origin
@@ -49,9 +50,7 @@ class Publisher:
 
     def newest(self) -> tuple[int, bytes, str | None]:
         """Size, root and note of the newest checkpoint; the note is None where signing it was broken off."""
-        row = self._connection.execute(
-            "SELECT size, root, note FROM checkpoints ORDER BY size DESC LIMIT 1"
-        ).fetchone()
+        row = self._connection.execute("SELECT size, root, note FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
         return (row[0], row[1], row[2]) if row else (0, merkle.EMPTY_ROOT, None)
 
     def publish(self) -> str:
@@ -134,7 +133,7 @@ class Publisher:
                 for name in (level, "entries") if level == 0 else (level,):
                     path = self._folder / merkle.tile_path(name, number, width)
                     path.unlink(missing_ok=True)
-                    if new[level, number] == merkle.TILE_WIDTH and not os.listdir(path.parent):
+                    if new[level, number] == merkle.TILE_WIDTH and not any(path.parent.iterdir()):
                         path.parent.rmdir()
 
 
@@ -147,4 +146,3 @@ def _edge_tiles(size: int) -> list[tuple[int, int, int]]:
             edge.append((level, number, width))
         level += 1
     return edge
-

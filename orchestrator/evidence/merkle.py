@@ -1,6 +1,7 @@
 """The Merkle tree of RFC 6962 over C2SP tlog-tiles (tiles of 256 hashes): roots, tiles, proofs. Standard library only.
 
-Rules: a leaf is SHA-256 of 0x00 and the entry, a node SHA-256 of 0x01 and both children. Nothing here reads or writes files.
+Rules: a leaf is SHA-256 of 0x00 and the entry, a node SHA-256 of 0x01 and both children. Nothing here reads or writes
+files.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -194,7 +194,7 @@ class SignedCheckpoint:
 
 
 def open_checkpoint(note: str, keys: Sequence[VerifierKey]) -> SignedCheckpoint:
-    """The checkpoint of a note that at least one of `keys` signed; BrokenLog when one of them signed wrongly or none did."""
+    """The checkpoint of a note that at least one of `keys` signed; BrokenLog when one signed wrongly, or none did."""
     text, signatures = split_note(note)
     known = {(key.name, key.key_id): key for key in keys}
     verified = []
@@ -267,7 +267,9 @@ class LogPolicy:
                         raise BrokenLog(f"log policy line {number}: {unknown[0]!r} is not known before this line")
                     needed = {"any": 1, "all": len(members)}.get(threshold) or from_decimal(threshold)
                     if not 1 <= needed <= len(members):
-                        raise BrokenLog(f"log policy line {number}: {needed} of {len(members)} can not be met or mean nothing")
+                        raise BrokenLog(
+                            f"log policy line {number}: {needed} of {len(members)} can not be met or mean nothing"
+                        )
                     groups[name] = (needed, tuple(members))
                 case ["quorum", name] if not quorum and (name == "none" or name in witnesses or name in groups):
                     quorum = name

@@ -42,7 +42,7 @@ class LedgerRecorder:
             ballast = Ballast(folder / "ballast", ballast_bytes)
             if not ballast.load():
                 raise LedgerFull(f"{folder}: no room for a ballast of {ballast_bytes} bytes: nothing can be begun")
-            recovered = _recover(folder, origin, signers, self._lock.last_end_was_unclean)
+            recovered = _recover(folder, origin, signers, unclean=self._lock.last_end_was_unclean)
             database = folder / "ledger.db"
             self._ingest = Ingest(database, ballast, self._disk_full_event)
             self._publisher = Publisher(database, folder / "log", origin, signers, clock)
@@ -93,15 +93,15 @@ class LedgerRecorder:
     def _encode(self, event: RunEvent, data: dict[str, Any]) -> UnnumberedEvent:
         return prepare_event(
             run=event.run,
-            type=event.type,
+            kind=event.type,
             time=event.at,
             source=self._source,
             subject=subject_of(event.system, event.step, event.attempt),
             data=data,
         )
 
-    def _record_about_log(self, type: str, data: dict[str, Any]) -> None:
-        self.record(RunEvent(type=type, run=LOG_RUN, at=timestamp(self._clock.now()), data=data))
+    def _record_about_log(self, kind: str, data: dict[str, Any]) -> None:
+        self.record(RunEvent(type=kind, run=LOG_RUN, at=timestamp(self._clock.now()), data=data))
 
     def _disk_full_event(self, reason: str) -> UnnumberedEvent:
         at = timestamp(self._clock.now())
@@ -114,8 +114,8 @@ def open_recorder(
     """Open (or begin) the ledger in `folder` for writing. The caller closes it.
 
     `origin` names the log (`evidence.example.org/dr-prod`) and never changes; `source` names this controller
-    (`urn:skerry:controller:<host>`). Raises EvidenceError when another process writes to it, BrokenLog when database and
-    published log contradict each other, LedgerFull when there is no room.
+    (`urn:skerry:controller:<host>`). Raises EvidenceError when another process writes to it, BrokenLog when database
+    and published log contradict each other, LedgerFull when there is no room.
     """
     if not origin or any(letter.isspace() or letter == "+" for letter in origin):
         raise EvidenceError(f"{origin!r} can not name a log: no white space and no +")
@@ -149,7 +149,7 @@ def _signers(folder: Path, origin: str) -> Sequence[NoteSigner]:
     return signers
 
 
-def _recover(folder: Path, origin: str, signers: Sequence[NoteSigner], unclean: bool) -> Recovered:
+def _recover(folder: Path, origin: str, signers: Sequence[NoteSigner], *, unclean: bool) -> Recovered:
     torn = remove_torn_files(folder) if unclean else 0
     database = folder / "ledger.db"
     connection = open_database(database)

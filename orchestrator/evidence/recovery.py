@@ -1,4 +1,4 @@
-"""What is done when a ledger is opened: see that database and published log belong together, and mend what a crash left.
+"""What is done when a ledger is opened: database and log are seen to belong together, and what a crash left is mended.
 
 Rules: the published log is never changed here; entries are only ever put back from tiles whose root an own signature
 covers; whatever can not be explained is an error, for going on would fork the log.
@@ -43,7 +43,10 @@ def remove_torn_files(folder: Path) -> int:
 
 
 def reconcile(connection: sqlite3.Connection, log_folder: Path, keys: Sequence[VerifierKey]) -> tuple[int, int]:
-    """Bring the database up to the published log. Returns (entries, checkpoints) put back; BrokenLog when they contradict."""
+    """Bring the database up to the published log; returns (entries, checkpoints) put back.
+
+    Raises BrokenLog when the two contradict each other.
+    """
     path = log_folder / "checkpoint"
     if not path.exists():
         return 0, 0  # a note that was signed but never released is written out by the next publication

@@ -46,7 +46,7 @@ class Scrubber:
         self._bytes: re.Pattern[bytes] | None = None
 
     def register(self, value: str) -> None:
-        """Never let `value` through from now on. Values of under four characters would blot out ordinary text: not taken."""
+        """Never let `value` through from now on. One of under four characters would blot out ordinary text: refused."""
         self._forms |= {form for form in _forms(value) if len(form) >= SCRUBBED_SECRET_CHARACTERS_MIN}
         if self._forms:
             longest_first = sorted(self._forms, key=len, reverse=True)

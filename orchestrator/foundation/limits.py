@@ -26,3 +26,5 @@ APPROVAL_CLOCK_SKEW_SECONDS_MAX = 120
 SSH_ALIVE_SECONDS = 5  # a silent connection is asked this often …
 SSH_ALIVE_COUNT_MAX = 4  # … and given up after so many unanswered questions
 SSH_SESSIONS_PER_CONNECTION_MAX = 8  # sshd's default is ten, one is the connection's own
+TRANSFER_CERTIFICATE_SECONDS_MAX = 3600
+TRUST_POLICY_BYTES_MAX = 4 * MIB

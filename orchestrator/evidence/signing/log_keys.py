@@ -1,6 +1,6 @@
 """Keys that sign and verify the log's checkpoints: Ed25519 and ML-DSA-44."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
@@ -39,10 +39,7 @@ class SigningKey:
     """A private key with the kind of signature it makes. `repr` shows no secret."""
 
     algorithm: Algorithm
-    _private: Ed25519PrivateKey | MLDSA44PrivateKey
-
-    def __repr__(self) -> str:
-        return f"SigningKey({self.algorithm.name})"
+    private: Ed25519PrivateKey | MLDSA44PrivateKey = field(repr=False)
 
     @classmethod
     def generate(cls, algorithm: Algorithm) -> "SigningKey":
@@ -61,7 +58,7 @@ class SigningKey:
         """The key in `path`, made there (readable by its owner alone) when there is none."""
         if not path.exists():
             key = cls.generate(algorithm)
-            replace_file(path, key._private.private_bytes_raw(), mode=0o600)
+            replace_file(path, key.private.private_bytes_raw(), mode=0o600)
             return key
         if path.stat().st_mode & 0o077:
             raise EvidenceError(f"{path}: the log's signing key may be read by others", hint=f"chmod 600 {path}")
@@ -72,7 +69,7 @@ class SigningKey:
 
     @property
     def public_key(self) -> bytes:
-        return self._private.public_key().public_bytes_raw()
+        return self.private.public_key().public_bytes_raw()
 
     def sign(self, message: bytes) -> bytes:
-        return self._private.sign(message)
+        return self.private.sign(message)

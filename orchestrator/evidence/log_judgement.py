@@ -1,0 +1,263 @@
+"""Judges a whole log from its entries alone. Pure: bytes and values come in, a verdict goes out.
+
+What must hold: entries hash to the level-0 tiles, tiles to the tiles above, the tree to every root that was ever
+signed; events of each run are numbered 0, 1, 2 … without gap or repeat; a step that finished was started before.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from orchestrator.evidence import merkle
+from orchestrator.evidence.envelope import LOG_RUN, read_event
+from orchestrator.evidence.merkle import HASH_BYTES, TILE_WIDTH
+from orchestrator.evidence.note import Checkpoint
+from orchestrator.foundation.errors import BrokenLog
+
+PROBLEMS_KEPT_MAX = 200
+
+# The end of an entry as we write it. A quote inside a JSON string is escaped, so `,"id":"` last stands where it should.
+_END = re.compile(
+    rb',"id":"([A-Za-z0-9._:-]+)/(\d+)","run":"\1","seq":\2,"source":"[^"]*","specversion":"1\.0"'
+    rb'(?:,"subject":"([^"]*)")?,"time":"[^"]*","type":"skerry\.([a-z0-9_.]+)\.v1"\}'
+)
+_STEP_KINDS = frozenset({b"step.started", b"step.finished"})
+_MARKING_KINDS = frozenset({b"run.created", b"run.started", b"run.finished"})
+
+
+@dataclass(frozen=True)
+class StepMark:
+    run: str
+    kind: str
+    index: int
+    deed: tuple[str, str]  # subject and mode: one attempt of one step, done or undone
+
+
+@dataclass
+class Stretch:
+    """What a stretch of entry bundles holds: small enough to travel between processes."""
+
+    roots: list[bytes] = field(default_factory=list)  # one for each full bundle
+    tiles: dict[int, bytes] = field(default_factory=dict)  # level-0 hashes of the bundles asked for
+    problems: list[str] = field(default_factory=list)
+    numbers: dict[str, tuple[int, int]] = field(default_factory=dict)  # run → first and next number
+    steps: list[StepMark] = field(default_factory=list)
+    marks: list[tuple[str, str, str]] = field(default_factory=list)  # run, kind, time
+
+    def complain(self, problem: str) -> None:
+        if len(self.problems) < PROBLEMS_KEPT_MAX:
+            self.problems.append(problem)
+
+
+def look_at_bundle(stretch: Stretch, number: int, bundle: bytes, width: int, tile: bytes, *, keep_tile: bool) -> None:
+    """Take one entry bundle, of which `width` entries count, and its level-0 tile into the stretch."""
+    first = number * TILE_WIDTH
+    try:
+        entries = merkle.unpack_bundle(bundle)[:width]
+    except ValueError as error:
+        stretch.complain(f"entries {first} to {first + width - 1}: {error}")
+        entries = []
+    hashes = b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
+    if len(entries) != width:
+        stretch.complain(f"{len(entries)} entries from {first} on, where {width} belong")
+    elif hashes != tile[: HASH_BYTES * width]:
+        stretch.complain(_first_difference(hashes, tile, first))
+    look_at_events(stretch, first, entries)
+    if keep_tile:
+        stretch.tiles[number] = hashes
+    if width == TILE_WIDTH:
+        whole = len(entries) == width
+        stretch.roots.append(merkle.perfect_root(hashes) if whole else sha256(b"missing").digest())
+
+
+def _first_difference(hashes: bytes, tile: bytes, first: int) -> str:
+    for at in range(0, len(hashes), HASH_BYTES):
+        if hashes[at : at + HASH_BYTES] != tile[at : at + HASH_BYTES]:
+            return f"entry {first + at // HASH_BYTES} does not hash to its place in the tile"
+    return f"the tile over the entries from {first} on is too long or too short"
+
+
+def look_at_events(stretch: Stretch, first: int, entries: Iterable[bytes]) -> None:
+    """Follow numbers of runs, and starts and ends of steps."""
+    numbers = stretch.numbers
+    for index, entry in enumerate(entries, start=first):
+        end = _END.match(entry, max(0, entry.rfind(b',"id":"')))
+        if end is None or end.end() != len(entry):
+            stretch.complain(f"entry {index} is not an event of the form of this log")
+            continue
+        run, seq, kind = end[1].decode(), int(end[2]), end[4]
+        known = numbers.get(run)
+        if known is None:
+            numbers[run] = (seq, seq + 1)
+        else:
+            if seq != known[1]:
+                stretch.complain(f"entry {index}: run {run} goes on with number {seq} where {known[1]} belongs")
+            numbers[run] = (known[0], seq + 1)
+        if kind in _STEP_KINDS or kind in _MARKING_KINDS:
+            _look_closer(stretch, index, entry)
+
+
+def _look_closer(stretch: Stretch, index: int, entry: bytes) -> None:
+    try:
+        event = read_event(index, entry)
+    except BrokenLog as error:
+        stretch.complain(error.message)
+        return
+    if event.type.startswith("step."):
+        deed = (event.subject, str(event.data.get("mode", "")))
+        stretch.steps.append(StepMark(event.run, event.type, index, deed))
+    else:
+        stretch.marks.append((event.run, event.type, event.time))
+
+
+@dataclass(frozen=True)
+class RunInLog:
+    """One run as the log tells of it."""
+
+    run: str
+    events: int
+    created_at: str = ""
+    finished_at: str = ""
+    steps_started: int = 0
+    steps_finished: int = 0
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self.finished_at)
+
+
+@dataclass
+class LogVerdict:
+    """What the entries say, and what does not fit."""
+
+    roots: dict[int, bytes]  # size → root, for every size asked for
+    runs: list[RunInLog]
+    broken_tree: list[str]
+    broken_runs: list[str]
+    open_steps: list[str]  # started and never finished: a run under way, or one that died
+
+
+def judge_stretches(
+    stretches: Iterable[Stretch], size: int, sizes: Sequence[int], upper_tiles: Mapping[tuple[int, int], bytes]
+) -> LogVerdict:
+    """Put the stretches of a log of `size` entries together, in order. `upper_tiles` are the tiles above level 0."""
+    following = _Following()
+    frontier = merkle.Frontier()
+    wanted: dict[int, list[int]] = {}
+    for each in sorted({*sizes, size}):
+        wanted.setdefault(each // TILE_WIDTH, []).append(each)
+    roots: dict[int, bytes] = {}
+    broken: list[str] = []
+    level_one = bytearray()
+    for stretch in stretches:
+        broken += stretch.problems
+        following.take(stretch)
+        for root in stretch.roots:
+            _roots_within(frontier, wanted, stretch.tiles, roots)
+            frontier.append_perfect(root, TILE_WIDTH)
+            level_one += root
+        _roots_within(frontier, wanted, stretch.tiles, roots)
+    broken += _judge_upper_tiles(bytes(level_one), size, upper_tiles)
+    return LogVerdict(roots, following.runs(), broken[:PROBLEMS_KEPT_MAX], following.problems, following.open_steps())
+
+
+def _roots_within(
+    frontier: merkle.Frontier, wanted: dict[int, list[int]], tiles: Mapping[int, bytes], roots: dict[int, bytes]
+) -> None:
+    """Roots at the sizes asked for that lie within the bundle after the frontier."""
+    number = frontier.size // TILE_WIDTH
+    sizes = wanted.get(number, [])
+    tile = tiles.get(number, b"")
+    if not sizes or (sizes[-1] > frontier.size and not tile):
+        return
+    growing = frontier.copy()
+    for size in sizes:
+        while growing.size < size:
+            at = HASH_BYTES * (growing.size % TILE_WIDTH)
+            if len(tile) < at + HASH_BYTES:
+                return
+            growing.append(tile[at : at + HASH_BYTES])
+        roots[size] = growing.root()
+    del wanted[number]
+
+
+def _judge_upper_tiles(hashes: bytes, size: int, tiles: Mapping[tuple[int, int], bytes]) -> list[str]:
+    problems = []
+    level = 1
+    while size >> 8 * level:
+        step = HASH_BYTES * TILE_WIDTH
+        for number, at in enumerate(range(0, len(hashes), step)):
+            if tiles.get((level, number), b"") != hashes[at : at + step]:
+                width = len(hashes[at : at + step]) // HASH_BYTES
+                problems.append(f"{merkle.tile_path(level, number, width)} does not follow from the tiles below it")
+        full = len(hashes) - len(hashes) % step
+        hashes = b"".join([merkle.perfect_root(hashes[at : at + step]) for at in range(0, full, step)])
+        level += 1
+    return problems
+
+
+class _Following:
+    """The thread of every run, over stretches."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._next: dict[str, int] = {}
+        self._open: dict[tuple[str, tuple[str, str]], int] = {}
+        self._started: dict[str, int] = {}
+        self._finished: dict[str, int] = {}
+        self._times: dict[tuple[str, str], str] = {}
+
+    def take(self, stretch: Stretch) -> None:
+        for run, (first, following) in stretch.numbers.items():
+            if first != self._next.get(run, 0):
+                self._complain(f"run {run} goes on with number {first} where {self._next.get(run, 0)} belongs")
+            self._next[run] = following
+        for run, kind, time in stretch.marks:
+            self._times.setdefault((run, kind), time)
+        for mark in stretch.steps:
+            key = (mark.run, mark.deed)
+            if mark.kind == "step.started":
+                self._started[mark.run] = self._started.get(mark.run, 0) + 1
+                self._open[key] = mark.index
+            else:
+                self._finished[mark.run] = self._finished.get(mark.run, 0) + 1
+                if self._open.pop(key, None) is None:
+                    self._complain(f"entry {mark.index}: {mark.deed[0]} of run {mark.run} finished without its start")
+
+    def _complain(self, problem: str) -> None:
+        if len(self.problems) < PROBLEMS_KEPT_MAX:
+            self.problems.append(problem)
+
+    def runs(self) -> list[RunInLog]:
+        return [
+            RunInLog(
+                run=run,
+                events=events,
+                created_at=self._times.get((run, "run.created"), self._times.get((run, "run.started"), "")),
+                finished_at=self._times.get((run, "run.finished"), ""),
+                steps_started=self._started.get(run, 0),
+                steps_finished=self._finished.get(run, 0),
+            )
+            for run, events in self._next.items()
+            if run != LOG_RUN
+        ]
+
+    def open_steps(self) -> list[str]:
+        return [f"{deed[0]} of run {run}, entry {index}" for (run, deed), index in self._open.items()]
+
+
+def judge_checkpoints(head: Checkpoint, earlier: Iterable[Checkpoint], roots: Mapping[int, bytes]) -> list[str]:
+    """Every head ever signed must be the beginning of the newest one."""
+    problems = []
+    for checkpoint in (*earlier, head):
+        if checkpoint.origin != head.origin:
+            problems.append(f"a checkpoint of another log: {checkpoint.origin}")
+        elif checkpoint.size > head.size:
+            problems.append(
+                f"a checkpoint over {checkpoint.size} entries was signed, but the log now ends at {head.size}: "
+                "its tail was dropped"
+            )
+        elif roots.get(checkpoint.size) != checkpoint.root:
+            problems.append(f"the entries do not produce the root that was signed at size {checkpoint.size}")
+    return problems
