@@ -1,6 +1,9 @@
 """What the repository may not hold: traces of one machine, hosts of package indexes, values of secrets."""
 
 import re
+import tomllib
+
+from packaging.requirements import Requirement
 
 from tests.architecture.source_tree import ROOT, tracked_files
 
@@ -50,3 +53,18 @@ def test_locks_agree_with_each_other():
         for lock in ("runtime", "tour", "dev")
     }
     assert pins["runtime"].items() <= pins["tour"].items() <= pins["dev"].items()
+
+
+def test_locks_hold_what_the_project_asks_for():
+    """A range that was changed without `make lock` shows here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for lock, asked in {
+        "runtime": project["dependencies"],
+        "tour": [*project["dependencies"], *extras["lab"], *extras["build"]],
+        "dev": [*project["dependencies"], *extras["lab"], *extras["build"], *extras["dev"]],
+    }.items():
+        text = (ROOT / f"requirements/{lock}.lock").read_text()
+        pins = dict(re.findall(r"^([\w.-]+)==([^ ]+)", text, re.MULTILINE))
+        wrong = [one for one in map(Requirement, asked) if not one.specifier.contains(pins.get(one.name.lower(), "0"))]
+        assert not wrong, f"run make lock: {lock} does not satisfy {wrong}"
