@@ -168,9 +168,10 @@ def promote_databases(
 
 @dataclass(frozen=True)
 class CarryBackHandler:
-    """Everything that was written at `from_side` arrives at `to_side`; then authority and databases return there.
+    """Everything that was written at `from_side` is brought to `to_side` and proved by digest.
 
-    The way goes over DR, so that DR stays a current replica throughout.
+    The way goes over DR, so that DR stays a current replica throughout. Neither authority nor the right to start moves
+    here: the databases of `to_side` end as standbys that hold everything.
     """
 
     drivers: Drivers
@@ -183,29 +184,23 @@ class CarryBackHandler:
         if not isinstance(action, CarryBack):
             raise PlanningError(f"step {deed.step.id}: carry_back was given {action.verb}")
         from_side, to_side = action.from_side, action.to_side
-        authority = self.drivers.authority.read(deed.system_plan.system.name)
-        if authority.side is to_side:
-            return self._return_databases(deed, from_side, to_side, progress, emit, {}, {})
+        system = deed.system_plan.system.name
+        authority = self.drivers.authority.read(system)
+        if authority.side is not from_side:
+            raise AuthorityError(
+                f"{system}: nothing may be carried back from {from_side.value}, authority is at {authority.side.value}"
+            )
         OneSide(self.drivers, deed, from_side).services_stopped()
-        carried = {**self._carry_trees(deed, from_side, to_side, progress, emit)}
+        carried = self._carry_trees(deed, from_side, to_side, progress, emit)
         followed = self._follow(deed, from_side, to_side, progress)
         comparable = {tree.name for tree in trees(deed)} | followed
         digests = compare_sides(self.drivers, deed, (from_side, to_side), progress, emit, only=comparable)
-        move_authority(self.drivers, deed, from_side, to_side, progress, emit)
-        return self._return_databases(deed, from_side, to_side, progress, emit, carried, digests)
-
-    def _return_databases(
-        self,
-        deed: Deed,
-        from_side: Side,
-        to_side: Side,
-        progress: ProgressSink,
-        emit: Emit,
-        carried: dict[str, int],
-        digests: dict[str, str],
-    ) -> Outcome:
-        marks = promote_databases(self.drivers, deed, to_side, from_side, progress)
-        observed = {"bytes_wire": sum(carried.values()), "trees": carried, "digests": digests, "marks": marks}
+        observed = {
+            "bytes_wire": sum(carried.values()),
+            "trees": carried,
+            "databases": sorted(followed),
+            "digests": digests,
+        }
         emit("writes.carried_back", {"from": from_side.value, "to": to_side.value, **observed})
         return Outcome.done(f"{from_side.value}'s writes are at {to_side.value}", **observed)
 
