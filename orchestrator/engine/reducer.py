@@ -352,7 +352,7 @@ class _Turn:
 
     def _perform(self, key: Key, *, settled_absent: bool = False) -> None:
         attempt = self._attempts(key) + 1
-        self._progress[key] = Progress("running", attempt)
+        self._progress[key] = Progress("running", attempt, settled_absent=settled_absent)
         self._commands.append(Perform(step=key[0], mode=key[1], attempt=attempt, settled_absent=settled_absent))
 
     def _settle(self, key: Key, outcome: Outcome) -> None:

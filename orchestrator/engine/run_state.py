@@ -18,11 +18,12 @@ Course = Literal["forward", "stopping", "turning", "backward"]
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one step stands in one direction."""
+    """Where one step stands in one direction. `settled_absent`: a person found that it had not taken effect."""
 
     state: Literal["running", "waiting", "resting", "done", "failed", "unknown", "waived"]
     attempts: int = 0
     message: str = ""
+    settled_absent: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from orchestrator.contracts.engine import AT_REST, SystemState
+from orchestrator.contracts.engine import AT_REST, Operation, SystemState
 from orchestrator.engine.database import Database
 from orchestrator.engine.tables import announced, plans, requests, run_locks, runs, steps, system_runs
 from orchestrator.engine.turns import Mode
@@ -25,11 +25,15 @@ def step_key(run: str, system: str, step: str, mode: Mode) -> str:
 
 @dataclass(frozen=True)
 class EarlierIntent:
-    """What the journal held when a deed was about to begin. `starts` counts this one."""
+    """What the journal held when a deed was about to begin. `starts` counts this one.
+
+    `ended`: this very attempt has ended before, with `outcome`; nothing was written and nothing is to be done.
+    """
 
     state: StepState | None
     outcome: Outcome | None
     starts: int
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class RequestRow:
     id: int
     run: str
     system: str
-    operation: str
+    operation: Operation
     step: str
     by: str
     reason: str
@@ -76,6 +80,11 @@ class WorkerStore:
     def plan_of(self, run: str) -> str:
         with self._database.reading() as connection:
             return str(connection.execute(sa.select(runs.c.plan).where(runs.c.run == run)).scalar_one())
+
+    def run_state(self, run: str) -> str | None:
+        """None when there is no such run."""
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(runs.c.state).where(runs.c.run == run)).scalar_one_or_none()
 
     def set_run_state(self, run: str, state: str, *, only_from: str) -> bool:
         """Move a run on; False when it was not where it was thought to be."""
@@ -128,6 +137,15 @@ class WorkerStore:
         )
         with self._database.writing() as connection:
             connection.execute(change)
+
+    def system_state(self, run: str, system: str) -> tuple[str, str]:
+        """State and reason."""
+        query = sa.select(system_runs.c.state, system_runs.c.reason).where(
+            system_runs.c.run == run, system_runs.c.system == system
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one()
+        return row.state, row.reason
 
     def set_system_state(self, run: str, system: str, state: SystemState, reason: str, *, holds: bool) -> None:
         with self._database.writing() as connection:
@@ -185,7 +203,7 @@ class WorkerStore:
         worker: str,
         state: Literal["started", "waiting"] = "started",
     ) -> EarlierIntent:
-        """Write the intent to do a step, unless it is done already; what stood there before."""
+        """Write the intent to do a step, unless this attempt has ended already; what stood there before."""
         key = step_key(run, system, step, mode)
         now = timestamp(self._clock.now())
         with self._database.writing() as connection:
@@ -196,8 +214,8 @@ class WorkerStore:
                 connection.execute(_INSERT_STEP, row | {"begun_at": now, "started_at": now})
                 return EarlierIntent(None, None, 1)
             outcome = Outcome.model_validate_json(earlier.outcome) if earlier.outcome else None
-            if earlier.state == "done":
-                return EarlierIntent("done", outcome, earlier.starts)
+            if earlier.state == "done" or (earlier.state in ("failed", "unknown") and earlier.attempt == attempt):
+                return EarlierIntent(earlier.state, outcome, earlier.starts, ended=True)
             change = {"new_state": state, "new_starts": earlier.starts + 1, "new_attempt": attempt}
             connection.execute(
                 _RESTART_STEP, change | {"the_key": key, "new_worker": worker, "new_started_at": now}
@@ -205,11 +223,21 @@ class WorkerStore:
             return EarlierIntent(earlier.state, outcome, earlier.starts + 1)
 
     def finish_step(
-        self, run: str, system: str, step: str, mode: Mode, *, state: StepState, outcome: Outcome, seconds: float
+        self,
+        run: str,
+        system: str,
+        step: str,
+        mode: Mode,
+        *,
+        starts: int,
+        state: StepState,
+        outcome: Outcome,
+        seconds: float,
     ) -> bool:
-        """Write how a begun step ended; False, and nothing is written, when it was ended otherwise meanwhile."""
+        """Write how a begun step ended; False, and nothing is written, when it was ended or begun anew meanwhile."""
         change = {
             "the_key": step_key(run, system, step, mode),
+            "the_starts": starts,
             "new_state": state,
             "new_outcome": json.dumps(outcome.model_dump(mode="json")),
             "new_seconds": seconds,
@@ -217,6 +245,20 @@ class WorkerStore:
         }
         with self._database.writing() as connection:
             return connection.execute(_FINISH_STEP, change).rowcount == 1
+
+    def abandon_step(self, run: str, system: str, step: str, mode: Mode, *, outcome: Outcome) -> bool:
+        """Write that nobody knows how a begun step ended; False when its end was written meanwhile."""
+        change = (
+            sa.update(steps)
+            .where(steps.c.key == step_key(run, system, step, mode), steps.c.state == "started")
+            .values(
+                state="unknown",
+                outcome=json.dumps(outcome.model_dump(mode="json")),
+                finished_at=timestamp(self._clock.now()),
+            )
+        )
+        with self._database.writing() as connection:
+            return connection.execute(change).rowcount == 1
 
     def settle_step(self, run: str, system: str, step: str, mode: Mode, *, attempt: int, outcome: Outcome) -> bool:
         """Write an end that came by word; False when the row says the same already."""
@@ -231,8 +273,8 @@ class WorkerStore:
             row: dict[str, Any] = {"key": key, "run": run, "system": system, "step": step, "mode": mode}
             row |= {"state": state, "starts": earlier.starts if earlier else 0, "worker": ""}
             row |= {"attempt": earlier.attempt if earlier else attempt, "outcome": text, "finished_at": now}
-            row |= {"begun_at": earlier.begun_at if earlier else now}
-            row |= {"started_at": earlier.started_at if earlier else now, "seconds": earlier.seconds if earlier else 0.0}
+            row |= {"begun_at": earlier.begun_at if earlier else now, "seconds": earlier.seconds if earlier else 0.0}
+            row |= {"started_at": earlier.started_at if earlier else now}
             self._database.put(connection, steps, row)
             return True
 
@@ -254,7 +296,8 @@ _RESTART_STEP = (
 )
 _FINISH_STEP = (
     sa.update(steps)
-    .where(steps.c.key == sa.bindparam("the_key"), steps.c.state == "started")
+    .where(steps.c.key == sa.bindparam("the_key"))
+    .where(steps.c.state == "started", steps.c.starts == sa.bindparam("the_starts"))
     .values(
         state=sa.bindparam("new_state"),
         outcome=sa.bindparam("new_outcome"),

@@ -1,0 +1,186 @@
+"""The adapter to the durable engine, DBOS, and the only module that knows it.
+
+The engine keeps, for each system's run, the list of its turns; after a crash it gives them back and goes on behind
+the last. Everything else (steps, requests, limits, what people see) is ours. Its sharp edges, and how each is blunted,
+stand in docs/adr/0001-engine.md.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+
+from orchestrator.engine.actor import Turns, run_system
+from orchestrator.engine.reducer import Reducer
+from orchestrator.engine.run_state import RunState
+from orchestrator.engine.turns import EVENTS, Command, Event
+from orchestrator.foundation.errors import EngineUnavailable, OrchestratorError
+
+# A run is taken up again only by an engine of the same version: raised only when old runs cannot be read any more.
+APPLICATION_VERSION = "skerry-runs/1"
+SYSTEM_RUN = "skerry.system_run.v1"
+QUEUE = "systems"
+# A system that waits for a person keeps its place; this bounds memory, not the load on sites.
+SYSTEMS_MAX = 5000
+QUEUE_POLL_SECONDS = 0.1
+
+# Gives the reducer and the live turns of one system's run, for as long as it is carried here.
+OpenTurns = Callable[[str, str], AbstractAsyncContextManager[tuple[Reducer, Turns]]]
+
+
+class DurableEngine:
+    """Carries system runs durably. One per process, for the library keeps one instance per process.
+
+    Fails with EngineUnavailable.
+    """
+
+    present: ClassVar["DurableEngine | None"] = None
+
+    def __init__(
+        self, url: str, *, executor: str, open_turns: OpenTurns, halt: Callable[[BaseException], None]
+    ) -> None:
+        self._url = url
+        self._executor = executor
+        self._open_turns = open_turns
+        self._halt = halt
+
+    def launch(self) -> None:
+        """Begin, and take up again what this executor left behind."""
+        if DurableEngine.present is not None:
+            raise EngineUnavailable("this process carries an engine already", hint="Use one worker per process.")
+        DurableEngine.present = self
+        _quiet_its_logger()
+        config = DBOSConfig(
+            name="skerry",
+            system_database_url=self._url,
+            application_version=APPLICATION_VERSION,
+            executor_id=self._executor,
+            serializer=DBOSPortableJSONSerializer(),
+            log_level="ERROR",
+        )
+        if self._url.startswith("sqlite"):
+            config["system_database_engine"] = _sqlite_engine(self._url)
+        try:
+            DBOS(config=config)
+            DBOS.launch()
+            DBOS.register_queue(
+                QUEUE,
+                worker_concurrency=SYSTEMS_MAX,
+                polling_interval_sec=QUEUE_POLL_SECONDS,
+                on_conflict="always_update",
+            )
+        except Exception as error:
+            DurableEngine.present = None
+            raise EngineUnavailable(f"the durable engine does not start: {error}") from error
+
+    def enqueue(self, run: str, system: str) -> None:
+        """Hand a system's run to the engine; twice is once."""
+        with _engine_errors(), SetWorkflowID(f"{run}:{system}"):
+            DBOS.enqueue_workflow(QUEUE, _system_run, run, system)
+
+    def owners_of_pending(self) -> set[str]:
+        """Executors that own runs under way."""
+        with _engine_errors():
+            pending = DBOS.list_workflows(status="PENDING", load_input=False, load_output=False)
+        return {str(found.executor_id) for found in pending}
+
+    def take_over(self, executor: str) -> int:
+        """Take up the runs of an executor that is dead; how many. Harmless when two do it at once."""
+        with _engine_errors():
+            # Not public; its contract is held by tests, and the library's version is pinned.
+            return len(DBOS._recover_pending_workflows([executor]))  # noqa: SLF001
+
+    def stop(self) -> None:
+        """End. Runs under way stay pending, for whoever launches next."""
+        if DurableEngine.present is not self:
+            return
+        DurableEngine.present = None
+        DBOS.destroy()
+
+    async def carry(self, run: str, system: str) -> str:
+        try:
+            async with self._open_turns(run, system) as (reducer, turns):
+                state = await run_system(reducer, _RecordedTurns(turns))
+        # What breaks here is no failed step, and must not end the run in the engine's books: halt and leave it pending.
+        except Exception as error:
+            halted = error if isinstance(error, OrchestratorError) else EngineUnavailable(f"run {run}: {error!r}")
+            halted.__cause__ = error if halted is not error else error.__cause__
+            self._halt(halted)
+            await asyncio.Event().wait()
+            raise
+        return state.status
+
+
+class _RecordedTurns:
+    """Turns whose events the engine keeps."""
+
+    def __init__(self, live: Turns) -> None:
+        self._live = live
+
+    async def take(self, number: int, state: RunState, commands: Sequence[Command]) -> Sequence[Event]:
+        async def turn() -> list[Any]:
+            events = await self._live.take(number, state, commands)
+            recorded: list[Any] = EVENTS.dump_python(list(events), mode="json")
+            return recorded
+
+        return EVENTS.validate_python(await DBOS.run_step_async({"name": "turn"}, turn))
+
+
+@DBOS.workflow(name=SYSTEM_RUN, max_recovery_attempts=None)
+async def _system_run(run: str, system: str) -> str:
+    engine = DurableEngine.present
+    if engine is None:
+        await asyncio.Event().wait()  # the worker is stopping; this task is about to be cancelled
+        raise EngineUnavailable("no engine")
+    return await engine.carry(run, system)
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """Let no error of the library or its database past this module."""
+    try:
+        yield
+    except OrchestratorError:
+        raise
+    except Exception as error:
+        raise EngineUnavailable(f"the durable engine: {error}") from error
+
+
+def _sqlite_engine(url: str) -> sa.Engine:
+    path = sa.make_url(url).database
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = "IMMEDIATE"
+        connection.execute("pragma busy_timeout=30000")
+        connection.execute("pragma foreign_keys=on")
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=full")
+        if sqlite3.sqlite_version_info < (3, 42):
+            # The library asks unixepoch('subsec') on Python 3.12 and later, which older SQLite answers with NULL.
+            connection.create_function("unixepoch", -1, lambda *_: round(time.time(), 3))
+
+    return engine
+
+
+class _Forward(logging.Handler):
+    """Its errors, in our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.getLogger("orchestrator.engine").error("durable engine: %s", record.getMessage())
+
+
+def _quiet_its_logger() -> None:
+    logger = logging.getLogger("dbos")
+    logger.propagate = False
+    logger.handlers = [_Forward(level=logging.ERROR)]

@@ -1,0 +1,259 @@
+"""The worker: takes up runs, hands requests to them, and halts as a whole when it cannot go on safely."""
+
+import asyncio
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from orchestrator.contracts.engine import GateJudge, RunStatus
+from orchestrator.contracts.handler import Handlers
+from orchestrator.contracts.observer import Observer, Recorder
+from orchestrator.engine.actor import Turns
+from orchestrator.engine.deed_threads import DeedThreads
+from orchestrator.engine.durable import DurableEngine
+from orchestrator.engine.event_stream import EventStream
+from orchestrator.engine.orphan_guard import OrphanGuard
+from orchestrator.engine.reducer import Reducer
+from orchestrator.engine.run_events import tell_run_begun, tell_run_finished
+from orchestrator.engine.step_protocol import Ended, StepProtocol
+from orchestrator.engine.store import Store, open_store
+from orchestrator.engine.system_turns import Parts, SystemTurns
+from orchestrator.engine.worker_lock import WorkerLock
+from orchestrator.engine.worker_store import WorkerStore
+from orchestrator.foundation.clock import Clock, SystemClock
+from orchestrator.foundation.errors import EngineUnavailable, UsageError
+from orchestrator.model.plan import Plan
+
+POLL_SECONDS = 0.1
+DEEDS_PARALLEL_MAX = 32
+ENQUEUED_AT_ONCE_MAX = 100
+PLANS_KEPT_MAX = 8
+
+
+def open_worker(
+    store_url: str,
+    engine_url: str,
+    handlers: Handlers,
+    recorder: Recorder,
+    observers: Sequence[Observer] = (),
+    clock: Clock | None = None,
+    *,
+    judge_gate: GateJudge,
+    deeds_parallel_max: int = DEEDS_PARALLEL_MAX,
+    poll_seconds: float = POLL_SECONDS,
+) -> "EngineWorker":
+    """A worker over the store and the durable engine at these URLs; nothing happens before `start`."""
+    clock = clock or SystemClock()
+    return EngineWorker(
+        open_store(store_url, clock=clock),
+        store_url,
+        engine_url,
+        handlers,
+        EventStream(recorder, observers, clock),
+        clock,
+        judge_gate=judge_gate,
+        deeds_parallel_max=deeds_parallel_max,
+        poll_seconds=poll_seconds,
+    )
+
+
+class EngineWorker:
+    """Carries runs forward; the contract is contracts.engine.Worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        store_url: str,
+        engine_url: str,
+        handlers: Handlers,
+        events: EventStream,
+        clock: Clock,
+        *,
+        judge_gate: GateJudge,
+        deeds_parallel_max: int,
+        poll_seconds: float,
+    ) -> None:
+        self._store = store
+        self._rows = WorkerStore(store.database, clock)
+        self._events = events
+        self._judge_gate = judge_gate
+        self._poll_seconds = poll_seconds
+        self._lock = _worker_lock(store_url)
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._threads: DeedThreads[Ended] = DeedThreads(threads_max=deeds_parallel_max)
+        protocol = StepProtocol(
+            self._rows, handlers, events, clock, worker=self._name, may_act=self._refuse_when_halted
+        )
+        self._parts = Parts(
+            self._rows, protocol, events, self._threads, clock, self._name, self._came_to_rest, self._halt
+        )
+        self._engine = DurableEngine(
+            engine_url, executor="local", open_turns=self._open_turns, halt=self._halt
+        )
+        self._carried: dict[tuple[str, str], SystemTurns] = {}
+        self._plans: dict[str, Plan] = {}
+        self._loading = threading.Lock()
+        self._maybe_finished: set[str] = set()
+        self._error: BaseException | None = None
+        self._ending = threading.Event()
+        self._wake = threading.Event()
+        self._changed = threading.Condition()
+        self._forwarder: threading.Thread | None = None
+        self._guard: OrphanGuard | None = None
+
+    def start(self) -> None:
+        if self._lock is not None:
+            self._lock.take()
+        try:
+            descriptor = self._lock.descriptor if self._lock is not None else None
+            self._guard = OrphanGuard(secrets.token_hex(8), lock_descriptor=descriptor)
+            self._engine.launch()
+        except BaseException:
+            self.stop()
+            raise
+        self._forwarder = threading.Thread(target=self._forward, name="forwarder", daemon=True)
+        self._forwarder.start()
+
+    def await_finished(self, run: str, *, timeout_seconds: float | None = None) -> RunStatus:
+        """The run's status once it is finished, or as it is when the time is up. Raises what halted the worker."""
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            if self._error is not None:
+                raise self._error
+            state = self._rows.run_state(run)
+            if state is None:
+                raise UsageError(f"there is no run {run}", hint="See them with: skerry runs")
+            if state == "finished":
+                return self._store.runs.status(run)
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return self._store.runs.status(run)
+            with self._changed:
+                self._changed.wait(min(0.5, left) if left is not None else 0.5)
+
+    def stop(self) -> None:
+        self._ending.set()
+        self._wake.set()
+        if self._forwarder is not None:
+            self._forwarder.join(timeout=10)
+            self._forwarder = None
+        self._threads.stop()
+        self._engine.stop()
+        if self._guard is not None:
+            if self._threads.is_idle:
+                self._guard.leave()
+            else:
+                self._guard.end_children()
+            self._guard = None
+        if self._lock is not None:
+            self._lock.release()
+        self._store.close()
+
+    # ---- halting
+
+    def _halt(self, error: BaseException) -> None:
+        """Begin nothing more; whoever awaits a run is told why. What was under way is the next worker's."""
+        with self._changed:
+            if self._error is None:
+                self._error = error
+            self._changed.notify_all()
+        self._threads.stop()
+        self._wake.set()
+
+    def _refuse_when_halted(self) -> None:
+        if self._error is not None or self._ending.is_set():
+            raise EngineUnavailable("this worker has halted")
+
+    # ---- systems
+
+    @asynccontextmanager
+    async def _open_turns(self, run: str, system: str) -> AsyncIterator[tuple[Reducer, Turns]]:
+        plan = await asyncio.to_thread(self._plan, run)
+        planned = plan.system_plan(system)
+        turns = SystemTurns(run, plan, planned, self._parts)
+        self._carried[(run, system)] = turns
+        try:
+            yield Reducer(planned, self._judge_gate), turns
+        finally:
+            self._carried.pop((run, system), None)
+
+    def _plan(self, run: str) -> Plan:
+        digest = self._rows.plan_of(run)
+        with self._loading:
+            plan = self._plans.get(digest)
+            if plan is None:
+                plan = self._rows.plan(digest)
+                self._plans[digest] = plan
+                while len(self._plans) > PLANS_KEPT_MAX:
+                    del self._plans[next(iter(self._plans))]
+            return plan
+
+    def _came_to_rest(self, run: str) -> None:
+        self._maybe_finished.add(run)
+        self._wake.set()
+
+    # ---- what is forwarded
+
+    def _forward(self) -> None:
+        """Rows that people wrote become work, and the ends of systems become the end of their run."""
+        try:
+            self._maybe_finished.update(row.run for row in self._rows.runs_in("running"))
+            for row in self._rows.runs_in("finishing"):
+                self._finish(row.run)
+            while not self._ending.is_set() and self._error is None:
+                self._begin_submitted_runs()
+                more = self._enqueue_systems()
+                self._deliver_requests()
+                self._finish_runs()
+                if not more:
+                    self._wake.wait(self._poll_seconds)
+                    self._wake.clear()
+        except BaseException as error:
+            self._halt(error)
+
+    def _begin_submitted_runs(self) -> None:
+        for row in self._rows.runs_in("submitted"):
+            tell_run_begun(self._events, row, self._plan(row.run), worker=self._name)
+            self._rows.set_run_state(row.run, "running", only_from="submitted")
+
+    def _enqueue_systems(self) -> bool:
+        found = self._rows.systems_to_enqueue(limit=ENQUEUED_AT_ONCE_MAX)
+        for run, system in found:
+            self._engine.enqueue(run, system)
+        for run in dict.fromkeys(run for run, _ in found):
+            self._rows.mark_enqueued(run, [system for of_run, system in found if of_run == run])
+        return bool(found)
+
+    def _deliver_requests(self) -> None:
+        for request in self._rows.open_requests():
+            turns = self._carried.get((request.run, request.system))
+            if turns is not None:
+                turns.deliver(request)
+
+    def _finish_runs(self) -> None:
+        while self._maybe_finished:
+            run = self._maybe_finished.pop()
+            if self._rows.begin_finishing(run):
+                self._finish(run)
+
+    def _finish(self, run: str) -> None:
+        tell_run_finished(self._events, run, self._rows.system_states(run))
+        self._events.publish()
+        self._rows.set_run_state(run, "finished", only_from="finishing")
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _worker_lock(store_url: str) -> WorkerLock | None:
+    """SQLite counts its limits outside its write lock, and so allows one worker; PostgreSQL allows many."""
+    path = sa.make_url(store_url).database
+    if not store_url.startswith("sqlite") or not path:
+        return None
+    return WorkerLock(Path(path).with_name("worker.lock"))
