@@ -17,7 +17,8 @@ class SystemPlan(Frozen):
 
     system: System
     steps: tuple[Step, ...] = Field(min_length=1)
-    bytes_expected: int = 0
+    bytes_expected: int = 0  # over all hops, before the drain
+    copy_seconds_expected: float = 0.0  # for those bytes, at the links' measured rates; 0 where no rate is known
     approval: ApprovalRule = ApprovalRule()
 
     def step(self, step_id: str) -> Step:

@@ -1,0 +1,227 @@
+"""Approve: persons sign a plan's digest, and nothing runs before enough of the right ones did.
+
+The rule of each system counts: so many different persons, every one of its roles among them, none the plan's author
+and none who runs it. A person's newest word counts; a rejection by one of the roles closes the gate until taken back.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Literal
+
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
+from orchestrator.foundation.clock import Clock, timestamp
+from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, GateClosed
+from orchestrator.foundation.written_file import did_you_mean
+from orchestrator.model.approval import ApprovalStatement, SignedApproval
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.inventory import Person
+from orchestrator.model.names import Digest, Name
+from orchestrator.model.plan import Plan
+from orchestrator.model.system import ApprovalRule
+
+VALID_DEFAULT = timedelta(days=7)
+VALID_MAX = timedelta(days=90)
+
+
+class LogHead(Frozen):
+    """The head of the evidence log that a signer saw, so that every approver witnesses earlier history."""
+
+    origin: str = ""
+    size: int = 0
+    root: str = ""
+
+
+class RefusedApproval(Frozen):
+    """A word that does not count, and why."""
+
+    person: Name
+    role: Name
+    why: str
+
+
+class Standing(Frozen):
+    """How far the approval of one plan has come."""
+
+    plan: Digest
+    approved: bool
+    valid: tuple[SignedApproval, ...] = ()
+    rejected: tuple[SignedApproval, ...] = ()
+    refused: tuple[RefusedApproval, ...] = ()
+    missing: tuple[str, ...] = ()  # what is still asked for, in words, by system
+
+
+def approve(
+    plan: Plan,
+    *,
+    person: Name,
+    role: Name,
+    key_file: str,
+    people: Mapping[Name, Person],
+    signer: ApprovalSigner,
+    judge: ApprovalJudge,
+    catalogue: Catalogue,
+    clock: Clock,
+    decision: Literal["approve", "reject"] = "approve",
+    comment: str = "",
+    valid_for: timedelta = VALID_DEFAULT,
+    log_head: LogHead | None = None,
+) -> SignedApproval:
+    """Sign `person`'s word over the plan's digest and keep it; a word that could not count is refused here already.
+
+    Raises ApprovalInvalid: unknown person, role not theirs, author of the plan, key not theirs.
+    """
+    _may_speak(plan, person, role, people)
+    if not timedelta(0) < valid_for <= VALID_MAX:
+        raise ApprovalInvalid(f"an approval is valid for at most {VALID_MAX.days} days, and for more than none")
+    now = clock.now()
+    head = log_head or LogHead()
+    statement = ApprovalStatement(
+        plan=plan.digest,
+        person=person,
+        role=role,
+        decision=decision,
+        at=timestamp(now),
+        expires_at=timestamp(now + valid_for),
+        nonce=secrets.token_hex(16),
+        log_origin=head.origin,
+        log_size=head.size,
+        log_root=head.root,
+        comment=comment,
+    )
+    signed = signer.sign(statement, key_file)
+    judge.check(signed, plan=plan.digest, people=dict(people), now=timestamp(now))
+    catalogue.put("approval", f"{plan.digest}/{person}/{role}/{statement.nonce}", signed.model_dump(mode="json"))
+    return signed
+
+
+def _may_speak(plan: Plan, person: Name, role: Name, people: Mapping[Name, Person]) -> None:
+    if person not in people:
+        near = did_you_mean(person, list(people))
+        raise ApprovalInvalid(f"nobody in people.yml is called {person}{near}")
+    if role not in people[person].roles:
+        held = ", ".join(people[person].roles) or "no role"
+        raise ApprovalInvalid(f"{person} is not {role} (is: {held})")
+    if person == plan.author:
+        raise ApprovalInvalid(
+            f"{person} made this plan, so another person must approve it",
+            hint="Four eyes: ask somebody else who holds the role.",
+        )
+
+
+def standing(
+    plan: Plan,
+    *,
+    people: Mapping[Name, Person],
+    judge: ApprovalJudge,
+    catalogue: Catalogue,
+    clock: Clock,
+    operator: Name | None = None,
+) -> Standing:
+    """Who approved the plan, whose word does not count and why, and what is missing. `operator` is who would run it."""
+    valid: dict[tuple[Name, Name], SignedApproval] = {}
+    refused: list[RefusedApproval] = []
+    now = timestamp(clock.now())
+    for signed in _kept(catalogue, plan.digest):
+        word = signed.statement
+        why = _why_not(plan, signed, people, judge, now, operator)
+        if why:
+            refused.append(RefusedApproval(person=word.person, role=word.role, why=why))
+            continue
+        earlier = valid.get((word.person, word.role))
+        if earlier is None or earlier.statement.at <= word.at:
+            valid[word.person, word.role] = signed
+    approvals = [signed for signed in valid.values() if signed.statement.decision == "approve"]
+    rejections = [signed for signed in valid.values() if signed.statement.decision == "reject"]
+    missing = [
+        f"{planned.system.name}: {text}"
+        for planned in plan.systems
+        for text in _missing(planned.approval, [signed.statement for signed in approvals])
+    ]
+    return Standing(
+        plan=plan.digest,
+        approved=not missing and not rejections,
+        valid=tuple(approvals),
+        rejected=tuple(rejections),
+        refused=tuple(refused),
+        missing=tuple(missing),
+    )
+
+
+def _kept(catalogue: Catalogue, plan: Digest) -> list[SignedApproval]:
+    kept = [SignedApproval.model_validate(document) for _, document in catalogue.list("approval", prefix=f"{plan}/")]
+    return sorted(kept, key=lambda signed: signed.statement.at)
+
+
+def _why_not(
+    plan: Plan,
+    signed: SignedApproval,
+    people: Mapping[Name, Person],
+    judge: ApprovalJudge,
+    now: str,
+    operator: Name | None,
+) -> str:
+    word = signed.statement
+    if word.decision == "approve" and word.person == plan.author:
+        return "made the plan"
+    if word.decision == "approve" and word.person == operator:
+        return "runs the plan"
+    try:
+        judge.check(signed, plan=plan.digest, people=dict(people), now=now)
+    except ApprovalInvalid as error:
+        return error.message
+    return ""
+
+
+def _missing(rule: ApprovalRule, words: Sequence[ApprovalStatement]) -> list[str]:
+    counted = [word for word in words if word.role in rule.roles]
+    persons = {word.person for word in counted}
+    texts = [f"nobody approved as {role}" for role in rule.roles if role not in {word.role for word in counted}]
+    if len(persons) < rule.persons_min:
+        texts.append(f"{len(persons)} of {rule.persons_min} persons approved")
+    return texts
+
+
+def ensure_approved(
+    plan: Plan,
+    operator: Name,
+    *,
+    people: Mapping[Name, Person],
+    judge: ApprovalJudge,
+    catalogue: Catalogue,
+    clock: Clock,
+) -> Standing:
+    """The standing of a plan that `operator` may run.
+
+    Raises GateClosed when a person rejected it, ApprovalInvalid when words are there but cannot count, and else
+    ApprovalMissing.
+    """
+    found = standing(plan, people=people, judge=judge, catalogue=catalogue, clock=clock, operator=operator)
+    if found.rejected:
+        word = found.rejected[0].statement
+        said = f": {word.comment}" if word.comment else ""
+        raise GateClosed(
+            f"{word.person} ({word.role}) rejected plan {plan.digest}{said}",
+            hint="Settle it; the same person takes it back by approving.",
+        )
+    if found.approved:
+        return found
+    wanted = "; ".join(found.missing)
+    if found.refused and not found.valid:
+        told = "; ".join(f"{item.person} as {item.role}: {item.why}" for item in found.refused)
+        raise ApprovalInvalid(f"no approval of plan {plan.digest} counts ({told}); {wanted}")
+    others = _other_plans(catalogue, plan)
+    raise ApprovalMissing(f"plan {plan.digest} may not run: {wanted}{others}")
+
+
+def _other_plans(catalogue: Catalogue, plan: Plan) -> str:
+    """Says so when this wave was approved under another digest: the usual cause is an edit after the approval."""
+    for key, _ in catalogue.list("approval"):
+        digest = key.partition("/")[0]
+        if digest == plan.digest:
+            continue
+        document = catalogue.get("plan", digest)
+        if document is not None and document.get("wave") == plan.wave:
+            return f" (wave {plan.wave} was approved as {digest}, which is another plan; an edit makes a new one)"
+    return ""

@@ -1,0 +1,147 @@
+"""Plan: compile what is to be done, keep it under its digest, find it again, see that its files are still the same."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.foundation.errors import PlanningError, RunbookError, UsageError
+from orchestrator.foundation.limits import INVENTORY_FILE_BYTES_MAX
+from orchestrator.model.action import Action, Check, RunPlaybook, Watch
+from orchestrator.model.facts import Facts
+from orchestrator.model.inventory import Inventory
+from orchestrator.model.names import Digest, Name, SystemName
+from orchestrator.model.plan import Plan
+from orchestrator.model.runbook import Runbook
+from orchestrator.planning.compile import STAYING, compile_plan
+from orchestrator.planning.runbook import Scalar, parse_runbook
+
+PREFIX_DIGITS_MIN = 6  # of a digest, when a person names a plan by its beginning
+
+PlaybookPath = Callable[[str], str]
+
+
+def read_runbook(file: Path, *, inputs: Mapping[str, Scalar] | None = None) -> Runbook:
+    """The runbook in `file`. Raises RunbookError with file and line."""
+    return parse_runbook(_content(file), str(file), inputs=inputs)
+
+
+def make_plan(
+    *,
+    runbook_file: Path,
+    inventory: Inventory,
+    facts: Facts,
+    wave: Name,
+    author: Name,
+    playbook_path: PlaybookPath,
+    catalogue: Catalogue,
+    systems: Sequence[SystemName] = (),
+    inputs: Mapping[str, Scalar] | None = None,
+) -> Plan:
+    """Compile and keep the plan of one wave; without `systems`, of every system that moves. Touches no host.
+
+    The same files, facts and words give the same plan, whose digest names it. Raises RunbookError or PlanningError.
+    """
+    runbook = read_runbook(runbook_file, inputs=inputs)
+    chosen = list(systems) or [name for name, system in inventory.systems.items() if system.strategy not in STAYING]
+    plan = compile_plan(
+        runbook,
+        inventory,
+        facts,
+        systems=chosen,
+        wave=wave,
+        author=author,
+        closure=closure_of(runbook, runbook_file, playbook_path),
+    )
+    catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
+    return plan
+
+
+def closure_of(runbook: Runbook, runbook_file: Path, playbook_path: PlaybookPath) -> dict[str, Digest]:
+    """Every file that decides what the steps of `runbook` do, by a name that is the same on every machine → digest."""
+    closure = {f"runbooks/{runbook_file.name}": runbook.digest}
+    for playbook in sorted(_playbooks(runbook.steps)):
+        closure[f"playbooks/{playbook}.yml"] = _digest(Path(playbook_path(playbook)))
+    return closure
+
+
+def _playbooks(steps: Sequence[Any]) -> set[str]:
+    actions: list[Action] = [step.action for step in steps]
+    actions += [step.inverse.action for step in steps if step.inverse.action is not None]
+    names = {action.playbook for action in actions if isinstance(action, RunPlaybook)}
+    return names | ({"check"} if any(isinstance(action, Check | Watch) for action in actions) else set())
+
+
+def find_plan(catalogue: Catalogue, named: str) -> Plan:
+    """The plan whose digest is, or begins with, `named` (with or without `sha256:`).
+
+    Raises UsageError when there is none or more than one; PlanningError when what is kept is not what the digest says.
+    """
+    wanted = named if named.startswith("sha256:") else f"sha256:{named}"
+    document = catalogue.get("plan", wanted)
+    if document is None:
+        found = _by_prefix(catalogue, wanted, named)
+        wanted, document = found
+    plan = Plan.model_validate(document)
+    if plan.digest != wanted:
+        raise PlanningError(
+            f"the plan kept as {wanted} has the digest {plan.digest}: somebody changed it where it is kept",
+            hint="Trust neither it nor its approvals. Plan again.",
+        )
+    return plan
+
+
+def _by_prefix(catalogue: Catalogue, wanted: str, named: str) -> tuple[str, dict[str, Any]]:
+    digits = wanted.removeprefix("sha256:")
+    if len(digits) < PREFIX_DIGITS_MIN:
+        raise UsageError(f"name a plan by at least {PREFIX_DIGITS_MIN} digits of its digest, not {named!r}")
+    found = catalogue.list("plan", prefix=wanted, limit=2)
+    if not found:
+        raise UsageError(f"there is no plan {named}", hint="See the plans with: skerry plan list")
+    if len(found) > 1:
+        raise UsageError(f"more than one plan begins with {named}", hint="Give more digits: skerry plan list")
+    return found[0]
+
+
+def list_plans(catalogue: Catalogue, *, limit: int = 50) -> list[Plan]:
+    """The newest plans, newest first."""
+    return [Plan.model_validate(document) for _, document in catalogue.list("plan", limit=limit)]
+
+
+def ensure_unchanged(
+    plan: Plan, *, inventory: Inventory, runbook_file: Path | None, playbook_path: PlaybookPath
+) -> None:
+    """Refuse a plan whose files are no longer those it was made, and approved, from.
+
+    A runbook is compiled into the plan already, but an operator who edited it expects what it says now, so that is
+    refused too. `runbook_file` None leaves it aside. Raises PlanningError naming each file.
+    """
+    changed: list[str] = []
+    for name, digest in plan.closure.items():
+        folder, _, file = name.partition("/")
+        if folder == "playbooks":
+            path: Path | None = Path(playbook_path(file.removesuffix(".yml")))
+        else:
+            path = runbook_file
+        if path is not None and _digest(path) != digest:
+            changed.append(name)
+    if inventory.digest != plan.inventory_digest:
+        changed.append("the inventory")
+    if changed:
+        raise PlanningError(
+            f"plan {plan.digest} was made from other files: {', '.join(changed)} changed since",
+            hint="Plan again, and have the new plan approved: approvals name the digest of the old one.",
+        )
+
+
+def _digest(path: Path) -> Digest:
+    return "sha256:" + hashlib.sha256(_content(path)).hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(INVENTORY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise RunbookError(f"{path}:1: cannot be read: {error.strerror or error}") from error

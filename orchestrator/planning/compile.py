@@ -1,0 +1,213 @@
+"""Runbook + inventory + facts → Plan, or every reason why not. Pure: the same input gives the same plan and digest."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from orchestrator.foundation.errors import PlanningError
+from orchestrator.foundation.name_graph import in_order
+from orchestrator.foundation.written_file import did_you_mean
+from orchestrator.model.action import Check, Watch
+from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.facts import Facts
+from orchestrator.model.inventory import Inventory
+from orchestrator.model.names import Digest, HostName, Name, SystemName
+from orchestrator.model.plan import Plan, SystemPlan
+from orchestrator.model.runbook import Runbook
+from orchestrator.model.site import Side
+from orchestrator.model.system import System
+from orchestrator.planning.feasibility import dataset_facts, estimate
+from orchestrator.planning.objectives import unmet_objectives
+
+MOVED_KINDS = ("file_tree", "postgresql")  # what the verbs of a runbook carry; anything else would be left behind
+STAYING = ("retire", "retain", "repurchase")  # strategies that move nothing
+SPACE_RESERVE = 1.1  # a replica needs its source's bytes, and a tenth to work in
+POSTGRES_MAJOR = 10_000  # server_version_num counts the major version in ten thousands
+
+
+def compile_plan(
+    runbook: Runbook,
+    inventory: Inventory,
+    facts: Facts,
+    *,
+    systems: Sequence[SystemName],
+    wave: Name,
+    author: Name,
+    closure: Mapping[str, Digest],
+) -> Plan:
+    """The plan that moves `systems` by `runbook`. `closure` names every file that decides what runs, with its digest.
+
+    Raises PlanningError, whose message is all reasons, one a line: nothing may be touched when one of them holds.
+    """
+    problems = list(_who_and_what(inventory, systems, author))
+    if not problems:
+        chosen = [inventory.systems[name] for name in dict.fromkeys(systems)]
+        for system in chosen:
+            problems.extend(_system_problems(runbook, inventory, facts, system, [item.name for item in chosen]))
+        problems.extend(_space_problems(chosen, facts))
+    if problems:
+        raise PlanningError("\n".join(problems))
+    used = dict.fromkeys(host for system in chosen for host in _hosts_of(system))
+    return Plan(
+        wave=wave,
+        author=author,
+        runbook=runbook.id,
+        runbook_version=runbook.version,
+        runbook_digest=runbook.digest,
+        inventory_digest=inventory.digest,
+        facts_digest=facts.digest,
+        closure=dict(closure),
+        hosts={name: inventory.hosts[name] for name in used},
+        machines={name: inventory.machines[name] for name in used if name in inventory.machines},
+        systems=tuple(_system_plan(runbook, inventory, facts, system) for system in _in_dependency_order(chosen)),
+    )
+
+
+def _system_plan(runbook: Runbook, inventory: Inventory, facts: Facts, system: System) -> SystemPlan:
+    expected = estimate(system, inventory, facts)
+    return SystemPlan(
+        system=system,
+        steps=runbook.steps,
+        bytes_expected=expected.bytes_expected,
+        copy_seconds_expected=round(expected.copy_seconds or 0.0, 1),
+        approval=system.approval,
+    )
+
+
+def _in_dependency_order(systems: Sequence[System]) -> list[System]:
+    by_name = {system.name: system for system in systems}
+    graph = {system.name: [needed.system for needed in system.depends_on] for system in systems}
+    return [by_name[name] for name in in_order(graph)]
+
+
+def _who_and_what(inventory: Inventory, systems: Sequence[SystemName], author: Name) -> Iterator[str]:
+    if author not in inventory.people:
+        near = did_you_mean(author, list(inventory.people))
+        yield f"nobody in people.yml is called {author}, so nobody would answer for this plan{near}"
+    if not systems:
+        yield "no system was named"
+    for name in systems:
+        if name not in inventory.systems:
+            near = did_you_mean(name, list(inventory.systems))
+            yield f"no system is called {name}{near} (there are: {', '.join(inventory.systems)})"
+
+
+def _system_problems(
+    runbook: Runbook, inventory: Inventory, facts: Facts, system: System, wave_members: Sequence[SystemName]
+) -> Iterator[str]:
+    if system.strategy in STAYING:
+        yield f"system {system.name}: its strategy is {system.strategy}, so there is nothing to move"
+    for dependency in system.depends_on:
+        if dependency.kind == "hard" and dependency.system not in wave_members:
+            yield f"system {system.name} depends hard on {dependency.system}: both move in one plan, or neither"
+    yield from _host_problems(inventory, facts, system)
+    yield from _dataset_problems(facts, system)
+    yield from _check_problems(runbook, system)
+    yield from unmet_objectives(system, estimate(system, inventory, facts))
+
+
+def _hosts_of(system: System) -> list[HostName]:
+    names = [system.host_of(side) for side in Side]
+    names += [system.host_of(side, dataset.name) for side in Side for dataset in system.datasets]
+    return list(dict.fromkeys(names))
+
+
+def _host_problems(inventory: Inventory, facts: Facts, system: System) -> Iterator[str]:
+    for name in _hosts_of(system):
+        found = facts.hosts.get(name)
+        if name in inventory.machines and (found is None or not found.reachable):
+            continue  # it is made by the plan
+        if found is None:
+            yield f"host {name} was not surveyed; ask it first: skerry survey"
+        elif not found.reachable:
+            yield f"host {name} cannot be reached: {found.why_not or 'no reason given'}"
+        else:
+            for tool in _tools_needed(system, name):
+                if found.tools.get(tool) == "":
+                    yield f"host {name} lacks {tool}; install it there, then: skerry survey"
+
+
+def _tools_needed(system: System, host: HostName) -> list[str]:
+    held = [item for side in Side for item in system.datasets if system.host_of(side, item.name) == host]
+    tools = ["rsync"] if any(isinstance(item, FileTree) for item in held) else []
+    if any(isinstance(item, PostgresCluster) for item in held):
+        tools.append("postgres")
+    if system.services and any(system.host_of(side) == host for side in Side):
+        tools.append("systemctl")
+    return tools
+
+
+def _dataset_problems(facts: Facts, system: System) -> Iterator[str]:
+    for dataset in system.datasets:
+        if dataset.kind not in MOVED_KINDS:
+            yield f"dataset {dataset.name} of {system.name} is a {dataset.kind}, which no step of a runbook moves yet"
+            continue
+        source = system.host_of(Side.SOURCE, dataset.name)
+        here = dataset_facts(facts, source, dataset.name)
+        if here is None:
+            continue  # the host is already complained of
+        path = dataset.data_directory if isinstance(dataset, PostgresCluster) else dataset.path
+        if not here.exists:
+            yield f"dataset {dataset.name} of {system.name}: {path} does not exist on {source}"
+        if isinstance(dataset, PostgresCluster):
+            yield from _postgres_problems(facts, system, dataset)
+
+
+def _postgres_problems(facts: Facts, system: System, cluster: PostgresCluster) -> Iterator[str]:
+    """A physical replica needs the same major version and the same processor architecture."""
+    source = system.host_of(Side.SOURCE, cluster.name)
+    here = dataset_facts(facts, source, cluster.name)
+    for side in (Side.DR, Side.CLOUD):
+        replica = system.host_of(side, cluster.name)
+        there = dataset_facts(facts, replica, cluster.name)
+        if here is None or there is None:
+            continue
+        versions = _major(here.version), _major(there.version)
+        if None not in versions and versions[0] != versions[1]:
+            yield (
+                f"dataset {cluster.name} of {system.name}: PostgreSQL {versions[0]} on {source}, "
+                f"{versions[1]} on {replica}; a physical replica needs the same major version"
+            )
+        architectures = facts.hosts[source].architecture, facts.hosts[replica].architecture
+        if all(architectures) and architectures[0] != architectures[1]:
+            yield (
+                f"dataset {cluster.name} of {system.name}: {architectures[0]} on {source}, {architectures[1]} on "
+                f"{replica}; a physical replica needs the same architecture"
+            )
+
+
+def _major(version: str) -> int | None:
+    return int(version) // POSTGRES_MAJOR if version.isdigit() else None
+
+
+def _space_problems(systems: Sequence[System], facts: Facts) -> Iterator[str]:
+    """All that the wave brings to one file system must fit into it together.
+
+    Facts do not name file systems apart; two of one host with the same type and the same free bytes are taken as one.
+    """
+    needed: dict[tuple[HostName, str, int], int] = {}
+    named: dict[tuple[HostName, str, int], list[str]] = {}
+    for system in systems:
+        for side in (Side.DR, Side.CLOUD):
+            for dataset in system.datasets:
+                here = dataset_facts(facts, system.host_of(Side.SOURCE, dataset.name), dataset.name)
+                replica = system.host_of(side, dataset.name)
+                there = dataset_facts(facts, replica, dataset.name)
+                if here is None or there is None or not there.file_system:
+                    continue
+                held = there.bytes_used if there.exists else 0
+                key = replica, there.file_system, there.bytes_free
+                needed[key] = needed.get(key, 0) + max(0, int(here.bytes_used * SPACE_RESERVE) - held)
+                named.setdefault(key, []).append(dataset.name)
+    for key, bytes_needed in needed.items():
+        host, _, bytes_free = key
+        if bytes_needed > bytes_free:
+            datasets = ", ".join(named[key])
+            yield f"host {host} has {bytes_free} bytes free, {bytes_needed} are needed for {datasets}"
+
+
+def _check_problems(runbook: Runbook, system: System) -> Iterator[str]:
+    """A step that asks for checks nobody wrote would have nothing to judge."""
+    levels = {check.level for check in system.checks}
+    for step in runbook.steps:
+        if isinstance(step.action, Check | Watch) and not levels & set(step.action.levels):
+            asked = " or ".join(step.action.levels)
+            yield f"step {step.id} asks for {asked} checks, but system {system.name} has none"

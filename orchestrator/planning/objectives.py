@@ -1,0 +1,30 @@
+"""Whether what the business asks for can be met, by what was measured. Pure."""
+
+from orchestrator.model.system import System
+from orchestrator.planning.feasibility import Estimate
+
+
+def unmet_objectives(system: System, expected: Estimate) -> list[str]:
+    """Why `system` could not keep its objectives; empty where it can, or where nobody measured.
+
+    Unmeasured is not unmeetable: the run itself measures, and its evidence says what was achieved.
+    """
+    problems: list[str] = []
+    change = expected.bytes_changed_per_second
+    if expected.final_delta_seconds is None or change is None:
+        return problems
+    if expected.final_delta_seconds == float("inf"):
+        problems.append(
+            f"system {system.name} changes {change:.0f} bytes/s, more than its links carry: no pass would ever catch up"
+        )
+    elif expected.final_delta_seconds > system.objectives.rto:
+        problems.append(
+            f"system {system.name}: the last delta alone takes {expected.final_delta_seconds:.0f}s, "
+            f"longer than its rto of {system.objectives.rto:g}s"
+        )
+    elif expected.final_delta_seconds > system.objectives.rpo:
+        problems.append(
+            f"system {system.name}: its replica stays {expected.final_delta_seconds:.0f}s behind, "
+            f"more than its rpo of {system.objectives.rpo:g}s"
+        )
+    return problems
