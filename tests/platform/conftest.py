@@ -1,0 +1,27 @@
+"""A lab for tests that want real hosts: real SSH, real files, real processes, one per test session."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.lab.blueprint import LabHost
+from orchestrator.lab.town import Town, open_town
+
+TOWN_HOSTS = (
+    LabHost("onprem-a", "onprem", "10.10.1.11"),
+    LabHost("dr-a", "dr", "10.20.1.11"),
+    LabHost("cloud-a", "cloud", "10.30.1.11"),
+)
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """onprem-a, dr-a and cloud-a, up. Tests share them: leave a host as you found it, and use names of your own."""
+    folder: Path = tmp_path_factory.mktemp("town") / "lab"
+    lab = open_town(folder)
+    lab.up(TOWN_HOSTS)
+    try:
+        yield lab
+    finally:
+        lab.down()
