@@ -24,6 +24,15 @@ class Recorder(Protocol):
     def publish(self) -> None: ...
 
 
+class SecretKeeper(Protocol):
+    """Keeps secrets out of the evidence; a Recorder is one too.
+
+    register_secret   from now on no event and no artifact holds `value`, nor its forms in URLs, JSON, base64
+    """
+
+    def register_secret(self, value: str) -> None: ...
+
+
 class Observer(Protocol):
     """Watches; cannot stop anything. Must return quickly and never raise."""
 

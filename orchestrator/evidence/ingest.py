@@ -117,6 +117,11 @@ class Ballast:
             return False
         return True
 
+    def reload(self) -> bool:
+        """Take the room again, but only when as much is left besides: a disk on the edge must not begin deeds."""
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize >= 2 * self._size_bytes and self.load()
+
     def release(self) -> None:
         self._path.unlink(missing_ok=True)
 
@@ -200,7 +205,7 @@ class Ingest:
 
     def _refuse_deeds(self, batch: list[_Waiting]) -> list[_Waiting]:
         deeds = [item for item in batch if item[0].type in BEGINS_A_DEED]
-        if deeds and self._ballast.load():
+        if deeds and self._ballast.reload():
             self._halted = False
             return batch
         _refuse(deeds, LedgerFull(f"{self._path}: the disk is full; nothing new is begun"))

@@ -1,4 +1,4 @@
-"""The auditor's trust policy: which log, witnesses, timestamps and people to believe. It never comes out of a bundle."""
+"""The trust policy of an auditor: which log, witnesses, timestamps and people to believe; never out of a bundle."""
 
 import hashlib
 import json
