@@ -87,7 +87,8 @@ class TestMake:
 
 def test_the_wheel_ships_what_operators_run(tmp_path):
     """Playbooks, runbooks and inventories lie beside the package in a checkout, and within it in a wheel."""
-    built = run(sys.executable, "-m", "pip", "wheel", "-q", "--no-build-isolation", "--no-deps", "-w", str(tmp_path), ".")
+    as_locked = ["--quiet", "--no-build-isolation", "--no-deps"]
+    built = run(sys.executable, "-m", "pip", "wheel", *as_locked, "--wheel-dir", str(tmp_path), ".")
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     listing = zipfile.ZipFile(wheel).namelist()
