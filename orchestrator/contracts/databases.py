@@ -77,7 +77,9 @@ class DatabaseDigests(Protocol):
 
     def digest(self, cluster: PostgresCluster, host: Host) -> ContentDigest: ...
 
-    def digest_at(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> ContentDigest: ...
+    def digest_at(
+        self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float
+    ) -> ContentDigest: ...
 
     def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
         """Pause replay on the standby, so that it can later stop at an exact LSN (call before hold_moment)."""

@@ -35,7 +35,7 @@ OrchestratorError                    1
     RunFailed                       61   a run ended failed
     RolledBack                      62   a run ended rolled back: the systems are where they started
     OutcomeUnknown                  63   nobody knows whether a deed was done: a person must look
-    EngineUnavailable               75   retryable: the store or engine is out of order: the process ends, a supervisor restarts it
+    EngineUnavailable               75   retryable: store or engine out of order; a supervisor restarts the process
   TargetError                       70   the cloud refuses
     TargetThrottled                 71   retryable
     TargetForbidden                 72   residency, quota or permission says no

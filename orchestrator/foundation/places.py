@@ -31,7 +31,7 @@ def lab_folder() -> Path:
 
 
 def shipped_folder(name: str) -> Path:
-    """`playbooks`, `runbooks` or `inventories` as they came with this skerry: beside the package in a checkout, within it in a wheel."""
+    """`playbooks`, `runbooks` or `inventories` as they came: beside the package in a checkout, within it in a wheel."""
     package = Path(__file__).resolve().parent.parent
     beside = package.parent / name
     return beside if beside.is_dir() else package / "shipped" / name
