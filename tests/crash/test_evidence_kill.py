@@ -47,7 +47,8 @@ threads = [threading.Thread(target=write, args=(f"run-{name}",)) for name in ran
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_forked(tmp_path):
     folder = tmp_path / "ledger"
-    acknowledged, published = set(), {}
+    acknowledged: set[tuple[int, str]] = set()
+    published: dict[int, str] = {}
     chance = random.Random(11)
     for _ in range(ROUNDS):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE) as writer:
