@@ -53,7 +53,12 @@ class Databases(Protocol):
 
     def promote(self, cluster: PostgresCluster, host: Host) -> None: ...
 
-    def rejoin(self, cluster: PostgresCluster, old_primary: Host, upstream: Host) -> None: ...
+    def rejoin(
+        self, cluster: PostgresCluster, old_primary: Host, upstream: Host, *, allow_rewind: bool = False
+    ) -> TransferReport:
+        """Where the histories have parted, writes would be lost: DataError, unless `allow_rewind` accepts it; the report's
+        `detail["discarded_bytes"]` then tells how much."""
+        ...
 
 
 class DatabaseDigests(Protocol):

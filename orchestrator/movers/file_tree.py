@@ -19,9 +19,9 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.contracts.programs import printable, root_user, run_program
-from orchestrator.movers.tree_digest.digests import tree_differences, tree_digest
+from orchestrator.movers.tree_digests import tree_differences, tree_digest
 
-PROGRAM = Path(__file__).with_name("rsync") / "program.py"
+PROGRAM = Path(__file__).with_name("host_programs") / "rsync_pull.py"
 COPY_SECONDS_MAX = 7 * 24 * 3600.0
 PASSES_MAX = 3  # a tree in use settles in two; one that does not is told by its digest
 ASK_SECONDS_MAX = 30.0

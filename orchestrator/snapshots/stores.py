@@ -14,7 +14,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.snapshots.naming import points_folder
 
-PROGRAM = Path(__file__).with_name("program.py")
+PROGRAM = Path(__file__).with_name("host_programs") / "points.py"
 POINT_SECONDS_MAX = 6 * 3600.0
 
 # How the host holds a tree: sharing files, copying (sharing blocks where it can), sharing blocks or failing, a snapshot.

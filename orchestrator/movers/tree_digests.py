@@ -15,7 +15,7 @@ from orchestrator.foundation.errors import DataError, SourceChanged
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.contracts.programs import name_some, printable, root_user, run_program
 
-PROGRAM = Path(__file__).with_name("program.py")
+PROGRAM = Path(__file__).with_name("host_programs") / "tree_digest.py"
 DIGEST_SECONDS_MAX = 24 * 3600.0
 FOLDERS_COMPARED_MAX = 200  # a mismatch is shown by its first paths; a tree that differs everywhere needs no list
 KINDS = {

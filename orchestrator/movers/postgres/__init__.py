@@ -1,0 +1,1 @@
+"""PostgreSQL clusters by their own means: base backup, streaming, clean switch, digests."""

@@ -1,0 +1,86 @@
+"""Base backups: pulled by the standby beside its data directory, verified against the manifest, then put in place."""
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace
+from orchestrator.movers.postgres.cluster_host import ClusterHost
+
+BACKUP_SECONDS_MAX = 7 * 24 * 3600.0
+_PROGRESS = re.compile(r"^\s*(\d+)/(\d+) kB \(")
+
+
+def incoming_folder(standby: ClusterHost) -> str:
+    data = PurePosixPath(standby.data)
+    return str(data.parent / f".skerry-{data.name}-incoming")
+
+
+def pull_base_backup(
+    standby: ClusterHost, upstream_conninfo: str, slot: str, *, progress: ProgressSink | None
+) -> tuple[str, int]:
+    """(folder, bytes) of a base backup that pg_verifybackup has read whole.
+
+    The slot must exist: the log that the copy needs must not be removed meanwhile. A broken backup is begun anew, for
+    PostgreSQL cannot resume one; the data directory is not touched.
+    """
+    folder = incoming_folder(standby)
+    standby.transport.run(
+        ["sh", "-c", 'mkdir -p "$(dirname "$1")" && rm -rf "$1" && install -d -m 700 ${2:+-o "$2" -g "$2"} "$1"', "make",
+         folder, "postgres" if standby.host.become else ""],
+        user="root",
+    )  # fmt: skip
+    copied = 0
+
+    def hear(line: str) -> None:
+        nonlocal copied
+        found = _PROGRESS.match(line)
+        if found:
+            copied = int(found[1]) * 1024
+            if progress is not None:
+                text = f"base backup to {standby.host.name}"
+                total = int(found[2]) * 1024
+                progress(Progress(dataset=standby.cluster.name, text=text, bytes_done=copied, bytes_total=total))
+
+    words = [
+        standby.program("pg_basebackup"), "--dbname", upstream_conninfo, "--no-password", "--pgdata", folder,
+        "--wal-method=stream", "--slot", slot, "--checkpoint=fast", "--manifest-checksums=SHA256", "--progress", "--verbose",
+    ]  # fmt: skip
+    done = standby.run(words, timeout_seconds=BACKUP_SECONDS_MAX, check=False, on_line=hear)
+    if done.exit_code:
+        raise backup_error(standby, done.stderr.decode(errors="replace"))
+    verified = standby.run(
+        [standby.program("pg_verifybackup"), "--exit-on-error", folder], timeout_seconds=BACKUP_SECONDS_MAX, check=False
+    )
+    if verified.exit_code:
+        said = verified.stderr.decode(errors="replace").strip()
+        raise DataError(f"{standby.host.name}: the base backup of {standby.cluster.name} does not verify: {said}")
+    return folder, copied
+
+
+def backup_error(standby: ClusterHost, said: str) -> DataError | HostUnreachable:
+    lines = [line for line in said.splitlines() if "error:" in line] or said.splitlines()[-1:] or ["no word"]
+    message = f"base backup of {standby.cluster.name} to {standby.host.name}: {lines[0]}"
+    if "No space left on device" in said:
+        return NoSpace(message)
+    unreachable = ("could not connect to server", "Connection refused", "timeout expired", "server closed the connection",
+                   "could not receive data", "No route to host", "connection to server at")  # fmt: skip
+    denied = ("no pg_hba.conf entry", "authentication failed", "no password supplied")
+    if any(sign in said for sign in unreachable) and not any(sign in said for sign in denied):
+        return HostUnreachable(message)
+    return DataError(message)
+
+
+def put_in_place(standby: ClusterHost, folder: str, prepare: Callable[[str], None]) -> None:
+    """Make the verified backup the data directory. What stood there is kept once, beside it, not deleted."""
+    prepare(folder)
+    script = (
+        'set -e; new="$1"; data="$2"; old="$3";'
+        ' if [ -d "$data" ] && [ -z "$(ls -A "$data")" ]; then rmdir "$data"; fi;'
+        ' if [ -e "$data" ]; then rm -rf "$old"; mv "$data" "$old"; fi;'
+        ' mv "$new" "$data"; sync -f "$data"'
+    )
+    data = PurePosixPath(standby.data)
+    replaced = str(data.parent / f".skerry-{data.name}-replaced")
+    standby.transport.run(["sh", "-c", script, "place", folder, standby.data, replaced], user="root", timeout_seconds=600)

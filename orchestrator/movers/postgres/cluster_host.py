@@ -1,0 +1,178 @@
+"""One cluster on one host: its programs, its SQL, its unit, its control file."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.transport import CommandResult, Transport
+from orchestrator.foundation.errors import CommandFailed, DataError, MissingTool
+from orchestrator.model.dataset import PostgresCluster
+
+SERVER_USER = "postgres"  # owns the data directory and is the cluster's superuser
+SQL_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 120.0
+
+# The running server itself says where it listens, so that nothing has to be configured twice.
+_PSQL = (
+    'data="$1"; binaries="$2"; database="$3"; pid="$data/postmaster.pid";'
+    ' [ -r "$pid" ] || { echo "no server runs on $data" >&2; exit 3; };'
+    ' exec "$binaries/psql" -XAtq -v ON_ERROR_STOP=1 -h "$(sed -n 5p "$pid" | cut -d, -f1)" -p "$(sed -n 4p "$pid")"'
+    ' -U postgres -d "$database" -f -'
+)
+_STATE = (
+    'data="$1"; binaries="$2"; [ -s "$data/PG_VERSION" ] || { echo missing; exit 0; };'
+    ' [ -x "$binaries/pg_ctl" ] || { echo "$binaries/pg_ctl: not found" >&2; exit 127; };'
+    ' "$binaries/pg_ctl" -D "$data" status >/dev/null 2>&1 || { echo stopped; exit 0; }; echo running'
+)
+_STARTING = ("the database system is starting up", "not yet accepting connections", "No such file or directory")
+
+
+class ClusterHost:
+    """What can be asked of, and done to, one cluster where it is. All of it as the server's own user, but the unit."""
+
+    def __init__(self, cluster: PostgresCluster, transport: Transport) -> None:
+        self.cluster = cluster
+        self.host = transport.host
+        self.transport = transport
+        self.data = self.host.path(cluster.data_directory)
+        # Programs are the machine's own, also where several hosts share one file system.
+        self.binaries = cluster.binaries
+
+    def run(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_seconds: float = 60.0,
+        check: bool = True,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        return self.transport.run(
+            words,
+            stdin=stdin,
+            user=SERVER_USER,
+            timeout_seconds=timeout_seconds,
+            check=check,
+            environment={"LC_ALL": "C.UTF-8"},
+            on_line=on_line,
+        )
+
+    def program(self, name: str) -> str:
+        return f"{self.binaries}/{name}"
+
+    def sql(self, statement: str, *, database: str = "postgres", timeout_seconds: float = SQL_SECONDS_MAX) -> str:
+        """Rows of the statement, fields split by `|`. Raises DataError with the server's own words."""
+        done = self.run(
+            ["sh", "-c", _PSQL, "psql", self.data, self.binaries, database],
+            stdin=statement.encode(),
+            timeout_seconds=timeout_seconds,
+            check=False,
+        )
+        if done.exit_code:
+            said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.exit_code}"]
+            raise DataError(f"{self.host.name}: {self.cluster.name}: {said[0].removeprefix('psql:<stdin>:1: ')}")
+        return done.text
+
+    def sql_when_up(self, statement: str, *, timeout_seconds: float = START_SECONDS_MAX) -> str:
+        """As `sql`, waiting for a server that is about to accept connections."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                return self.sql(statement)
+            except DataError as error:
+                if time.monotonic() > deadline or not any(sign in error.message for sign in _STARTING):
+                    raise
+            time.sleep(0.05)
+
+    def role(self) -> Role:
+        done = self.run(["sh", "-c", _STATE, "state", self.data, self.binaries], check=False)
+        if done.exit_code:
+            why = done.stderr.decode(errors="replace").strip()
+            if done.exit_code == 127:
+                raise MissingTool(f"{self.host.name}: {why}", hint=f"Install PostgreSQL on {self.host.name}.")
+            raise CommandFailed(f"{self.host.name}: {self.cluster.name}: {why}")
+        if done.text != "running":
+            return Role(done.text)
+        return Role.STANDBY if self.sql_when_up("select pg_is_in_recovery()") == "t" else Role.PRIMARY
+
+    def control(self) -> dict[str, str]:
+        """The control file, by pg_controldata's names."""
+        done = self.run([self.program("pg_controldata"), "-D", self.data])
+        fields = (line.partition(":") for line in done.text.splitlines())
+        return {name.strip(): value.strip() for name, _, value in fields}
+
+    def unit(self, verb: str, *, timeout_seconds: float = START_SECONDS_MAX) -> None:
+        self.transport.run(["systemctl", verb, self.cluster.service], user="root", timeout_seconds=timeout_seconds)
+
+    def start(self) -> Role:
+        """Start the unit and wait until the server answers."""
+        role = self.role()
+        if role is Role.MISSING:
+            raise DataError(f"{self.host.name}: {self.cluster.name} has no data directory at {self.data}")
+        if role is Role.STOPPED:
+            self.unit("start")
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while True:
+            answer = self.role()
+            if answer is not Role.STOPPED:
+                return answer
+            if time.monotonic() > deadline:
+                raise DataError(
+                    f"{self.host.name}: {self.cluster.name} did not start: {self.log_end()}",
+                    hint=f"Look at: systemctl status {self.cluster.service} on {self.host.name}",
+                )
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop cleanly: clients are sent away, standbys get every byte, the last checkpoint is written."""
+        words = [self.program("pg_ctl"), "-D", self.data, "-m", "fast", "-w", "-t", str(int(STOP_SECONDS_MAX)), "stop"]
+        if self.role() is not Role.STOPPED:
+            self.run(words, timeout_seconds=STOP_SECONDS_MAX + 10, check=False)
+        self.unit("stop", timeout_seconds=STOP_SECONDS_MAX)
+        if self.role() is not Role.STOPPED:
+            raise DataError(f"{self.host.name}: {self.cluster.name} did not stop within {STOP_SECONDS_MAX:g} s")
+
+    def restart(self) -> Role:
+        self.stop()
+        return self.start()
+
+    def log_end(self) -> str:
+        """The last words of the server's unit, for messages."""
+        words = ["sh", "-c", 'journalctl -n 3 -o cat -u "$1" 2>/dev/null || tail -n 3 "/var/log/$1.service.log"', "log"]
+        done = self.transport.run([*words, self.cluster.service], user="root", check=False)
+        return " / ".join(done.text.splitlines()[-3:]) or "its log says nothing"
+
+    def read(self, name: str) -> str:
+        """A small file of the data directory."""
+        return self.transport.read_file(f"{self.data}/{name}", user=SERVER_USER).decode()
+
+    def write(self, path: str, text: str, *, mode: int = 0o600) -> None:
+        self.transport.write_file(path, text.encode(), mode=mode, user=SERVER_USER)
+
+    def facts(self) -> dict[str, Any]:
+        """What must fit before a standby is made; asked of a running server."""
+        rows = self.sql_when_up(
+            "select 'version|' || current_setting('server_version_num');"
+            "select 'wal_level|' || current_setting('wal_level');"
+            "select 'checksums|' || current_setting('data_checksums');"
+            "select 'tablespace|' || spcname from pg_tablespace where spcname not in ('pg_default', 'pg_global');"
+            "select 'locale|' || datcollate from pg_database where datlocprovider = 'c'"
+            " union select 'locale|' || datctype from pg_database;"
+            "select 'config|' || current_setting('config_file');"
+            "select 'data|' || current_setting('data_directory');"
+        )
+        facts: dict[str, Any] = {"tablespace": [], "locale": []}
+        for row in rows.splitlines():
+            key, _, value = row.partition("|")
+            if isinstance(facts.get(key), list):
+                facts[key].append(value)
+            else:
+                facts[key] = value
+        extensions = {
+            name
+            for database in self.cluster.databases
+            for name in self.sql("select extname from pg_extension", database=database).splitlines()
+        }
+        return {**facts, "extensions": sorted(extensions)}

@@ -1,0 +1,216 @@
+"""PostgreSQL clusters over hosts: `Databases` and `DatabaseDigests` by streaming replication."""
+
+import time
+from collections.abc import Callable
+
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.contracts.transport import Transports
+from orchestrator.foundation.errors import DataError
+from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.host import Host
+from orchestrator.model.transfer import ContentDigest, Lag, TransferReport
+from orchestrator.movers.postgres import digest as digests
+from orchestrator.movers.postgres import standby as standbys
+from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_place
+from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.lsn import parse_lsn
+from orchestrator.movers.postgres.standby import Upstream
+
+PROMOTE_SECONDS_MAX = 60.0
+REWIND_SECONDS_MAX = 3600.0
+
+
+class PostgresMover:
+    """One mover for all clusters. `secrets` resolves a reference to its value, at the moment of need."""
+
+    def __init__(self, transports: Transports, secrets: Callable[[str], str]) -> None:
+        self._transports = transports
+        self._secrets = secrets
+
+    def _at(self, cluster: PostgresCluster, host: Host) -> ClusterHost:
+        return ClusterHost(cluster, self._transports(host))
+
+    # --- what is ----------------------------------------------------------------------------------------------------
+
+    def role(self, cluster: PostgresCluster, host: Host) -> Role:
+        return self._at(cluster, host).role()
+
+    def lag(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> Lag:
+        return standbys.measure_lag(self._at(cluster, upstream), self._at(cluster, standby))
+
+    # --- replication ------------------------------------------------------------------------------------------------
+
+    def make_standby(
+        self, cluster: PostgresCluster, upstream: Host, standby: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport:
+        started = time.monotonic()
+        here, there = self._at(cluster, standby), self._at(cluster, upstream)
+        link = Upstream(there, here, self._secrets)
+        role = here.role()
+        standbys.refuse_primary(here, role)
+        moved = 0
+        method = "streaming"
+        if role is Role.MISSING:
+            standbys.check_fit(there, here)
+            moved, method = self._base_backup(link, progress), "pg_basebackup"
+        elif role is Role.STANDBY and link.is_configured() and link.is_streaming():
+            pass
+        elif not self._follow(link):
+            standbys.check_fit(there, here)
+            if here.role() is not Role.STOPPED:
+                here.stop()
+            moved, method = self._base_backup(link, progress), "pg_basebackup"
+        total = there.sql_when_up("select coalesce(sum(pg_database_size(oid)), 0) from pg_database")
+        return TransferReport(
+            dataset=cluster.name,
+            source=upstream.name,
+            replica=standby.name,
+            method=method,
+            bytes_total=int(total),
+            bytes_wire=moved,
+            seconds=time.monotonic() - started,
+            detail={"slot": link.slot, "verified": "pg_verifybackup" if moved else "streaming"},
+        )
+
+    def _base_backup(self, link: Upstream, progress: ProgressSink | None) -> int:
+        link.put_password()
+        link.make_slot()
+        folder, copied = pull_base_backup(link.standby, link.conninfo(), link.slot, progress=progress)
+        put_in_place(link.standby, folder, link.configure)
+        link.standby.start()
+        self._insist_on_streaming(link)
+        return copied
+
+    def _follow(self, link: Upstream) -> bool:
+        """Point an existing data directory at the upstream; False when it cannot follow and needs a base backup."""
+        standby = link.standby
+        if standby.control()["Database system identifier"] != link.upstream.control()["Database system identifier"]:
+            return False
+        if standby.role() is Role.STOPPED:
+            lsn, timeline = standbys.clean_end(standby)
+            fork = standbys.fork_position(link.upstream, timeline)
+            if fork is not None and parse_lsn(lsn) >= fork:
+                return False
+        link.put_password()
+        link.make_slot()
+        link.configure(standby.data)
+        if standby.role() is Role.STANDBY:
+            standby.restart()
+        else:
+            standby.start()
+        return link.await_streaming()
+
+    def _insist_on_streaming(self, link: Upstream) -> None:
+        if not link.await_streaming():
+            raise DataError(
+                f"{link.standby.host.name}: {link.standby.cluster.name} does not stream from {link.upstream.host.name}: "
+                + link.standby.log_end()
+            )
+
+    def await_caught_up(
+        self, cluster: PostgresCluster, upstream: Host, standby: Host, *, timeout_seconds: float
+    ) -> Lag:
+        return standbys.await_caught_up(self._at(cluster, upstream), self._at(cluster, standby), timeout_seconds)
+
+    def await_received(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> None:
+        standbys.await_received(self._at(cluster, standby), lsn, timeout_seconds)
+
+    # --- the switch -------------------------------------------------------------------------------------------------
+
+    def shut_down(self, cluster: PostgresCluster, host: Host) -> str:
+        here = self._at(cluster, host)
+        if here.role() is Role.MISSING:
+            raise DataError(f"{host.name}: {cluster.name} has no data directory at {here.data}")
+        here.stop()
+        return standbys.clean_end(here)[0]
+
+    def start(self, cluster: PostgresCluster, host: Host) -> Role:
+        return self._at(cluster, host).start()
+
+    def promote(self, cluster: PostgresCluster, host: Host) -> None:
+        here = self._at(cluster, host)
+        role = here.role()
+        if role is Role.PRIMARY:
+            return
+        if role is not Role.STANDBY:
+            raise DataError(f"{host.name}: {cluster.name} is {role.value} and cannot be promoted")
+        seconds = str(int(PROMOTE_SECONDS_MAX))
+        words = [here.program("pg_ctl"), "-D", here.data, "-w", "-t", seconds, "promote"]
+        here.run(words, timeout_seconds=PROMOTE_SECONDS_MAX + 5)
+        here.sql_when_up("begin read write; select pg_current_xact_id(); commit")
+
+    def rejoin(
+        self, cluster: PostgresCluster, old_primary: Host, upstream: Host, *, allow_rewind: bool = False
+    ) -> TransferReport:
+        started = time.monotonic()
+        here, there = self._at(cluster, old_primary), self._at(cluster, upstream)
+        link = Upstream(there, here, self._secrets)
+        role = here.role()
+        standbys.refuse_primary(here, role)
+        detail = {"slot": link.slot}
+        method = "streaming"
+        if not (role is Role.STANDBY and link.is_configured() and link.is_streaming()):
+            if role is Role.STOPPED:
+                lsn, timeline = standbys.clean_end(here)
+                fork = standbys.fork_position(there, timeline)
+                if fork is not None and parse_lsn(lsn) >= fork:
+                    lost = parse_lsn(lsn) - fork
+                    method, detail["discarded_bytes"] = "pg_rewind", str(lost)
+                    self._rewind(link, lost, allowed=allow_rewind)
+            link.put_password()
+            link.make_slot()
+            link.configure(here.data)
+            here.restart() if role is Role.STANDBY else here.start()
+            self._insist_on_streaming(link)
+        return TransferReport(
+            dataset=cluster.name,
+            source=upstream.name,
+            replica=old_primary.name,
+            method=method,
+            bytes_total=0,
+            bytes_wire=0,
+            seconds=time.monotonic() - started,
+            detail=detail,
+        )
+
+    def _rewind(self, link: Upstream, lost_bytes: int, *, allowed: bool) -> None:
+        """Take back what the old primary wrote after the histories parted. Those writes are lost, so it must be asked for."""
+        old, name = link.standby, link.standby.cluster.name
+        if not allowed:
+            raise DataError(
+                f"{old.host.name}: {name} holds {lost_bytes} bytes of log that {link.upstream.host.name} never received",
+                hint="These writes exist nowhere else. Save them, or have their loss accepted, before it is rewound.",
+            )
+        user = link.upstream.cluster.replication_user
+        functions = ("pg_ls_dir(text, boolean, boolean)", "pg_stat_file(text, boolean)", "pg_read_binary_file(text)",
+                     "pg_read_binary_file(text, bigint, bigint, boolean)")  # fmt: skip
+        link.upstream.sql("".join(f'grant execute on function pg_catalog.{one} to "{user}";' for one in functions))
+        link.upstream.sql("checkpoint")
+        link.put_password()
+        source = link.conninfo(dbname="postgres")
+        words = [old.program("pg_rewind"), "-D", old.data, "--source-server", source, "--no-ensure-shutdown"]
+        done = old.run(words, timeout_seconds=REWIND_SECONDS_MAX, check=False)
+        if done.exit_code:
+            said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            raise DataError(f"{old.host.name}: {name} cannot be rewound: {' '.join(said)}", hint="Make a new standby of it.")
+
+    # --- moments and digests ----------------------------------------------------------------------------------------
+
+    def hold_moment(self, cluster: PostgresCluster, host: Host, name: str, *, seconds_max: float) -> tuple[str, str]:
+        return digests.hold_moment(self._at(cluster, host), name, seconds_max=seconds_max)
+
+    def digest(self, cluster: PostgresCluster, host: Host) -> ContentDigest:
+        return digests.cluster_digest(self._at(cluster, host))
+
+    def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
+        digests.pause_replay(self._at(cluster, standby))
+
+    def digest_at(
+        self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float
+    ) -> ContentDigest:
+        return digests.digest_at(self._at(cluster, standby), lsn, timeout_seconds=timeout_seconds)
+
+    def differences(self, cluster: PostgresCluster, one: Host, other: Host, *, limit: int = 20) -> list[str]:
+        """Which parts (schema, table, sequence) differ between two hosts, for the message of a mismatch."""
+        return digests.differences(self._at(cluster, one), self._at(cluster, other))[:limit]

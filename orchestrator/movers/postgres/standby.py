@@ -1,0 +1,233 @@
+"""Standbys: fitting, following an upstream, falling behind, catching up."""
+
+import time
+from collections.abc import Callable
+
+from orchestrator.contracts.databases import Role
+from orchestrator.foundation.errors import DataError, ReplicaLagging, VersionMismatch
+from orchestrator.model.transfer import Lag
+from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.configuration import conninfo, password_line, settings_of, slot_name, with_settings
+from orchestrator.movers.postgres.lsn import parse_lsn
+
+AUTO_CONF = "postgresql.auto.conf"
+STREAM_SECONDS_MAX = 30.0
+POLL_SECONDS = 0.05
+# What the standby holds for sure: received and flushed, or already replayed.
+_HELD = "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+
+
+class Upstream:
+    """How a standby reaches the host that it follows."""
+
+    def __init__(self, upstream: ClusterHost, standby: ClusterHost, secrets: Callable[[str], str]) -> None:
+        self.upstream = upstream
+        self.standby = standby
+        self._secrets = secrets
+
+    @property
+    def slot(self) -> str:
+        return slot_name(self.standby.host.name)
+
+    @property
+    def password_file(self) -> str:
+        folder, _, name = self.standby.data.rpartition("/")
+        return f"{folder}/.skerry-{name}.pgpass"
+
+    def conninfo(self, **more: str) -> str:
+        cluster = self.upstream.cluster
+        with_password = {"passfile": self.password_file} if cluster.replication_password else {}
+        return conninfo(
+            {
+                "host": self.upstream.host.address,
+                "port": cluster.port,
+                "user": cluster.replication_user,
+                "application_name": self.standby.host.name,
+                "connect_timeout": 10,
+                **with_password,
+                **more,
+            }
+        )
+
+    def put_password(self) -> None:
+        """The password travels through stdin into a file of the server's user alone; never in words or environment."""
+        reference = self.upstream.cluster.replication_password
+        if reference:
+            line = password_line(self.upstream.cluster.replication_user, self._secrets(reference))
+            self.standby.write(self.password_file, line)
+
+    def make_slot(self) -> None:
+        name = self.slot
+        self.upstream.sql_when_up(
+            f"select pg_create_physical_replication_slot('{name}', true)"
+            f" where not exists (select from pg_replication_slots where slot_name = '{name}')"
+        )
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "primary_conninfo": self.conninfo(),
+            "primary_slot_name": self.slot,
+            "recovery_target_timeline": "latest",
+        }
+
+    def configure(self, folder: str) -> None:
+        """Make `folder` (a data directory) that of a standby of the upstream."""
+        transport = self.standby.transport
+        text = transport.read_file(f"{folder}/{AUTO_CONF}", user="postgres").decode()
+        self.standby.write(f"{folder}/{AUTO_CONF}", with_settings(text, self.settings()))
+        self.standby.write(f"{folder}/standby.signal", "")
+
+    def is_configured(self) -> bool:
+        return settings_of(self.standby.read(AUTO_CONF)) == self.settings()
+
+    def is_streaming(self) -> bool:
+        """The standby receives, and the upstream sends to just this standby."""
+        receiving = self.standby.sql_when_up("select count(*) from pg_stat_wal_receiver where status = 'streaming'")
+        if receiving != "1":
+            return False
+        name = self.standby.host.name
+        sending = self.upstream.sql_when_up(
+            f"select count(*) from pg_stat_replication where application_name = '{name}' and state = 'streaming'"
+        )
+        return sending != "0"
+
+    def await_streaming(self, timeout_seconds: float = STREAM_SECONDS_MAX) -> bool:
+        deadline = time.monotonic() + timeout_seconds
+        while not self.is_streaming():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+
+def check_fit(upstream: ClusterHost, standby: ClusterHost) -> None:
+    """Compare versions, architecture, locales, tablespaces and extensions before the first byte; VersionMismatch."""
+    facts = upstream.facts()
+    probe = (
+        'echo "version|$("$1/postgres" --version)"; echo "machine|$(uname -m)";'
+        ' echo "share|$("$1/pg_config" --sharedir)"; locale -a | sed "s/^/locale|/"'
+    )
+    words = ["sh", "-c", probe, "probe", standby.binaries]
+    there = [line.partition("|")[::2] for line in standby.run(words).text.splitlines()]
+    here = dict(line.partition("|")[::2] for line in upstream.run([*words[:4], upstream.binaries]).text.splitlines())
+    found = dict(there)
+    name, cluster = standby.host.name, standby.cluster.name
+    version = found.get("version", "").removeprefix("postgres (PostgreSQL) ")
+    major = int(facts["version"]) // 10000
+    if not version:
+        raise VersionMismatch(f"{name}: no PostgreSQL at {standby.binaries} for {cluster}", hint=f"Install PostgreSQL {major}.")
+    if version.split(".")[0] != str(major):
+        raise VersionMismatch(f"{cluster}: {upstream.host.name} runs PostgreSQL {major}, {name} has {version}")
+    if here["machine"] != found["machine"]:
+        raise VersionMismatch(f"{cluster}: {upstream.host.name} is {here['machine']}, {name} is {found['machine']}")
+    if facts["wal_level"] == "minimal":
+        raise VersionMismatch(f"{cluster}: wal_level is minimal at {upstream.host.name}; a standby needs replica")
+    if facts["tablespace"]:
+        spaces = ", ".join(facts["tablespace"])
+        raise VersionMismatch(f"{cluster} has tablespaces outside its data directory ({spaces}); these are not replicated")
+    locales = {plain_locale(value) for key, value in there if key == "locale"} | {"c", "posix", "c.utf8"}
+    lacking = sorted({value for value in facts["locale"] if value and plain_locale(value) not in locales})
+    if lacking:
+        raise VersionMismatch(f"{name} lacks the locale {', '.join(lacking)} of {cluster}", hint=f"Install it on {name}.")
+    script = 'share="$1"; shift; for name; do [ -e "$share/extension/$name.control" ] || echo "$name"; done'
+    missing = standby.run(["sh", "-c", script, "look", found["share"], *facts["extensions"]]).text.split()
+    if missing:
+        raise VersionMismatch(f"{name} lacks the extensions {', '.join(missing)} of {cluster}", hint="Install them there.")
+
+
+def plain_locale(name: str) -> str:
+    return name.lower().replace("-", "")
+
+
+def position(cluster: ClusterHost) -> str:
+    """How far a cluster's log reaches: written, or received where it is a standby itself."""
+    return cluster.sql_when_up(
+        f"select case when pg_is_in_recovery() then {_HELD} else pg_current_wal_flush_lsn() end"
+    )
+
+
+def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
+    """Seconds are measured by the upstream's clock alone: clocks of two hosts never agree."""
+    name = standby.host.name
+    ahead = position(upstream)
+    seconds = upstream.sql_when_up(
+        "select coalesce(extract(epoch from max(replay_lag)), 0) from pg_stat_replication"
+        f" where application_name = '{name}'"
+    )
+    row = standby.sql_when_up(
+        f"select coalesce({_HELD}::text, ''), coalesce(pg_last_wal_replay_lsn()::text, ''),"
+        " exists (select from pg_stat_wal_receiver where status = 'streaming')"
+    )
+    received, replayed, streaming = row.split("|")
+    behind = max(0, parse_lsn(ahead) - parse_lsn(replayed)) if replayed else parse_lsn(ahead)
+    return Lag(
+        bytes_behind=behind,
+        seconds_behind=float(seconds) if behind else 0.0,
+        received=received,
+        replayed=replayed,
+        streaming=streaming == "t",
+    )
+
+
+def await_caught_up(upstream: ClusterHost, standby: ClusterHost, timeout_seconds: float) -> Lag:
+    wanted = position(upstream)
+    await_condition(
+        standby,
+        f"select coalesce(pg_last_wal_replay_lsn() >= '{wanted}', false)",
+        f"has not replayed {wanted} of {upstream.host.name}",
+        timeout_seconds,
+    )
+    return measure_lag(upstream, standby)
+
+
+def await_received(standby: ClusterHost, lsn: str, timeout_seconds: float) -> None:
+    """Strictly beyond: a record begins at its position, so having received up to there is not having it."""
+    wanted = lsn if parse_lsn(lsn) else "0/0"
+    await_condition(
+        standby, f"select coalesce({_HELD} > '{wanted}', false)", f"has not received the record at {wanted}", timeout_seconds
+    )
+
+
+def await_condition(standby: ClusterHost, statement: str, what: str, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while standby.sql_when_up(statement) != "t":
+        if time.monotonic() > deadline:
+            raise ReplicaLagging(f"{standby.host.name}: {standby.cluster.name} {what} within {timeout_seconds:g} s")
+        time.sleep(POLL_SECONDS)
+
+
+def fork_position(upstream: ClusterHost, timeline: int) -> int | None:
+    """Where the upstream's history left `timeline`; None where the upstream is still on it."""
+    present = int(upstream.sql_when_up("select timeline_id from pg_control_checkpoint()"))
+    newest = upstream.sql_when_up(
+        "select coalesce(max(substr(name, 1, 8)), '') from pg_ls_waldir() where name like '%.history'"
+    )
+    number = max(present, int(newest, 16) if newest else 0)
+    if number == timeline:
+        return None
+    history = upstream.sql_when_up(f"select pg_read_file('pg_wal/{number:08X}.history')")
+    for line in history.splitlines():
+        fields = line.split()
+        if len(fields) >= 2 and fields[0] == str(timeline):
+            return parse_lsn(fields[1])
+    raise DataError(f"{upstream.host.name}: the history of timeline {number} knows nothing of timeline {timeline}")
+
+
+def clean_end(cluster: ClusterHost) -> tuple[str, int]:
+    """(LSN of the shutdown checkpoint, timeline) of a cluster that was stopped cleanly; DataError where it was not."""
+    control = cluster.control()
+    state = control["Database cluster state"]
+    if state not in ("shut down", "shut down in recovery"):
+        raise DataError(
+            f"{cluster.host.name}: {cluster.cluster.name} was not stopped cleanly (its state is: {state})",
+            hint="Start it and stop it again, or make a new standby of it.",
+        )
+    return control["Latest checkpoint location"], int(control["Latest checkpoint's TimeLineID"])
+
+
+def refuse_primary(cluster: ClusterHost, role: Role) -> None:
+    if role is Role.PRIMARY:
+        raise DataError(
+            f"{cluster.host.name}: {cluster.cluster.name} takes writes there; it will not be made a standby",
+            hint="Find out which side has the authority; shut the other one down first.",
+        )

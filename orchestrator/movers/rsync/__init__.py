@@ -1,1 +1,0 @@
-"""Copies of file trees by rsync, host to host."""

@@ -1,1 +1,0 @@
-"""Digests of file trees: the program that hosts run, and what starts it."""
