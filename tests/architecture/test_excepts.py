@@ -9,6 +9,7 @@ BROAD_EXCEPTS = {
     "orchestrator/engine/step_protocol.py": "the step boundary: an unexpected error ends the step, and is recorded",
     "orchestrator/engine/deed_threads.py": "hands whatever happened to the one who waits for it",
     "orchestrator/engine/durable.py": "the border to the durable engine",
+    "orchestrator/engine/worker.py": "what ends the worker's thread is kept for the one who waits for the run",
     "orchestrator/cli/app.py": "the last line before a person: exit code and message",
     "orchestrator/web/server.py": "one broken page must not end the server",
 }
