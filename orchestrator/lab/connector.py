@@ -1,7 +1,7 @@
-"""OpenSSH's way into the lab: a ProxyCommand for `ProxyUseFdpass yes` that hands over a connection made by the daemon.
+"""OpenSSH's way into the lab: a ProxyCommand for `ProxyUseFdpass yes` that hands over a connection the daemon made.
 
-Started as a program (`python3 -S -E connector.py FOLDER HOST PORT`) for every connection, so it imports little and early
-exits matter: the connected socket is received from the daemon and passed on to ssh, which owns it from then on.
+Started as a program (`python3 -S -E connector.py FOLDER HOST PORT`) for every connection, so it imports little. The
+connected socket is received from the daemon and passed on to ssh, which owns it from then on.
 """
 
 import array
@@ -13,7 +13,7 @@ SECONDS_MAX = 15.0
 
 
 def connected(folder: str, host: str, port: str) -> int:
-    """The descriptor of a connection to `host` made within the lab. Ends the program with a message where there is none."""
+    """The descriptor of a connection to `host` made within the lab. OSError where there is none."""
     descriptor = os.open(folder, os.O_PATH)
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.settimeout(SECONDS_MAX)
@@ -25,7 +25,14 @@ def connected(folder: str, host: str, port: str) -> int:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             return array.array("i", data)[0]
-    raise OSError(answer.decode(errors="replace").strip())
+    raise OSError(refusal(answer))
+
+
+def refusal(answer: bytes) -> str:
+    """The daemon's words for people."""
+    import json  # noqa: PLC0415 costs more than all else here, and is needed only now
+
+    return str(json.loads(answer)["error"]["message"])
 
 
 def main(folder: str, host: str, port: str) -> int:
@@ -38,7 +45,7 @@ def main(folder: str, host: str, port: str) -> int:
         sys.stderr.write(f"skerry lab: the lab in {folder} is not up; start it with: skerry lab up\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"skerry lab: no connection to {host} port {port}: {error}\n")
+        sys.stderr.write(f"skerry lab: {error}\n")
         return 1
     with socket.socket(fileno=1) as to_ssh:
         to_ssh.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))])

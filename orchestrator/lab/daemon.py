@@ -172,6 +172,10 @@ class Daemon:
             record = self._record(message["name"])
             record.wanted_on = False
             self._ground.halt(record)
+            # A reboot ends what is wrong within a host; what is wrong with its cable it does not.
+            for name, fault in list(self._faults.items()):
+                if fault.where[0] == record.name and fault.kind in FAULTS_WITHIN_HOSTS:
+                    del self._faults[name]
         return True, []
 
     def _power_on(self, message: dict[str, Any], _: list[int]) -> Answer:
@@ -389,13 +393,11 @@ class Daemon:
             self._ground.set_faults([*(each for each in self._faults.values() if each.name != fault.name), fault])
 
     def _undo(self, fault: Fault) -> None:
-        """`fault` is no longer in the list. What a host forgot by a reboot is healed already."""
+        """End a fault that was in the list, and is about to leave it or has left it."""
         where = fault.where
         if fault.kind == "power-off":
             self._power_on({"name": where[0]}, [])
-        elif fault.kind in ("freeze", "no-ssh", "stop-unit", "disk-full", "read-only"):
-            if not self._ground.is_on(self._record(where[0])):
-                return
+        elif fault.kind in FAULTS_WITHIN_HOSTS:
             if fault.kind == "freeze":
                 self._ground.signal_all(self._record(where[0]), signal.SIGCONT)
             elif fault.kind == "no-ssh":
@@ -441,6 +443,8 @@ class Daemon:
             self._ground.end()
         return True, []
 
+
+FAULTS_WITHIN_HOSTS = ("freeze", "no-ssh", "stop-unit", "disk-full", "read-only")
 
 # A full disk that shows what is on it: a small memory file system over it takes the writes until it is full.
 DISK_FULL = """

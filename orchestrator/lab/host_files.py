@@ -74,6 +74,7 @@ Description=OpenSSH server of this lab host
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 KillMode=process
+X-LabTimestamps=yes
 
 [Install]
 WantedBy=multi-user.target

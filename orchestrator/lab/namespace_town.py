@@ -38,6 +38,7 @@ class NamespaceGround:
         self._networks: dict[str, int] = {}  # host → descriptor that holds its network namespace
         self._cables: dict[str, str] = {}  # host → the lab's end of its cable
         self._cables_made = 0
+        self._cut: set[str] = set()  # hosts whose cable is pulled
         self._launchers: dict[str, subprocess.Popen[bytes]] = {}
         self._shaping = traffic_shaping.Shaping(run, self._start_pump)
 
@@ -84,6 +85,7 @@ class NamespaceGround:
         if network is not None:
             # The cable goes with its other end.
             run(["ip", "link", "del", self._cables.pop(record.name)])
+            self._cut.discard(record.name)
             os.close(network)
 
     def boot(self, record: HostRecord) -> None:
@@ -145,8 +147,12 @@ class NamespaceGround:
     def set_faults(self, faults: Sequence[Fault]) -> None:
         self._shaping.apply(faults)
         cut = {fault.where[0] for fault in faults if fault.kind == "cut-cable"}
-        for name, cable in self._cables.items():
-            run(["ip", "link", "set", cable, "down" if name in cut else "up"])
+        for name in cut ^ self._cut:
+            run(["ip", "link", "set", self._cables[name], "down" if name in cut else "up"])
+        if self._cut - cut:
+            # Otherwise the router remembers for a second that the host does not answer.
+            run(["ip", "neigh", "flush", "all"])
+        self._cut = cut
 
     def end(self) -> None:
         self._shaping.apply(())

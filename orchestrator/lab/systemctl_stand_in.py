@@ -305,22 +305,45 @@ def run(settings, unit, line, invocation, wait):
             entry = pwd.getpwnam(user)
             os.chown(f"{PREFIX}/run/{name}", entry.pw_uid, entry.pw_gid)
     os.makedirs(LOGS, exist_ok=True)
+    log = os.open(f"{LOGS}/{unit}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     sys.stdout.flush()
     sys.stderr.flush()
+    out = timestamped(log) if last(settings, "X-LabTimestamps") == "yes" else log
     pid = os.fork()
     if pid == 0:
-        become_service(words, environment, folder, f"{LOGS}/{unit}.log", last(settings, "UMask", "0022"))
+        become_service(words, environment, folder, out, last(settings, "UMask", "0022"))
+    os.close(out)
     if not wait:
         return pid
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return 0 if "-" in marks else code
 
 
-def become_service(words, environment, folder, log, umask):
+def timestamped(log):
+    """A descriptor whose lines get the time before them, as a journal's have; a child of ours sees to it until its end."""
+    inlet, outlet = os.pipe()
+    if os.fork():
+        os.close(inlet)
+        os.close(log)
+        return outlet
+    os.setsid()
+    nothing = os.open("/dev/null", os.O_RDWR)
+    for target in (0, 1, 2):
+        os.dup2(nothing, target)
+    os.close(outlet)
+    with os.fdopen(inlet, "rb") as lines:
+        for line in lines:
+            now = time.time()
+            moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z "
+            os.write(log, moment.encode() + line.rstrip(b"\r\n") + b"\n")
+    os._exit(0)
+
+
+def become_service(words, environment, folder, out, umask):
     """In the child: a session of its own, streams to the log, then the program. Ends with 203 when it cannot be run."""
     try:
         os.setsid()
-        nothing, out = os.open("/dev/null", os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        nothing = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((nothing, 0), (out, 1), (out, 2)):
             os.dup2(source, target)
         os.closerange(3, 256)

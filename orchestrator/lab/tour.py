@@ -19,6 +19,7 @@ from orchestrator.model.facts import Facts
 from orchestrator.model.plan import Plan
 from orchestrator.operations import migrate
 from orchestrator.operations import plan as planning_operation
+from orchestrator.operations.approve import approve, ensure_approved
 from orchestrator.operations.survey import newest_facts, survey_estate
 from orchestrator.wiring import Workshop, open_workshop, verify_evidence
 
@@ -104,15 +105,28 @@ class Tour:
             facts = survey_estate(workshop.inventory, workshop.survey, workshop.catalogue, on_host=lambda _: None)
             self._guide.facts(facts)
         with self._phase("plan", "runbook + inventory + facts → a frozen plan"):
-            plan = workshop.make_plan(
-                shipped_folder("runbooks") / "migrate.yml",
+            plan = planning_operation.make_plan(
+                runbook_file=shipped_folder("runbooks") / "migrate.yml",
+                inventory=workshop.inventory,
+                facts=newest_facts(workshop.inventory, workshop.catalogue),
                 wave=WAVE,
                 author=OPERATOR,
-                facts=newest_facts(workshop.inventory, workshop.catalogue),
+                playbook_path=workshop.playbook_path,
+                catalogue=workshop.catalogue,
             )
             self._guide.plan(plan)
         with self._phase("approve", f"{APPROVER} signs the plan's digest with an SSH key"):
-            workshop.approve(plan, person=APPROVER, role=APPROVER_ROLE, key_file=estate_town.person_key(APPROVER))
+            approve(
+                plan,
+                person=APPROVER,
+                role=APPROVER_ROLE,
+                key_file=str(estate_town.person_key(APPROVER)),
+                people=workshop.inventory.people,
+                signer=workshop.signer,
+                judge=workshop.judge,
+                catalogue=workshop.catalogue,
+                clock=workshop.clock,
+            )
         self._journal.keep("plan", plan.digest)
         return plan
 
@@ -128,9 +142,19 @@ class Tour:
                 kind="migrate",
                 runs=workshop.runs,
                 worker=worker,
-                allowed=workshop.allowed,
+                allowed=lambda chosen, operator: self._allowed(workshop, chosen, operator),
                 on_run=lambda run: self._journal.keep("run", run),
             )
+
+    def _allowed(self, workshop: Workshop, plan: Plan, operator: str) -> None:
+        ensure_approved(
+            plan,
+            operator,
+            people=workshop.inventory.people,
+            judge=workshop.judge,
+            catalogue=workshop.catalogue,
+            clock=workshop.clock,
+        )
 
     def _clients(self, town: estate_town.Town) -> dict[str, ClientView]:
         kept = self._journal.kept("clients")
