@@ -70,15 +70,26 @@ class DurableEngine:
         try:
             DBOS(config=config)
             DBOS.launch()
-            DBOS.register_queue(
-                QUEUE,
-                worker_concurrency=SYSTEMS_MAX,
-                polling_interval_sec=QUEUE_POLL_SECONDS,
-                on_conflict="always_update",
-            )
+            if DBOS.retrieve_queue(QUEUE) is None:
+                # The library looks for new queues once a second, but takes up those it finds at launch at once.
+                self._register_queue()
+                DBOS.destroy()
+                if "system_database_engine" in config:
+                    config["system_database_engine"] = _sqlite_engine(self._url)
+                DBOS(config=config)
+                DBOS.launch()
+            self._register_queue()
         except Exception as error:
             DurableEngine.present = None
             raise EngineUnavailable(f"the durable engine does not start: {error}") from error
+
+    def _register_queue(self) -> None:
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=SYSTEMS_MAX,
+            polling_interval_sec=QUEUE_POLL_SECONDS,
+            on_conflict="always_update",
+        )
 
     def enqueue(self, run: str, system: str) -> None:
         """Hand a system's run to the engine; twice is once."""
