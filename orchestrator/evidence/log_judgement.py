@@ -31,7 +31,7 @@ class StepMark:
     run: str
     kind: str
     index: int
-    deed: tuple[str, str]  # subject and mode: one attempt of one step, done or undone
+    deed: tuple[str, str]  # system and step, and mode (do or undo); attempts are told apart by the rules of runs
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _look_closer(stretch: Stretch, index: int, entry: bytes) -> None:
         stretch.complain(error.message)
         return
     if event.type.startswith("step."):
-        deed = (event.subject, str(event.data.get("mode", "")))
+        deed = (f"{event.system}/{event.step}", str(event.data.get("mode", "")))
         stretch.steps.append(StepMark(event.run, event.type, index, deed))
     else:
         stretch.marks.append((event.run, event.type, event.time))
@@ -204,6 +204,7 @@ class _Following:
         self.problems: list[str] = []
         self._next: dict[str, int] = {}
         self._open: dict[tuple[str, tuple[str, str]], int] = {}
+        self._ever_started: set[tuple[str, tuple[str, str]]] = set()
         self._started: dict[str, int] = {}
         self._finished: dict[str, int] = {}
         self._times: dict[tuple[str, str], str] = {}
@@ -220,9 +221,12 @@ class _Following:
             if mark.kind == "step.started":
                 self._started[mark.run] = self._started.get(mark.run, 0) + 1
                 self._open[key] = mark.index
+                self._ever_started.add(key)
             else:
                 self._finished[mark.run] = self._finished.get(mark.run, 0) + 1
-                if self._open.pop(key, None) is None:
+                self._open.pop(key, None)
+                # One that was given up may still come to an end later: a start is asked for, not an open one.
+                if key not in self._ever_started:
                     self._complain(f"entry {mark.index}: {mark.deed[0]} of run {mark.run} finished without its start")
 
     def _complain(self, problem: str) -> None:

@@ -90,6 +90,10 @@ def verify_log(
         earlier, head = _read_checkpoints(log, vkeys, policy, report)
         if head is None:
             return report
+        dropped = [each.checkpoint for each in earlier if each.checkpoint.size > head.checkpoint.size]
+        if dropped:
+            report.findings.judge("LOG", judge_checkpoints(head.checkpoint, dropped, {})[:1], "")
+            return report
         try:
             verdict = _judge(log, head.checkpoint.size, [each.checkpoint.size for each in earlier], processes)
         except OSError as error:
