@@ -17,8 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -273,6 +275,18 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def await_release(lsn: str, deadline: float) -> None:
+    """Say that the moment is named, and keep writers waiting until the file that is said exists, or the time is up."""
+    folder = tempfile.mkdtemp(prefix="skerry-moment-")
+    release = os.path.join(folder, "release")
+    try:
+        say("moment", {"lsn": lsn, "release": release})
+        while not os.path.exists(release) and time.monotonic() < deadline:
+            time.sleep(0.005)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def hold(request: dict[str, Any]) -> dict[str, Any]:
     """One moment over all databases, named in the log; then its digest."""
     started = time.monotonic()
@@ -294,11 +308,13 @@ def hold(request: dict[str, Any]) -> dict[str, Any]:
             lsn = lockers[0].ask("select pg_create_restore_point('" + request["name"] + "');")
             after = [session.ask("select pg_current_snapshot();") for session in lockers]
             again = [session.ask(SEQUENCES) for session in lockers]
+            settled = before == after and sequences == again
+            if settled and request.get("await_release"):
+                await_release(lsn, held_at + request["seconds_max"])
             for session in lockers:
                 session.ask("commit;")
             waited = time.monotonic() - held_at
-            if before == after and sequences == again:
-                say("moment", {"lsn": lsn, "writers_waited_seconds": round(waited, 4)})
+            if settled:
                 result = finish(request, readers, sequences, started)
                 result.update(lsn=lsn, writers_waited_seconds=round(waited, 4))
                 return result

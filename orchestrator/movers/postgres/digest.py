@@ -1,12 +1,13 @@
 """Digests of clusters, and moments: held at a primary, reached again by a standby."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.programs import run_program
-from orchestrator.foundation.errors import DataError, ReplicaLagging
+from orchestrator.foundation.errors import DataError, OrchestratorError, ReplicaLagging
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.movers.postgres.cluster_host import SERVER_USER, ClusterHost
 from orchestrator.movers.postgres.configuration import settings_of, with_settings
@@ -17,7 +18,9 @@ PROGRAM = Path(__file__).parent.parent / "host_programs" / "postgres_digest.py"
 DIGEST_SECONDS_MAX = 24 * 3600.0
 
 
-def ask(cluster: ClusterHost, **more: Any) -> dict[str, Any]:
+def ask(
+    cluster: ClusterHost, on_event: Callable[[str, dict[str, Any]], None] | None = None, **more: Any
+) -> dict[str, Any]:
     request = {
         "data": cluster.data,
         "binaries": cluster.binaries,
@@ -25,7 +28,12 @@ def ask(cluster: ClusterHost, **more: Any) -> dict[str, Any]:
         **more,
     }
     result = run_program(
-        cluster.transport, PROGRAM, request, user=SERVER_USER, timeout_seconds=DIGEST_SECONDS_MAX
+        cluster.transport,
+        PROGRAM,
+        request,
+        user=SERVER_USER,
+        timeout_seconds=DIGEST_SECONDS_MAX,
+        on_event=on_event,
     )
     where = f"{cluster.host.name}: {cluster.cluster.name}"
     if "failed" in result:
@@ -54,10 +62,27 @@ def cluster_digest(cluster: ClusterHost) -> ContentDigest:
     return content_digest(cluster, ask(cluster))
 
 
-def hold_moment(cluster: ClusterHost, name: str, *, seconds_max: float) -> tuple[str, str]:
+def hold_moment(
+    cluster: ClusterHost, name: str, *, seconds_max: float, named: Callable[[str], None] | None = None
+) -> tuple[str, str]:
     if cluster.role() is not Role.PRIMARY:
         raise DataError(f"{cluster.host.name}: {cluster.cluster.name} is no primary; only a primary can name a moment")
-    result = ask(cluster, name=name, seconds_max=seconds_max)
+    refused: list[OrchestratorError] = []
+
+    def hear(kind: str, value: dict[str, Any]) -> None:
+        if kind != "moment" or named is None:
+            return
+        try:
+            named(str(value["lsn"]))
+        except OrchestratorError as error:
+            refused.append(error)
+        finally:
+            # Writers go on whatever came of it; without this word they would wait until the limit.
+            cluster.transport.run(["touch", str(value["release"])], user=SERVER_USER, check=False)
+
+    result = ask(cluster, hear, name=name, seconds_max=seconds_max, await_release=named is not None)
+    if refused:
+        raise refused[0]
     return str(result["lsn"]), str(result["digest"])
 
 

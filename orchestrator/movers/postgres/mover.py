@@ -197,8 +197,16 @@ class PostgresMover:
 
     # --- moments and digests ----------------------------------------------------------------------------------------
 
-    def hold_moment(self, cluster: PostgresCluster, host: Host, name: str, *, seconds_max: float) -> tuple[str, str]:
-        return digests.hold_moment(self._at(cluster, host), name, seconds_max=seconds_max)
+    def hold_moment(
+        self,
+        cluster: PostgresCluster,
+        host: Host,
+        name: str,
+        *,
+        seconds_max: float,
+        named: Callable[[str], None] | None = None,
+    ) -> tuple[str, str]:
+        return digests.hold_moment(self._at(cluster, host), name, seconds_max=seconds_max, named=named)
 
     def digest(self, cluster: PostgresCluster, host: Host) -> ContentDigest:
         return digests.cluster_digest(self._at(cluster, host))
