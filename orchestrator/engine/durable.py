@@ -64,6 +64,8 @@ class DurableEngine:
             executor_id=self._executor,
             serializer=DBOSPortableJSONSerializer(),
             log_level="ERROR",
+            # We await no notifications; the interval only says how soon the thread sees that it should end.
+            notification_listener_polling_interval_sec=0.1,
         )
         if self._url.startswith("sqlite"):
             config["system_database_engine"] = _sqlite_engine(self._url)

@@ -65,7 +65,7 @@ class SimulatedHandler:
         return Outcome.done(**observed)
 
 
-def do(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:  # noqa: PLR0911 one line per verb
+def do(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
     """The effect of one action, and what is observed of it."""
     match deed.action:
         case actions.Replicate() as action:
