@@ -1,0 +1,77 @@
+"""How values look to a person: sizes, times, tables, panels. Shared by all commands; nothing here decides anything."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+SHORT_DIGEST_DIGITS = 12
+
+
+def console() -> Console:
+    """Standard output: colours on a terminal, plain text in a pipe, never cut at 80 columns there."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(document: Any) -> None:
+    """One document on one line, for programs."""
+    print(json.dumps(document, ensure_ascii=False))
+
+
+def size_text(count: float) -> str:
+    """1536 → 1.5 KiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def seconds_text(seconds: float) -> str:
+    """0.25 → 250 ms · 12 → 12 s · 90 → 1 min 30 s · 5400 → 1 h 30 min · 90000 → 1 d 1 h."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    whole = round(seconds)
+    for size, name, smaller, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    return f"{whole} s"
+
+
+def short_digest(digest: str) -> str:
+    """The beginning by which a person names it."""
+    return digest.removeprefix("sha256:")[:SHORT_DIGEST_DIGITS]
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title: str = "") -> Table:
+    """A plain table, without lines; a column that begins with `>` is flushed right."""
+    drawn = Table(box=None, header_style="dim", title=title or None, title_justify="left", padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column.startswith(">")
+        drawn.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def heading(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def quiet(text: str) -> Text:
+    return Text(text, style="dim")
+
+
+def good(text: str) -> Text:
+    return Text(text, style="green")
+
+
+def bad(text: str) -> Text:
+    return Text(text, style="red")

@@ -1,0 +1,154 @@
+"""skerry plan: what will run, frozen under one digest."""
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.words import JSON_OPTION, exit_codes_of
+
+
+@click.group("plan")
+def commands() -> None:
+    """Make, list and show plans. A plan is what people approve and what runs; any edit makes another one."""
+
+
+@commands.command("make", epilog=exit_codes_of("InventoryError", "RunbookError", "PlanningError"))
+@click.argument("systems", nargs=-1, metavar="[SYSTEM]...")
+@click.option("--wave", required=True, help="Name of the wave, such as 2026-11-a.")
+@click.option("--as", "author", required=True, metavar="PERSON", help="Who makes the plan, by the id in people.yml.")
+@click.option("--runbook", "runbook", default="migrate", help="Name of a shipped runbook, or a file.")
+@click.option("--set", "inputs", multiple=True, metavar="NAME=VALUE", help="An input of the runbook.")
+@JSON_OPTION
+def make(
+    systems: tuple[str, ...], wave: str, author: str, runbook: str, inputs: tuple[str, ...], as_json: bool
+) -> None:
+    """Compile runbook, estate and facts into a plan for SYSTEMs, by default for all that move.
+
+    Refuses, with every reason at once, what could not work. Touches no host.
+    """
+    from orchestrator.cli.console import print_json
+    from orchestrator.cli.plan_show import plan_as_data, show_plan
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.plan import make_plan
+    from orchestrator.operations.survey import newest_facts
+
+    with open_desk(inventory_folder()) as desk:
+        facts = newest_facts(desk.inventory, desk.catalogue)
+        plan = make_plan(
+            runbook_file=runbook_file(runbook),
+            inventory=desk.inventory,
+            facts=facts,
+            wave=wave,
+            author=author,
+            playbook_path=desk.playbook_path,
+            catalogue=desk.catalogue,
+            systems=systems,
+            inputs=inputs_of(inputs),
+        )
+    if as_json:
+        print_json(plan_as_data(plan))
+    else:
+        show_plan(plan)
+
+
+def runbook_file(named: str) -> Path:
+    """The file of a runbook: as named, else the shipped one of that name."""
+    from orchestrator.foundation.errors import UsageError
+    from orchestrator.foundation.places import shipped_folder
+
+    path = Path(named)
+    if path.suffix in (".yml", ".yaml") or "/" in named:
+        return path
+    shipped = shipped_folder("runbooks")
+    path = shipped / f"{named}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in shipped.glob("*.yml")))
+        raise UsageError(f"no runbook is called {named}", hint=f"Shipped are: {known}. Or name a file.")
+    return path
+
+
+def inputs_of(words: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE words as a mapping."""
+    from orchestrator.foundation.errors import UsageError
+
+    values: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set takes NAME=VALUE, not {word!r}")
+        if name in values:
+            raise UsageError(f"--set {name} is given twice")
+        values[name] = value
+    return values
+
+
+@commands.command("list", epilog=exit_codes_of("InventoryError"))
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, help="At most so many, newest first.")
+@JSON_OPTION
+def list_(limit: int, as_json: bool) -> None:
+    """List kept plans, newest first."""
+    from orchestrator.cli.console import console, print_json, short_digest, size_text, table
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.plan import list_plans
+
+    with open_desk(inventory_folder()) as desk:
+        plans = list_plans(desk.catalogue, limit=limit)
+    rows = [
+        {
+            "digest": plan.digest,
+            "wave": plan.wave,
+            "author": plan.author,
+            "runbook": f"{plan.runbook} {plan.runbook_version}",
+            "systems": [planned.system.name for planned in plan.systems],
+            "bytes_expected": sum(planned.bytes_expected for planned in plan.systems),
+        }
+        for plan in plans
+    ]
+    if as_json:
+        print_json({"plans": rows})
+        return
+    if not rows:
+        click.echo("no plan yet; make one with: skerry plan make")
+        return
+    drawn = [
+        (
+            short_digest(str(row["digest"])),
+            str(row["wave"]),
+            str(row["author"]),
+            str(row["runbook"]),
+            ", ".join(planned.system.name for planned in plan.systems),
+            size_text(sum(planned.bytes_expected for planned in plan.systems)),
+        )
+        for row, plan in zip(rows, plans, strict=True)
+    ]
+    console().print(table(("plan", "wave", "by", "runbook", "systems", ">to move"), drawn))
+
+
+@commands.command("show", epilog=exit_codes_of("UsageError", "PlanningError"))
+@click.argument("digest")
+@JSON_OPTION
+def show(digest: str, as_json: bool) -> None:
+    """Show a plan, named by its digest or the first digits of it, and how far its approval has come."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.cli.plan_show import plan_as_data, show_plan, show_standing
+    from orchestrator.operations.approve import standing
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.plan import find_plan
+
+    with open_desk(inventory_folder()) as desk:
+        plan = find_plan(desk.catalogue, digest)
+        found = standing(
+            plan,
+            people=desk.inventory.people,
+            judge=desk.judge,
+            catalogue=desk.catalogue,
+            clock=desk.clock,
+        )
+    if as_json:
+        print_json({**plan_as_data(plan), "approval": found.model_dump(mode="json")})
+        return
+    show_plan(plan)
+    show_standing(found)
