@@ -1,13 +1,13 @@
 """The lab's daemon: it owns every process of the lab, keeps the list of hosts and faults, and answers Town.
 
-Runs on the system's bare Python, in the lab's namespaces where there are any. Two processes: the first reaps what others
-leave behind (as the first process of a pid namespace must) and takes the lab with it when it ends; the second serves.
+Runs on the system's bare Python, in the lab's namespaces where there are any. Two processes: the first reaps what
+others leave behind (as the first process of a pid namespace must) and takes the lab with it when it ends; the second
+serves.
 """
 
 import ctypes
 import os
 import pwd
-import shlex
 import shutil
 import signal
 import socket
@@ -22,11 +22,13 @@ from typing import Any
 from orchestrator.foundation.errors import LabError, OrchestratorError
 from orchestrator.lab import wire
 from orchestrator.lab.blueprint import LabHost, address_in, files_from_json, host_from_json
+from orchestrator.lab.client_files import write_client_files
 from orchestrator.lab.faults import Fault, must_be_possible
+from orchestrator.lab.faults_in_force import FaultsInForce
 from orchestrator.lab.ground import Ground, HostRecord
 from orchestrator.lab.host_files import HostStyle, ssh_port, write_files, write_host, write_host_names, write_whole
 from orchestrator.lab.loopback_town import LoopbackGround
-from orchestrator.lab.machine import SYSTEM_PYTHON, bare_environment
+from orchestrator.lab.machine import bare_environment
 from orchestrator.lab.namespace_town import NamespaceGround
 from orchestrator.lab.pki import make_lab_keys, public_key
 
@@ -51,7 +53,7 @@ class Daemon:
             else NamespaceGround(self._style, folder / "daemon.log")
         )
         self._hosts: dict[str, HostRecord] = {}
-        self._faults: dict[str, Fault] = {}
+        self._faults = FaultsInForce(self._ground, self._record)
         self._spawned: dict[int, tuple[subprocess.Popen[bytes], list[str]]] = {}
         self._changing = threading.RLock()
         self._verbs: dict[str, Callable[[dict[str, Any], list[int]], Answer]] = {
@@ -77,7 +79,7 @@ class Daemon:
     def prepare(self) -> None:
         make_lab_keys(self._folder / "pki", sorted({"root", "deploy", self._style.login}))
         self._ground.prepare()
-        self._write_ssh_config()
+        self._write_names()
 
     def serve(self, listener: socket.socket) -> None:
         """Answer for ever, each asker in a thread of its own."""
@@ -161,8 +163,7 @@ class Daemon:
                 self._ground.halt(record)
                 self._ground.detach(record)
                 del self._hosts[record.name]
-                for name in [name for name, fault in self._faults.items() if fault.where[0] == record.name]:
-                    del self._faults[name]
+                self._faults.forget_host(record.name)
                 shutil.rmtree(record.tree.parent)
                 self._write_names()
         return True, []
@@ -172,17 +173,14 @@ class Daemon:
             record = self._record(message["name"])
             record.wanted_on = False
             self._ground.halt(record)
-            # A reboot ends what is wrong within a host; what is wrong with its cable it does not.
-            for name, fault in list(self._faults.items()):
-                if fault.where[0] == record.name and fault.kind in FAULTS_WITHIN_HOSTS:
-                    del self._faults[name]
+            self._faults.forget_by_reboot(record.name)
         return True, []
 
     def _power_on(self, message: dict[str, Any], _: list[int]) -> Answer:
         with self._changing:
             record = self._record(message["name"])
             record.wanted_on = True
-            self._faults.pop(f"power-off {record.name}", None)
+            self._faults.forget_power_off(record.name)
             if not self._ground.is_on(record):
                 self._ground.boot(record)
         self._await_ssh(record)
@@ -233,40 +231,17 @@ class Daemon:
     # -- what is written for people and programs outside
 
     def _write_names(self) -> None:
-        """Every host's /etc/hosts, and the client's ssh_config and known_hosts."""
+        """Every host's /etc/hosts, and what ssh needs outside."""
         hosts = [record.host for record in self._hosts.values()]
         names = [(address_in(self._kind, host.address), host.name) for host in hosts]
         for record in self._hosts.values():
             write_host_names(record.tree, names)
-        self._write_ssh_config()
-
-    def _write_ssh_config(self) -> None:
-        loopback = self._kind == "loopback"
-        hosts, keys = [], []
-        for record in self._hosts.values():
-            address, port = address_in(self._kind, record.host.address), ssh_port(self._kind, record.host)
-            hosts.append(f"Host {record.name} {address}\n  HostName {address}\n  Port {port}\n")
-            seen_as = [address, record.name] if port == 22 else [f"[{address}]:{port}", f"[{record.name}]:{port}"]
-            aliases = dict.fromkeys([record.name, *seen_as])
-            keys.append(f"{','.join(aliases)} {public_key(record.tree / HOST_KEY_FILE)}\n")
-        connector = shlex.join(
-            [SYSTEM_PYTHON, "-S", "-E", str(Path(__file__).with_name("connector.py")), str(self._folder)]
-        ).replace("%", "%%")
-        way_in = "" if loopback else f"  ProxyCommand {connector} %h %p\n  ProxyUseFdpass yes\n"
-        everywhere = (
-            f"Host *\n  User {self._style.login}\n{way_in}"
-            f'  IdentityFile "{self._folder}/pki/operator"\n  CertificateFile "{self._folder}/pki/operator-cert.pub"\n'
-            f'  IdentitiesOnly yes\n  UserKnownHostsFile "{self._folder}/known_hosts"\n  GlobalKnownHostsFile none\n'
-            "  StrictHostKeyChecking yes\n  UpdateHostKeys no\n  PreferredAuthentications publickey\n  ForwardAgent no\n"
-            "  ConnectTimeout 10\n  ServerAliveInterval 5\n  ServerAliveCountMax 3\n"
-        )
-        write_whole(self._folder / "known_hosts", "".join(keys).encode(), mode=0o600)
-        write_whole(self._folder / "ssh_config", ("".join(hosts) + everywhere).encode(), mode=0o600)
+        write_client_files(self._folder, self._style, list(self._hosts.values()))
 
     def _status(self, _: dict[str, Any], __: list[int]) -> Answer:
         with self._changing:
             hosts = [self._host_status(record) for record in self._hosts.values()]
-            faults = [fault.as_json() for fault in self._faults.values()]
+            faults = [fault.as_json() for fault in self._faults.all()]
             processes = [
                 {"number": number, "words": words, "running": process.poll() is None, "exit_code": process.returncode}
                 for number, (process, words) in self._spawned.items()
@@ -354,86 +329,27 @@ class Daemon:
         fault = Fault.from_json(message["fault"])
         must_be_possible(fault, self._kind)
         with self._changing:
-            before = self._faults.get(fault.name)
-            if before == fault:
-                return True, []
-            if before is not None:
-                self._undo(before)
-            self._do(fault)
-            self._faults[fault.name] = fault
+            if fault.kind == "power-off":
+                self._power_off({"name": fault.where[0]}, [])
+            self._faults.put(fault)
         return True, []
 
     def _heal(self, message: dict[str, Any], _: list[int]) -> Answer:
         with self._changing:
-            if message["name"] is not None and message["name"] not in self._faults:
-                there = ", ".join(self._faults) or "none"
-                raise LabError(f"the lab has no fault {message['name']!r}; there are: {there}")
-            names = list(self._faults) if message["name"] is None else [message["name"]]
-            for name in reversed(names):
-                self._undo(self._faults.pop(name))
-        return names, []
-
-    def _do(self, fault: Fault) -> None:
-        where = fault.where
-        if fault.kind == "power-off":
-            self._power_off({"name": where[0]}, [])
-        elif fault.kind == "freeze":
-            self._ground.signal_all(self._record(where[0]), signal.SIGSTOP)
-        elif fault.kind == "no-ssh":
-            self._systemctl(where[0], "stop", "ssh")
-        elif fault.kind == "stop-unit":
-            self._systemctl(where[0], "kill", "--signal=SIGSTOP", where[1])
-        elif fault.kind == "disk-full":
-            self._inside(where[0], DISK_FULL, where[1], f"{fault.amount:g}")
-        elif fault.kind == "read-only":
-            self._inside(where[0], READ_ONLY, where[1])
-        else:
-            if fault.kind == "cut-cable":
-                self._record(where[0])
-            self._ground.set_faults([*(each for each in self._faults.values() if each.name != fault.name), fault])
-
-    def _undo(self, fault: Fault) -> None:
-        """End a fault that was in the list, and is about to leave it or has left it."""
-        where = fault.where
-        if fault.kind == "power-off":
-            self._power_on({"name": where[0]}, [])
-        elif fault.kind in FAULTS_WITHIN_HOSTS:
-            if fault.kind == "freeze":
-                self._ground.signal_all(self._record(where[0]), signal.SIGCONT)
+            healed = self._faults.heal(message["name"])
+        for fault in healed:
+            if fault.kind == "power-off":
+                self._power_on({"name": fault.where[0]}, [])
             elif fault.kind == "no-ssh":
-                self._systemctl(where[0], "start", "ssh")
-                self._await_ssh(self._record(where[0]))
-            elif fault.kind == "stop-unit":
-                self._systemctl(where[0], "kill", "--signal=SIGCONT", where[1])
-            else:
-                self._inside(where[0], UNMOUNT if fault.kind == "read-only" else DISK_NOT_FULL, where[1])
-        else:
-            self._ground.set_faults([each for each in self._faults.values() if each.name != fault.name])
-
-    def _systemctl(self, name: str, *words: str) -> None:
-        self._must("systemctl", name, ["systemctl", *words])
-
-    def _inside(self, name: str, script: str, *words: str) -> None:
-        self._must(f"fault at {words[0]}", name, ["/bin/sh", "-eu", "-c", script, "fault", *words])
-
-    def _must(self, what: str, name: str, words: list[str]) -> None:
-        launch = self._ground.launch(self._record(name), words, {})
-        done = subprocess.run(
-            launch.words, env=dict(launch.environment), cwd=launch.folder, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise LabError(f"{name}: {what} failed: {done.stderr.strip() or done.stdout.strip()}")
+                self._await_ssh(self._record(fault.where[0]))
+        return [fault.name for fault in healed], []
 
     # -- the end
 
     def _farewell(self, _: dict[str, Any], __: list[int]) -> Answer:
         """Before the lab is killed: connections held outside learn of it, and nothing outside the folder stays."""
         with self._changing:
-            for name in reversed(list(self._faults)):
-                fault = self._faults.pop(name)
-                if fault.kind in ("partition", "loss", "rate", "site-rate", "latency", "cut-cable"):
-                    self._ground.set_faults(list(self._faults.values()))
+            self._ground.set_faults(())
             for record in self._hosts.values():
                 self._ground.halt(record)
             for process, _words in self._spawned.values():
@@ -442,25 +358,6 @@ class Daemon:
                     process.wait()
             self._ground.end()
         return True, []
-
-
-FAULTS_WITHIN_HOSTS = ("freeze", "no-ssh", "stop-unit", "disk-full", "read-only")
-
-# A full disk that shows what is on it: a small memory file system over it takes the writes until it is full.
-DISK_FULL = """
-[ -d "$1" ] || { echo "no folder $1" >&2; exit 1; }
-over=/run/lab-full/$(echo "$1" | tr / _); mkdir -p "$over"
-mount -t tmpfs -o size=$(($2 * 1024 + 64))k,mode=755 full "$over"; mkdir "$over/upper" "$over/work"
-mount -t overlay full -o "lowerdir=$1,upperdir=$over/upper,workdir=$over/work,userxattr" "$1" 2>/dev/null ||
-  mount -t overlay full -o "lowerdir=$1,upperdir=$over/upper,workdir=$over/work" "$1"
-dd if=/dev/zero of="$over/rest" bs=4k count=$((16 - 4)) 2>/dev/null || true
-"""
-DISK_NOT_FULL = """
-over=/run/lab-full/$(echo "$1" | tr / _)
-umount -l "$1"; cp -a "$over/upper/." "$1/"; umount -l "$over"; rmdir "$over"
-"""
-READ_ONLY = '[ -e "$1" ] || { echo "no $1" >&2; exit 1; }; mount --bind "$1" "$1"; mount -o remount,bind,ro "$1"'
-UNMOUNT = 'umount -l "$1"'
 
 
 def host_style(kind: str) -> HostStyle:
