@@ -28,7 +28,7 @@ _FAILED = ("runner_on_failed", "runner_item_on_failed", "runner_on_async_failed"
 
 
 def main() -> int:
-    spec: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    spec: dict[str, Any] = json.loads(_first_line())
     folder = Path(spec["folder"])
     ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     abandoned = threading.Event()
@@ -38,6 +38,14 @@ def main() -> int:
     finally:
         _end_all()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first_line() -> bytes:
+    """Up to the first line end, and nothing after it."""
+    line = b""
+    while not line.endswith(b"\n") and (piece := os.read(0, 65_536)):
+        line += piece
+    return line
 
 
 def _run(spec: dict[str, Any], folder: Path, abandoned: threading.Event) -> int:
@@ -62,7 +70,6 @@ def _run(spec: dict[str, Any], folder: Path, abandoned: threading.Event) -> int:
         quiet=True,
         event_handler=on_event,
         status_handler=on_status,
-        runner_mode="pexpect",
     )
     rc = runner_outcome[2] if isinstance(runner_outcome, tuple) else runner_outcome.rc
     if not abandoned.is_set():
@@ -76,7 +83,8 @@ def _plain(event: dict[str, Any]) -> dict[str, Any]:
     data = event.get("event_data") or {}
     res = data.get("res") or {}
     kind = event["event"]
-    message = res.get("msg", "")
+    # A program's own complaint says more than Ansible's "non-zero return code".
+    message = res.get("stderr") if res.get("rc") and res.get("stderr") else res.get("msg", "")
     plain: dict[str, Any] = {
         "counter": event["counter"],
         "event": kind,
@@ -116,7 +124,8 @@ def _tell(line: dict[str, Any]) -> None:
 
 
 def _end_with_starter(abandoned: threading.Event) -> None:
-    while sys.stdin.buffer.read(4096):
+    # Not through sys.stdin: a lock held at the interpreter's end would be a fatal error of its own.
+    while os.read(0, 4096):
         continue
     abandoned.set()
     _end_all()

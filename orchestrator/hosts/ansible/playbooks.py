@@ -27,6 +27,7 @@ from orchestrator.hosts.ssh_connection import SshConnection
 from orchestrator.model.host import Host
 
 _STOP_SECONDS_MAX = 15.0
+_ITEMS_FAILED = "One or more items failed"  # a loop's own word; its items have said why
 
 
 @dataclass
@@ -55,7 +56,7 @@ class _Heard:
             self.unreachable.add(event.host)
         if event.failed:
             self.failed.add(event.host)
-        if event.unreachable or (event.failed and event.event != "runner_item_on_failed"):
+        if event.unreachable or (event.failed and event.message != _ITEMS_FAILED):
             self.failures.append(f"{event.host}: {event.task}: {event.message or 'failed without a message'}")
         reported = told.get("reported", {}).get("skerry_result")
         if isinstance(reported, dict):
@@ -169,7 +170,8 @@ def _play(spec: dict[str, Any], heard: _Heard, deadline: float) -> Literal["ende
             if outcome == "ended" and heard.end is None:
                 complaints.seek(0)
                 said = complaints.read().decode(errors="replace").strip().splitlines()
-                raise PlaybookFailed(f"the play could not be run: {said[-1] if said else 'its process said nothing'}")
+                why = " | ".join(said[-5:]) or "its process said nothing"
+                raise PlaybookFailed(f"the play could not be run: {why}")
             return outcome
         finally:
             _stop(process)
