@@ -17,11 +17,10 @@ from orchestrator.lab.tour_journal import TourJournal
 from orchestrator.lab.tour_result import ClientView, EvidenceResult, TourResult, tour_result
 from orchestrator.model.facts import Facts
 from orchestrator.model.plan import Plan
-from orchestrator.operations import migrate
-from orchestrator.operations import plan as planning_operation
-from orchestrator.operations.approve import approve, ensure_approved
+from orchestrator.operations.audit import verify_ledger
+from orchestrator.operations.desk import Desk, open_desk
+from orchestrator.operations.plan import find_plan
 from orchestrator.operations.survey import newest_facts, survey_estate
-from orchestrator.wiring import Workshop, open_workshop, verify_evidence
 
 OPERATOR = "ben"
 APPROVER, APPROVER_ROLE = "ana", "system-owner"
@@ -65,15 +64,17 @@ class Tour:
         if self._journal.finished or (self._settings.anew and self._path.exists()):
             self._begin_anew()
         town = estate_town.open_lab(kind=self._settings.kind)
-        with self._phase("lab", "three sites, real hosts, two systems with data"):
-            estate_town.up(town, filings=self._settings.filings, documents=self._settings.documents)
-            with open_workshop(shipped_folder("inventories") / "lab") as workshop:
-                estate_town.claim_source(workshop)
+        # A lab in the middle of a move is left as it is: building it again would touch what the run fenced.
+        if not (self._journal.done("lab") and town.is_up()):
+            with self._phase("lab", "three sites, real hosts, two systems with data"):
+                estate_town.up(town, filings=self._settings.filings, documents=self._settings.documents)
+                with open_desk(shipped_folder("inventories") / "lab") as desk:
+                    estate_town.claim_source(desk)
         with self._phase("traffic", "clients begin to file through the front name"):
             estate_town.traffic_start(town)
-        with open_workshop(shipped_folder("inventories") / "lab", observers=self._observers) as workshop:
-            plan = self._prepare(workshop)
-            status = self._migrate(workshop, plan)
+        with open_desk(shipped_folder("inventories") / "lab", observers=self._observers) as desk:
+            plan = self._prepare(desk)
+            status = self._migrate(desk, plan)
         clients = self._clients(town)
         evidence = self._evidence()
         result = tour_result(plan, status, clients, evidence, self._journal.phases_seconds)
@@ -97,64 +98,34 @@ class Tour:
         if not self._journal.done(name):
             self._journal.finish(name, self._clock.monotonic_seconds() - started)
 
-    def _prepare(self, workshop: Workshop) -> Plan:
+    def _prepare(self, desk: Desk) -> Plan:
         kept = self._journal.kept("plan")
         if kept:
-            return planning_operation.find_plan(workshop.catalogue, kept)
+            return find_plan(desk.catalogue, kept)
         with self._phase("survey", "facts from the hosts"):
-            facts = survey_estate(workshop.inventory, workshop.survey, workshop.catalogue, on_host=lambda _: None)
+            facts = survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=lambda _: None)
             self._guide.facts(facts)
         with self._phase("plan", "runbook + inventory + facts → a frozen plan"):
-            plan = planning_operation.make_plan(
-                runbook_file=shipped_folder("runbooks") / "migrate.yml",
-                inventory=workshop.inventory,
-                facts=newest_facts(workshop.inventory, workshop.catalogue),
+            plan = desk.make_plan(
+                shipped_folder("runbooks") / "migrate.yml",
                 wave=WAVE,
                 author=OPERATOR,
-                playbook_path=workshop.playbook_path,
-                catalogue=workshop.catalogue,
+                facts=newest_facts(desk.inventory, desk.catalogue),
             )
             self._guide.plan(plan)
         with self._phase("approve", f"{APPROVER} signs the plan's digest with an SSH key"):
-            approve(
-                plan,
-                person=APPROVER,
-                role=APPROVER_ROLE,
-                key_file=str(estate_town.person_key(APPROVER)),
-                people=workshop.inventory.people,
-                signer=workshop.signer,
-                judge=workshop.judge,
-                catalogue=workshop.catalogue,
-                clock=workshop.clock,
-            )
+            key_file = str(estate_town.person_key(APPROVER))
+            desk.approve(plan, person=APPROVER, role=APPROVER_ROLE, key_file=key_file)
         self._journal.keep("plan", plan.digest)
         return plan
 
-    def _migrate(self, workshop: Workshop, plan: Plan) -> RunStatus:
+    def _migrate(self, desk: Desk, plan: Plan) -> RunStatus:
         kept = self._journal.kept("run")
-        if kept and (status := workshop.runs.status(kept)).state == "finished":
+        if kept and (status := desk.runs.status(kept)).state == "finished":
             return status
         story = "replicate, hold a point, seed the cloud from DR, cut over; and one on purpose back"
-        with self._phase("run", story), workshop.worker() as worker:
-            return migrate.run_plan(
-                plan,
-                operator=OPERATOR,
-                kind="migrate",
-                runs=workshop.runs,
-                worker=worker,
-                allowed=lambda chosen, operator: self._allowed(workshop, chosen, operator),
-                on_run=lambda run: self._journal.keep("run", run),
-            )
-
-    def _allowed(self, workshop: Workshop, plan: Plan, operator: str) -> None:
-        ensure_approved(
-            plan,
-            operator,
-            people=workshop.inventory.people,
-            judge=workshop.judge,
-            catalogue=workshop.catalogue,
-            clock=workshop.clock,
-        )
+        with self._phase("run", story):
+            return desk.run(plan, operator=OPERATOR, kind="migrate", on_run=lambda run: self._journal.keep("run", run))
 
     def _clients(self, town: estate_town.Town) -> dict[str, ClientView]:
         kept = self._journal.kept("clients")
@@ -168,4 +139,5 @@ class Tour:
 
     def _evidence(self) -> EvidenceResult:
         with self._phase("verify", "the evidence is verified as an auditor would"):
-            return verify_evidence()
+            report = verify_ledger()
+        return EvidenceResult(path=report.folder, verified=report.verified, entries=report.size)

@@ -4,12 +4,17 @@ import secrets
 import time
 from collections.abc import Callable
 
-from orchestrator.contracts.engine import RunStatus, Runs, Worker
+from orchestrator.contracts.engine import Runs, RunStatus, Worker
 from orchestrator.foundation.errors import OrchestratorError, RolledBack, RunFailed
 from orchestrator.model.plan import Plan
 
+OnRun = Callable[[str], None]
 _FINAL_GOOD = {"committed"}
 _FINAL_BACK = {"rolled_back"}
+
+
+def tell_nobody(_: str) -> None:
+    """Nobody needs to know the run's id before it ends."""
 
 
 def new_run_id(milliseconds: int | None = None) -> str:
@@ -36,7 +41,7 @@ def run_plan(
     runs: Runs,
     worker: Worker,
     allowed: Callable[[Plan, str], None],
-    on_run: Callable[[str], None] = lambda _: None,
+    on_run: OnRun = tell_nobody,
 ) -> RunStatus:
     """Run `plan` to its end, in this process; a run of it that was broken off goes on where it was.
 

@@ -1,0 +1,109 @@
+"""skerry runs: what ran and what runs, step by step; and what a person asks of a run."""
+
+from typing import Any
+
+import click
+
+from orchestrator.cli.words import JSON_OPTION, exit_codes_of
+
+# What a person may ask, in the words of contracts.engine.Operation.
+_REQUESTS = (
+    "rollback",
+    "cancel",
+    "pause",
+    "resume",
+    "confirm",
+    "reject",
+    "retry",
+    "waive",
+    "found_applied",
+    "found_absent",
+)
+
+
+@click.group("runs", invoke_without_command=True)
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """See runs and their steps; ask one to roll back. Without a subcommand: list."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
+
+
+@commands.command("list")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20)
+@JSON_OPTION
+def list_(limit: int, as_json: bool) -> None:
+    """The newest runs, newest first."""
+    from orchestrator.cli.console import console, print_json, table
+    from orchestrator.operations.status import run_list
+
+    runs = run_list(limit=limit)
+    if as_json:
+        print_json({"runs": [run.model_dump(mode="json", exclude={"systems": {"__all__": {"steps"}}}) for run in runs]})
+        return
+    rows = [
+        (
+            run.run,
+            run.wave,
+            run.kind,
+            run.operator,
+            run.created_at,
+            "; ".join(f"{s.system} {s.state}" for s in run.systems),
+        )
+        for run in runs
+    ]
+    console().print(table(("run", "wave", "kind", "by", "since", "systems"), rows))
+
+
+@commands.command("show", epilog=exit_codes_of("UsageError"))
+@click.argument("run")
+@JSON_OPTION
+def show(run: str, as_json: bool) -> None:
+    """Every step of RUN, forward and backward, with what was observed."""
+    from orchestrator.cli.console import bad, console, good, heading, print_json, quiet, table
+    from orchestrator.operations.status import run_status
+
+    status = run_status(run)
+    if as_json:
+        print_json(status.model_dump(mode="json"))
+        return
+    out = console()
+    out.print(heading(f"run {status.run}"), quiet(f"wave {status.wave}, by {status.operator}, {status.state}"))
+    out.print(quiet(f"plan {status.plan}"))
+    for system in status.systems:
+        out.print(heading(f"\n{system.system}"), f"{system.state.replace('_', ' ')} {system.reason}")
+        rows = [
+            (
+                ("↩ " if step.mode == "undo" else "") + step.step,
+                good("passed") if step.result == "passed" else bad(str(step.result or step.state)),
+                f"{step.seconds:.2f} s",
+                str(step.attempts),
+                step.message,
+            )
+            for step in system.steps
+        ]
+        out.print(table(("step", "result", ">time", ">tries", "what"), rows))
+
+
+@commands.command("ask", epilog=exit_codes_of("UsageError", "GateClosed"))
+@click.argument("operation", type=click.Choice(_REQUESTS))
+@click.argument("run")
+@click.option("--system", default="", help="One system of the run; default all of them.")
+@click.option("--step", default="", help="The step that is meant, for confirm, reject, retry, waive, found_*.")
+@click.option("--as", "by", required=True, metavar="PERSON", help="Who asks, by the id in people.yml.")
+@click.option("--because", required=True, help="Why; it goes into the evidence.")
+@JSON_OPTION
+def ask(operation: str, run: str, system: str, step: str, by: str, because: str, as_json: bool) -> None:
+    """Ask something of RUN: roll back, pause, confirm a step. The worker that carries the run obeys.
+
+    Where no worker runs, the request waits for the next: skerry run DIGEST.
+    """
+    from orchestrator.cli.console import print_json
+    from orchestrator.operations.status import ask_run
+
+    asked: dict[str, Any] = {"run": run, "system": system, "operation": operation, "step": step, "by": by}
+    ask_run(run, system, operation, by=by, reason=because, step=step)
+    if as_json:
+        print_json(asked)
+    else:
+        click.echo(f"asked: {operation} of {system or 'every system'} in {run}")

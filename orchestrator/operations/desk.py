@@ -1,0 +1,113 @@
+"""The desk: an opened estate, with the operations that need several of its parts at once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.contracts.engine import RunStatus
+from orchestrator.contracts.observer import Observer
+from orchestrator.model.approval import SignedApproval
+from orchestrator.model.facts import Facts
+from orchestrator.model.names import Name, SystemName
+from orchestrator.model.plan import Plan
+from orchestrator.operations import approve as approving
+from orchestrator.operations import migrate
+from orchestrator.operations import plan as planning
+from orchestrator.planning.runbook import Scalar
+from orchestrator.wiring import Workshop, open_workshop
+
+
+class Desk(Workshop):
+    """A workshop at which people plan, approve and run."""
+
+    def make_plan(
+        self,
+        runbook_file: Path,
+        *,
+        wave: Name,
+        author: Name,
+        facts: Facts,
+        systems: Sequence[SystemName] = (),
+        inputs: Mapping[str, Scalar] | None = None,
+    ) -> Plan:
+        return planning.make_plan(
+            runbook_file=runbook_file,
+            inventory=self.inventory,
+            facts=facts,
+            wave=wave,
+            author=author,
+            playbook_path=self.playbook_path,
+            catalogue=self.catalogue,
+            systems=systems,
+            inputs=inputs,
+        )
+
+    def approve(
+        self,
+        plan: Plan,
+        *,
+        person: Name,
+        role: Name,
+        key_file: str,
+        decision: Literal["approve", "reject"] = "approve",
+        comment: str = "",
+        valid_for: timedelta = approving.VALID_DEFAULT,
+    ) -> SignedApproval:
+        return approving.approve(
+            plan,
+            person=person,
+            role=role,
+            key_file=key_file,
+            people=self.inventory.people,
+            signer=self.signer,
+            judge=self.judge,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            decision=decision,
+            comment=comment,
+            valid_for=valid_for,
+        )
+
+    def standing(self, plan: Plan, operator: Name | None = None) -> approving.Standing:
+        return approving.standing(
+            plan,
+            people=self.inventory.people,
+            judge=self.judge,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            operator=operator,
+        )
+
+    def ensure_allowed(self, plan: Plan, operator: Name) -> None:
+        """Raise unless the plan's files are still the same and enough of the right persons approved it."""
+        planning.ensure_unchanged(plan, inventory=self.inventory, runbook_file=None, playbook_path=self.playbook_path)
+        approving.ensure_approved(
+            plan,
+            operator,
+            people=self.inventory.people,
+            judge=self.judge,
+            catalogue=self.catalogue,
+            clock=self.clock,
+        )
+
+    def run(self, plan: Plan, *, operator: Name, kind: str, on_run: migrate.OnRun = migrate.tell_nobody) -> RunStatus:
+        """Run the plan in this process to its end; one that was broken off goes on."""
+        with self.worker() as worker:
+            return migrate.run_plan(
+                plan,
+                operator=operator,
+                kind=kind,
+                runs=self.runs,
+                worker=worker,
+                allowed=self.ensure_allowed,
+                on_run=on_run,
+            )
+
+
+@contextmanager
+def open_desk(folder: Path, *, observers: Sequence[Observer] = (), hosts_file: Path | None = None) -> Iterator[Desk]:
+    """The desk of the inventory in `folder`."""
+    with open_workshop(folder, observers=observers, hosts_file=hosts_file, kind=Desk) as desk:
+        yield desk

@@ -1,0 +1,221 @@
+"""Floor 4: the only file that names concrete drivers. It binds an estate to hosts, movers, cloud, engine and evidence.
+
+Vendors load slowly, so what brings them in is imported where it is first needed.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orchestrator.contracts.authority import AuthorityStore
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.engine import Runs, Worker
+from orchestrator.contracts.observer import Observer, Recorder
+from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
+from orchestrator.foundation.clock import Clock, SystemClock
+from orchestrator.foundation.places import (
+    engine_database,
+    ledger_folder,
+    shipped_folder,
+    skerry_home,
+    state_database,
+)
+from orchestrator.inventory.load import load_inventory
+from orchestrator.inventory.secrets import SecretResolver
+from orchestrator.model.facts import Facts, HostFacts
+from orchestrator.model.inventory import Inventory
+
+
+@dataclass
+class Workshop:
+    """An estate with everything that acts on it. What is costly to make is made when it is first asked for."""
+
+    inventory: Inventory
+    observers: Sequence[Observer] = ()
+    clock: Clock = field(default_factory=SystemClock)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    # -- what is kept
+
+    @cached_property
+    def _store(self) -> Any:
+        from orchestrator.engine.store import open_store
+
+        skerry_home().mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = open_store(_sqlite(state_database()), clock=self.clock)
+        self._open.callback(store.close)
+        return store
+
+    @property
+    def runs(self) -> Runs:
+        runs: Runs = self._store.runs
+        return runs
+
+    @property
+    def catalogue(self) -> Catalogue:
+        catalogue: Catalogue = self._store.catalogue
+        return catalogue
+
+    @property
+    def authority(self) -> AuthorityStore:
+        authority: AuthorityStore = self._store.authority
+        return authority
+
+    # -- what reaches hosts
+
+    @cached_property
+    def secrets(self) -> SecretResolver:
+        return SecretResolver(skerry_home())
+
+    @cached_property
+    def transports(self) -> Any:
+        from orchestrator.hosts.ssh import open_transports
+
+        config = Path(self.inventory.ssh_config) if self.inventory.ssh_config else None
+        return self._open.enter_context(open_transports(config, skerry_home() / "run", self._learned_keys.file))
+
+    @cached_property
+    def _learned_keys(self) -> Any:
+        from orchestrator.hosts.host_keys import LearnedHostKeys
+
+        return LearnedHostKeys(skerry_home() / "learned_host_keys")
+
+    @cached_property
+    def playbooks(self) -> Any:
+        from orchestrator.hosts.ansible.playbooks import AnsiblePlaybooks
+
+        return AnsiblePlaybooks(self.transports, shipped_folder("playbooks"), skerry_home() / "run" / "plays")
+
+    @cached_property
+    def drivers(self) -> Drivers:
+        from orchestrator.hosts.certificates import CertifiedAccess
+        from orchestrator.movers.file_tree import FileTreeMover
+        from orchestrator.movers.postgres.mover import PostgresMover
+        from orchestrator.snapshots.stores import HostPointStores
+        from orchestrator.survey.access import HostAccessLog
+        from orchestrator.targets.aws.machines import AwsMachines
+        from orchestrator.targets.aws.session import open_session
+        from orchestrator.targets.aws.traffic import Route53Traffic
+
+        access = CertifiedAccess(self.transports, Path(self.inventory.transfer_ca or skerry_home() / "transfer_ca"))
+        databases = PostgresMover(self.transports, self.secrets)
+        session = open_session(self.inventory, self.clock)
+        return Drivers(
+            transports=self.transports,
+            playbooks=self.playbooks,
+            trees=FileTreeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
+            databases=databases,
+            database_digests=databases,
+            target=AwsMachines(session),
+            front=Route53Traffic(session),
+            authority=self.authority,
+            catalogue=self.catalogue,
+            host_keys=self._learned_keys,
+            access_log=HostAccessLog(self.transports, self.clock),
+            clock=self.clock,
+        )
+
+    # -- what runs
+
+    @contextmanager
+    def recorder(self) -> Iterator[Recorder]:
+        """The ledger, opened for writing while inside. One process at a time."""
+        from orchestrator.evidence.recorder import controller_source, open_recorder
+
+        recorder = open_recorder(ledger_folder(), origin=log_origin(), source=controller_source(), clock=self.clock)
+        try:
+            yield recorder
+        finally:
+            recorder.close()
+
+    @contextmanager
+    def worker(self) -> Iterator[Worker]:
+        """A worker in this process; the ledger is open while inside."""
+        from orchestrator.engine.worker import open_worker
+        from orchestrator.planning.gates import judge_gate
+        from orchestrator.steps.handlers import handlers_over
+
+        with self.recorder() as recorder:
+            yield open_worker(
+                _sqlite(state_database()),
+                _sqlite(engine_database()),
+                handlers_over(self.drivers),
+                recorder,
+                self.observers,
+                self.clock,
+                judge_gate=judge_gate,
+            )
+
+    def survey(self, inventory: Inventory, on_host: Callable[[HostFacts], None]) -> Facts:
+        from orchestrator.survey.survey import survey
+
+        return survey(inventory, self.transports, self.clock, on_host=on_host)
+
+    # -- what persons allow
+
+    @property
+    def playbook_path(self) -> Callable[[str], str]:
+        """Where a shipped playbook lies, by name."""
+        return lambda name: str(shipped_folder("playbooks") / f"{name}.yml")
+
+    @cached_property
+    def signer(self) -> ApprovalSigner:
+        from orchestrator.evidence.approvals import SshApprovalSigner
+
+        return SshApprovalSigner()
+
+    @cached_property
+    def judge(self) -> ApprovalJudge:
+        from orchestrator.evidence.approvals import SshApprovalJudge
+
+        return SshApprovalJudge()
+
+    def close(self) -> None:
+        self._open.close()
+
+
+Kind = TypeVar("Kind", bound=Workshop)
+
+
+@contextmanager
+def open_workshop(
+    folder: Path, *, observers: Sequence[Observer] = (), hosts_file: Path | None = None, kind: type[Kind]
+) -> Iterator[Kind]:
+    """The workshop of the inventory in `folder`. `hosts_file`, or `$SKERRY_HOSTS`, replaces its hosts.yml."""
+    hosts = hosts_file or (Path(named) if (named := os.environ.get("SKERRY_HOSTS")) else None)
+    workshop = kind(load_inventory(folder, home=skerry_home(), hosts_file=hosts), observers)
+    try:
+        yield workshop
+    finally:
+        workshop.close()
+
+
+@contextmanager
+def open_runs() -> Iterator[Runs]:
+    """The runs of this home, without an estate: for status, and for requests to a run."""
+    from orchestrator.engine.store import open_store
+
+    skerry_home().mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = open_store(_sqlite(state_database()))
+    try:
+        yield store.runs
+    finally:
+        store.close()
+
+
+def log_origin() -> str:
+    """The name of this environment's log: the one it has; for a new log `$SKERRY_LOG_ORIGIN`, else this machine's."""
+    written = ledger_folder() / "vkey"
+    if written.exists():
+        return written.read_text().split("+", 1)[0].strip()
+    return os.environ.get("SKERRY_LOG_ORIGIN") or f"{socket.gethostname().split('.')[0] or 'localhost'}/skerry"
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{path}"
