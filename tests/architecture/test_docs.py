@@ -33,6 +33,13 @@ def test_named_files_exist(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_files_of_rooms_exist(document):
+    words = code_words((ROOT / document).read_text())
+    named = [word for word in words if word.endswith(".py") and word.split("/", 1)[0] in FLOORS and "/" in word]
+    assert [word for word in named if f"orchestrator/{word}" not in tracked_files()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_named_modules_exist(document):
     words = code_words((ROOT / document).read_text())
     named = [word for word in words if re.fullmatch(r"(?:orchestrator\.)?[a-z_0-9]+(?:\.[a-z_0-9]+)+", word)]
