@@ -1,0 +1,58 @@
+"""The laws of contracts.authority.AuthorityStore. Inherit, and give a `store` fixture."""
+
+import threading
+
+import pytest
+
+from orchestrator.foundation.errors import AuthorityError
+from orchestrator.model.site import Side
+
+
+class AuthorityStoreLaws:
+    def test_a_system_never_seen_is_at_the_source_with_number_one(self, store):
+        found = store.read("filing")
+        assert (found.system, found.number, found.side) == ("filing", 1, Side.SOURCE)
+
+    def test_a_move_gives_the_next_number_and_is_read_back(self, store):
+        moved = store.move("filing", expected_number=1, to=Side.CLOUD, key="run-1/filing/move/do")
+        assert (moved.number, moved.side, moved.by) == (2, Side.CLOUD, "run-1/filing/move/do")
+        assert store.read("filing") == moved
+
+    def test_the_same_move_twice_is_one(self, store):
+        first = store.move("filing", expected_number=1, to=Side.CLOUD, key="k")
+        assert store.move("filing", expected_number=1, to=Side.CLOUD, key="k") == first
+        assert store.read("filing").number == 2
+
+    def test_an_old_move_repeated_after_a_newer_one_is_refused(self, store):
+        store.move("filing", expected_number=1, to=Side.CLOUD, key="out")
+        store.move("filing", expected_number=2, to=Side.SOURCE, key="back")
+        with pytest.raises(AuthorityError, match="not the newest"):
+            store.move("filing", expected_number=1, to=Side.CLOUD, key="out")
+        assert store.read("filing").side is Side.SOURCE
+
+    def test_a_move_from_an_old_number_is_refused_and_changes_nothing(self, store):
+        store.move("filing", expected_number=1, to=Side.CLOUD, key="k")
+        with pytest.raises(AuthorityError, match="filing"):
+            store.move("filing", expected_number=1, to=Side.DR, key="other")
+        assert store.read("filing").side is Side.CLOUD
+
+    def test_systems_do_not_know_each_other(self, store):
+        store.move("filing", expected_number=1, to=Side.CLOUD, key="k")
+        assert store.read("archive").number == 1
+
+    def test_of_many_movers_from_one_number_exactly_one_wins(self, store):
+        won, refused = [], []
+
+        def move(number):
+            try:
+                won.append(store.move("filing", expected_number=1, to=Side.CLOUD, key=f"mover-{number}"))
+            except AuthorityError:
+                refused.append(number)
+
+        movers = [threading.Thread(target=move, args=(number,)) for number in range(8)]
+        for mover in movers:
+            mover.start()
+        for mover in movers:
+            mover.join()
+        assert (len(won), len(refused)) == (1, 7)
+        assert store.read("filing") == won[0]

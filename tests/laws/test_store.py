@@ -1,0 +1,61 @@
+"""The store on SQLite, and on PostgreSQL, obeys the laws of runs, authority and catalogue."""
+
+import pytest
+
+from orchestrator.engine.store import open_store
+from tests.laws.authority_store_laws import AuthorityStoreLaws
+from tests.laws.catalogue_laws import CatalogueLaws
+from tests.laws.runs_laws import RunsLaws
+
+
+@pytest.fixture
+def sqlite_store(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}/state.db")
+    yield store
+    store.close()
+
+
+class TestSqliteAuthority(AuthorityStoreLaws):
+    @pytest.fixture
+    def store(self, sqlite_store):
+        return sqlite_store.authority
+
+
+class TestSqliteCatalogue(CatalogueLaws):
+    @pytest.fixture
+    def catalogue(self, sqlite_store):
+        return sqlite_store.catalogue
+
+
+class TestSqliteRuns(RunsLaws):
+    @pytest.fixture
+    def runs(self, sqlite_store):
+        return sqlite_store.runs
+
+
+@pytest.fixture
+def postgres_store(postgres_url):
+    store = open_store(postgres_url)
+    yield store
+    store.close()
+
+
+@pytest.mark.platform("postgresql")
+class TestPostgresAuthority(AuthorityStoreLaws):
+    @pytest.fixture
+    def store(self, postgres_store):
+        return postgres_store.authority
+
+
+@pytest.mark.platform("postgresql")
+class TestPostgresCatalogue(CatalogueLaws):
+    @pytest.fixture
+    def catalogue(self, postgres_store):
+        return postgres_store.catalogue
+
+
+@pytest.mark.platform("postgresql")
+class TestPostgresRuns(RunsLaws):
+    @pytest.fixture
+    def runs(self, postgres_store):
+        return postgres_store.runs
