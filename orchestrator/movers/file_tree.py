@@ -74,20 +74,19 @@ class FileTreeMover:
                 f"{replica.name}: its rsync does not ask for {source_path} in one word",
                 hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
             )
-        reports = []
-        with self._access.grant(
-            replica,
-            source,
-            force_command=command,
-            seconds=TRANSFER_CERTIFICATE_SECONDS,
-            peer_user=source.user,
-            initiator_user=root_user(replica),
-        ) as access:
-            for _ in range(PASSES_MAX):
+        reports: list[dict[str, Any]] = []
+        while not reports or (reports[-1]["unsettled"] and len(reports) < PASSES_MAX):
+            # Each pass has a certificate of its own: a long copy outlives any that is short enough to be worth having.
+            with self._access.grant(
+                replica,
+                source,
+                force_command=command,
+                seconds=TRANSFER_CERTIFICATE_SECONDS,
+                peer_user=source.user,
+                initiator_user=root_user(replica),
+            ) as access:
                 pull = {**request, "words": with_access(words, access), "resume": asked["resume"]}
                 reports.append(self._run(tree, source, replica, pull, progress))
-                if not reports[-1]["unsettled"]:
-                    break
         return self._report(tree, source, replica, reports)
 
     def digest(

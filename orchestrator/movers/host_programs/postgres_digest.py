@@ -29,7 +29,7 @@ ATTEMPTS_MAX = 5
 SETTINGS = (
     "set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set timezone = 'UTC'; set extra_float_digits = 3;"
     " set bytea_output = 'hex'; set xmloption = 'content'; set row_security = off; set search_path = pg_catalog;"
-    " set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set lock_timeout = 0;"
+    " set lc_messages = 'C'; set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set lock_timeout = 0;"
     " set max_parallel_workers_per_gather = 0;"
     " select pg_catalog.set_config('client_encoding', pg_catalog.getdatabaseencoding(), false);\n"
 )
@@ -40,10 +40,11 @@ ROLES = (
     " pg_auth_members m join pg_authid g on g.oid = m.roleid where m.member = a.oid) from pg_authid a"
     " where rolname not like 'pg\\_%' order by rolname collate \"C\""
 )
-# One query per kind of object; names, never object numbers, so that the digest means the same on any cluster.
+# One query per kind of object; names, never object numbers, so that the digest means the same on any cluster. The lines
+# are sorted here, by their bytes, and not by the server, whose order is that of its locale.
 SCHEMA = {
-    "schemas": f"select n.nspname, pg_get_userbyid(n.nspowner), n.nspacl from pg_namespace n where {NOT_OURS} order by 1",
-    "extensions": "select extname, extversion from pg_extension order by 1",
+    "schemas": f"select n.nspname, pg_get_userbyid(n.nspowner), n.nspacl from pg_namespace n where {NOT_OURS}",
+    "extensions": "select extname, extversion from pg_extension",
     "relations": (
         "select n.nspname, c.relname, c.relkind, c.relpersistence, pg_get_userbyid(c.relowner), c.relacl, c.reloptions,"
         " c.relrowsecurity, c.relforcerowsecurity, c.relreplident, pg_get_expr(c.relpartbound, c.oid),"
@@ -51,7 +52,6 @@ SCHEMA = {
         " pg_get_indexdef(c.oid) when c.relkind = 'p' then pg_get_partkeydef(c.oid) end,"
         " (select array_agg(inhparent::regclass::text order by inhseqno) from pg_inherits where inhrelid = c.oid)"
         f" from pg_class c join pg_namespace n on n.oid = c.relnamespace where {NOT_OURS}"
-        ' order by n.nspname collate "C", c.relname collate "C"'
     ),
     "columns": (
         "select n.nspname, c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
@@ -59,49 +59,44 @@ SCHEMA = {
         " pg_get_expr(d.adbin, d.adrelid) from pg_attribute a join pg_class c on c.oid = a.attrelid"
         " join pg_namespace n on n.oid = c.relnamespace left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum"
         f" where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'c') and {NOT_OURS}"
-        ' order by n.nspname collate "C", c.relname collate "C", a.attnum'
     ),
     "constraints": (
         "select n.nspname, coalesce(c.conrelid::regclass::text, ''), c.conname, pg_get_constraintdef(c.oid), c.convalidated"
         f" from pg_constraint c join pg_namespace n on n.oid = c.connamespace where {NOT_OURS}"
-        ' order by 1 collate "C", 2 collate "C", 3 collate "C"'
     ),
     "functions": (
         "select n.nspname, p.oid::regprocedure::text, p.prokind, pg_get_userbyid(p.proowner), p.proacl,"
         " case when p.prokind = 'a' then '' else pg_get_functiondef(p.oid) end"
         f" from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {NOT_OURS}"
-        ' order by 1 collate "C", 2 collate "C"'
     ),
     "triggers": (
         "select t.tgrelid::regclass::text, t.tgname, t.tgenabled, pg_get_triggerdef(t.oid) from pg_trigger t"
-        ' where not t.tgisinternal order by 1 collate "C", 2 collate "C"'
+        ' where not t.tgisinternal'
     ),
     "rules": (
         "select r.ev_class::regclass::text, r.rulename, pg_get_ruledef(r.oid) from pg_rewrite r join pg_class c on"
         f" c.oid = r.ev_class join pg_namespace n on n.oid = c.relnamespace where {NOT_OURS}"
-        ' order by 1 collate "C", 2 collate "C"'
     ),
     "policies": (
         "select p.polrelid::regclass::text, p.polname, p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid),"
-        ' pg_get_expr(p.polwithcheck, p.polrelid) from pg_policy p order by 1 collate "C", 2 collate "C"'
+        ' pg_get_expr(p.polwithcheck, p.polrelid) from pg_policy p'
     ),
     "types": (
         "select n.nspname, t.typname, t.typtype, format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault,"
         " pg_get_userbyid(t.typowner), t.typacl,"
         " (select array_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid)"
         f" from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.typtype in ('e', 'd', 'r', 'c') and {NOT_OURS}"
-        ' order by 1 collate "C", 2 collate "C"'
     ),
     "sequence definitions": (
         "select s.seqrelid::regclass::text, format_type(s.seqtypid, null), s.seqstart, s.seqincrement, s.seqmax, s.seqmin,"
-        ' s.seqcache, s.seqcycle from pg_sequence s order by 1 collate "C"'
+        ' s.seqcache, s.seqcycle from pg_sequence s'
     ),
     "comments": (
         "select pg_describe_object(classoid, objoid, objsubid), description from pg_description"
-        " where objoid >= 16384 order by 1 collate \"C\", 2"
+        " where objoid >= 16384"
     ),
-    "large objects": "select loid, pageno, data from pg_largeobject order by 1, 2",
 }
+LARGE_OBJECTS = "select loid, pageno, data from pg_largeobject order by 1, 2"
 TABLES = (
     "select format('%I.%I', n.nspname, c.relname), coalesce((select string_agg(format('%I', a.attname) ||"
     " case when t.typcollation <> 0 then ' collate \"C\"' else '' end, ', ' order by k.place)"
@@ -199,6 +194,11 @@ class Session:
         _, length = self.receive(taken)
         return taken.hexdigest(), length
 
+    def rows(self, query: str) -> list[bytes]:
+        """The lines that COPY prints of a query of moderate size."""
+        self.send("copy (" + query + ") to stdout;")
+        return self.receive()[0].splitlines()
+
     def close(self) -> None:
         if self.process.stdin is not None:
             try:
@@ -223,11 +223,11 @@ def begin_snapshot(session: Session) -> str:
 def digest_database(session: Session, sequences: str) -> tuple[list[list[Any]], int]:
     """Parts of one database, read in the session's snapshot."""
     parts: list[list[Any]] = []
-    total = 0
     for name, query in SCHEMA.items():
-        made, length = session.copy(query)
-        parts.append([session.database, name, made])
-        total += length
+        lines = session.rows(query)
+        parts.append([session.database, name, hashlib.sha256(b"\n".join(sorted(lines))).hexdigest()])
+    made, total = session.copy(LARGE_OBJECTS)
+    parts.append([session.database, "large objects", made])
     parts.append([session.database, "sequences", hashlib.sha256(sequences.encode(errors="surrogateescape")).hexdigest()])
     listing = session.ask(TABLES)
     for line in listing.splitlines():

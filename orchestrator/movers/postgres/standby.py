@@ -140,10 +140,20 @@ def plain_locale(name: str) -> str:
 
 
 def position(cluster: ClusterHost) -> str:
-    """How far a cluster's log reaches: written, or received where it is a standby itself."""
+    """How far a cluster's log reaches: written, or replayed where it is a standby itself."""
     return cluster.sql_when_up(
-        f"select case when pg_is_in_recovery() then {_HELD} else pg_current_wal_flush_lsn() end"
+        "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end"
     )
+
+
+def mark_position(cluster: ClusterHost) -> str:
+    """A position that a caught-up standby reaches for certain: the end of a whole record.
+
+    The log of an idle primary may be written to the middle of a record and stay so; an empty message, committed, ends that.
+    """
+    if cluster.sql_when_up("select pg_is_in_recovery()") == "t":
+        return position(cluster)
+    return cluster.sql_when_up("set synchronous_commit = local; select pg_logical_emit_message(true, 'skerry', '')")
 
 
 def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
@@ -170,7 +180,7 @@ def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
 
 
 def await_caught_up(upstream: ClusterHost, standby: ClusterHost, timeout_seconds: float) -> Lag:
-    wanted = position(upstream)
+    wanted = mark_position(upstream)
     await_condition(
         standby,
         f"select coalesce(pg_last_wal_replay_lsn() >= '{wanted}', false)",
