@@ -49,7 +49,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host. `address` is its address in namespaces (10.x); on loopback the same host is found at 127.x, port 2222."""
+    """One host. `address` is the one it has in namespaces (10.x); on loopback it is found at 127.x, port 2222."""
 
     name: str
     site: str

@@ -30,7 +30,7 @@ def connected(folder: str, host: str, port: str) -> int:
 
 def refusal(answer: bytes) -> str:
     """The daemon's words for people."""
-    import json  # noqa: PLC0415 costs more than all else here, and is needed only now
+    import json  # costs more than all else here, and is needed only now
 
     return str(json.loads(answer)["error"]["message"])
 

@@ -26,7 +26,7 @@ from orchestrator.lab.client_files import write_client_files
 from orchestrator.lab.faults import Fault, must_be_possible
 from orchestrator.lab.faults_in_force import FaultsInForce
 from orchestrator.lab.ground import Ground, HostRecord
-from orchestrator.lab.host_files import HostStyle, ssh_port, write_files, write_host, write_host_names, write_whole
+from orchestrator.lab.host_files import HostStyle, ssh_port, write_files, write_host, write_host_names
 from orchestrator.lab.loopback_town import LoopbackGround
 from orchestrator.lab.machine import bare_environment
 from orchestrator.lab.namespace_town import NamespaceGround
@@ -48,9 +48,7 @@ class Daemon:
         self._folder = folder
         self._style = host_style(kind)
         self._ground: Ground = (
-            LoopbackGround(self._style)
-            if kind == "loopback"
-            else NamespaceGround(self._style, folder / "daemon.log")
+            LoopbackGround(self._style) if kind == "loopback" else NamespaceGround(self._style, folder / "daemon.log")
         )
         self._hosts: dict[str, HostRecord] = {}
         self._faults = FaultsInForce(self._ground, self._record)

@@ -13,7 +13,7 @@ from orchestrator.lab.blueprint import SITE_OCTETS
 
 @dataclass(frozen=True)
 class FaultKind:
-    """One row of the table below. `arguments` names what follows the fault's name; `amount` is a number with its unit."""
+    """One row of the table below. `arguments` follow the fault's name; `amount` is the unit of a number after them."""
 
     arguments: tuple[str, ...]
     meaning: str

@@ -66,7 +66,7 @@ class Ground(Protocol):
         ...
 
     def set_faults(self, faults: Sequence[Fault]) -> None:
-        """Make the network as these faults say, and as nothing else says; kinds that are not the network's are ignored."""
+        """Make the network as these faults say, and as nothing else says; other kinds of fault are passed over."""
         ...
 
     def end(self) -> None:

@@ -28,7 +28,7 @@ FOLDERS = (
     "usr/local/bin", "usr/local/lib/systemd/system", "var/empty", "var/lib", "var/log", "var/tmp",
 )  # fmt: skip
 
-PASSWD = """root:x:0:0:root:/root:/bin/bash
+ACCOUNTS = """root:x:0:0:root:/root:/bin/bash
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
 www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin
 sshd:x:100:65534::/run/sshd:/usr/sbin/nologin
@@ -79,7 +79,7 @@ X-LabTimestamps=yes
 [Install]
 WantedBy=multi-user.target
 """
-# sudo as the product calls it (-n -u USER --) and as Ansible does (-H -S -n -u USER), for a host without setuid programs.
+# sudo as the product calls it (-n -u USER --) and as Ansible does (-H -S -n -u USER), without a setuid program.
 SUDO = """#!/bin/sh
 user=root
 while [ $# -gt 0 ]; do
@@ -127,18 +127,18 @@ def write_host(tree: Path, host: LabHost, style: HostStyle, user_ca: str) -> Non
     """Bring the folders of a host into being, or up to date: its data and settings made elsewhere are left alone."""
     for name in FOLDERS:
         (tree / name).mkdir(parents=True, exist_ok=True)
-    for name, content in (("passwd", PASSWD), ("group", GROUP.format(tty="" if style.one_user_id else "tty:x:5:\n"))):
+    for name, content in (("passwd", ACCOUNTS), ("group", GROUP.format(tty="" if style.one_user_id else "tty:x:5:\n"))):
         if not (tree / "etc" / name).exists():
             write_whole(tree / "etc" / name, content.encode())
-    shadow = "".join(f"{line.partition(':')[0]}:*:19000:0:99999:7:::\n" for line in PASSWD.splitlines())
+    shadow = "".join(f"{line.partition(':')[0]}:*:19000:0:99999:7:::\n" for line in ACCOUNTS.splitlines())
     write_whole(tree / "etc/shadow", shadow.encode(), mode=0o640)
     write_whole(tree / "etc/hostname", f"{host.name}\n".encode())
     write_whole(tree / "etc/nsswitch.conf", b"passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
     controller = address_in(style.kind, router_of(CONTROLLER_SITE))
     write_whole(tree / "etc/resolv.conf", f"nameserver {controller}\noptions timeout:1 attempts:2\n".encode())
-    for path in ("/etc/os-release", "/etc/debian_version", "/etc/ld.so.cache"):
-        if os.path.exists(path):
-            shutil.copyfile(path, tree / path.lstrip("/"))
+    for path in (Path("/etc/os-release"), Path("/etc/debian_version"), Path("/etc/ld.so.cache")):
+        if path.exists():
+            shutil.copyfile(path, tree / "etc" / path.name)
     _write_programs(tree, style)
     _write_ssh(tree, host, style, user_ca)
     for unit in host.services:
@@ -172,7 +172,7 @@ def _write_ssh(tree: Path, host: LabHost, style: HostStyle, user_ca: str) -> Non
     environment = host_environment(tree, host.name, style)
     config = SSHD_CONFIG.format(
         port=ssh_port(style.kind, host),
-        address=address_in(style.kind, host.address) if loopback else "0.0.0.0",  # noqa: S104 its network is its own
+        address=address_in(style.kind, host.address) if loopback else "0.0.0.0",
         prefix=f'"{prefix}"' if " " in prefix else prefix,
         authorized_keys=f"{prefix}/root/.ssh/authorized_keys" if loopback else ".ssh/authorized_keys",
         environment=" ".join(f'"{name}={value}"' for name, value in environment.items()),

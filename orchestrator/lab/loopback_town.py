@@ -47,7 +47,7 @@ class LoopbackGround:
             except OSError as error:
                 raise LabError(
                     f"{address}:{port}, which is to be {record.name}, is taken: {error.strerror}",
-                    hint="Another loopback lab is probably up on this machine: only one can be. End it: skerry lab down",
+                    hint="Only one loopback lab can be up on a machine. End the other one: skerry lab down",
                 ) from error
 
     def detach(self, record: HostRecord) -> None:
@@ -106,20 +106,20 @@ class LoopbackGround:
                 PRIVILEGE_SEPARATION_FOLDER.rmdir()
 
     def _processes(self, record: HostRecord) -> list[Process]:
-        """Those with the host's name in their environment, the host's sshd (whose title covers it), and their children."""
+        """Those with the host in their environment, its sshd (whose title covers its own), and their children."""
         marker = f"SKERRY_LAB_PREFIX={record.tree}\0".encode()
         in_title = f"-f {record.tree}/etc/ssh/sshd_config".encode()
         found: set[int] = set()
         parents: dict[int, int] = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdigit() and int(entry) != os.getpid():
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError, IndexError):
-                    parents[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
-                    words = Path(f"/proc/{entry}/cmdline").read_bytes()
-                    if words.startswith(b"sshd: ") and in_title in words:
-                        found.add(int(entry))
-                    elif marker in Path(f"/proc/{entry}/environ").read_bytes() + b"\0":
-                        found.add(int(entry))
+                    pid = int(entry.name)
+                    parents[pid] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    words = (entry / "cmdline").read_bytes()
+                    is_sshd = words.startswith(b"sshd: ") and in_title in words
+                    if is_sshd or marker in (entry / "environ").read_bytes() + b"\0":
+                        found.add(pid)
         grown = True
         while grown:
             children = {pid for pid, parent in parents.items() if parent in found} - found

@@ -1,4 +1,4 @@
-"""What this machine offers a lab: programs, namespaces, and processes told apart from later ones with the same number."""
+"""What this machine offers a lab: programs, namespaces, and processes that are not mistaken for later ones."""
 
 import contextlib
 import os
@@ -59,10 +59,13 @@ def choose_kind(wanted: Literal["auto", "namespaces", "loopback"]) -> tuple[Lite
     """The kind of lab to build here, and why, for people. SKERRY_LAB decides where the caller leaves it open."""
     if wanted == "auto":
         named = os.environ.get("SKERRY_LAB", "auto")
-        if named == "namespaces" or named == "loopback":
-            return named, f"SKERRY_LAB={named}"
-        if named != "auto":
-            raise UsageError(f"SKERRY_LAB must be namespaces, loopback or auto, not {named!r}")
+        match named:
+            case "namespaces" | "loopback":
+                return named, f"SKERRY_LAB={named}"
+            case "auto":
+                pass
+            case _:
+                raise UsageError(f"SKERRY_LAB must be namespaces, loopback or auto, not {named!r}")
         refusal = why_no_namespaces()
         if not refusal:
             return "namespaces", ""
@@ -89,7 +92,7 @@ def why_no_namespaces() -> str:
 
 
 def namespace_words() -> list[str]:
-    """What begins a command that is to run as root in namespaces of its own; user namespace only where we are not root."""
+    """What begins a command that is to run as root in namespaces of its own; a user namespace where we are not root."""
     user = [] if os.getuid() == 0 else ["-U", "-r"]
     return ["unshare", *user, *_NAMESPACE_OPTIONS, "-i", "-u", "--kill-child=SIGKILL"]
 
@@ -97,7 +100,7 @@ def namespace_words() -> list[str]:
 def daemon_words(kind: Literal["namespaces", "loopback"], folder: Path, listener: int) -> list[str]:
     """The command that is the lab: its daemon, on the system's Python without site-packages."""
     package_root = str(Path(__file__).resolve().parents[2])
-    begin = "import sys; sys.path.insert(0, sys.argv.pop(1)); from orchestrator.lab.daemon import main; main(sys.argv[1:])"
+    begin = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from orchestrator.lab.daemon import main; main(sys.argv[1:])"
     python = [SYSTEM_PYTHON, "-S", "-E", "-B", "-c", begin, package_root, kind, str(folder), str(listener)]
     return [*namespace_words(), *python] if kind == "namespaces" else python
 
@@ -147,18 +150,18 @@ class Process:
 
 
 def leftovers(folder: Path) -> list[Process]:
-    """Processes of a loopback lab whose daemon was killed: they carry the lab's folder in environment or command line."""
+    """Processes of a loopback lab whose daemon was killed: their environment or command line names the lab's folder."""
     marker = f"SKERRY_LAB_FOLDER={folder}\0".encode()
     in_words = f"{folder}/hosts/".encode()
     found = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) == os.getpid():
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         with contextlib.suppress(OSError, LabError):
-            words = Path(f"/proc/{entry}/cmdline").read_bytes()
-            of_sshd = words.startswith(b"sshd: ") and in_words in words
-            if of_sshd or marker in Path(f"/proc/{entry}/environ").read_bytes() + b"\0":
-                found.append(Process.of(int(entry)))
+            words = (entry / "cmdline").read_bytes()
+            is_sshd = words.startswith(b"sshd: ") and in_words in words
+            if is_sshd or marker in (entry / "environ").read_bytes() + b"\0":
+                found.append(Process.of(int(entry.name)))
     return found
 
 

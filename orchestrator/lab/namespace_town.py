@@ -1,6 +1,6 @@
 """The ground of namespaces: each host a root, a network and process numbers of its own; the lab itself is their router.
 
-Runs within the lab's own user, network, mount and pid namespaces, so nothing made here outlives the lab's first process.
+Runs within the lab's own user, network, mount and pid namespaces: nothing made here outlives the lab's first process.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ class NamespaceGround:
         _write_rule("/proc/sys/net/ipv4/ip_forward", "1")
         lines = ["link set lo up"]
         for site in SITE_OCTETS:
-            # The router's leg is a cable of its own, so that a slow or broken line can be put between it and the bridge.
+            # The router's leg is a cable of its own: a slow line can be put between it and the bridge.
             lines += [
                 f"link add br-{site} type bridge",
                 f"link add gw-{site} type veth peer name bq-{site}",
@@ -136,9 +136,7 @@ class NamespaceGround:
         pid = self._first_process(launcher, record.name, wait=True)
         enter = ["nsenter", "-t", str(pid), "-n", "-m", "-p", "-u", "-i", "-r", "-w", "--"]
         own = host_environment(record.tree, record.name, self._style)
-        return Launch(
-            [*enter, *words], {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8", **own, **environment}, "/"
-        )
+        return Launch([*enter, *words], {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8", **own, **environment}, "/")
 
     def signal_all(self, record: HostRecord, number: int) -> None:
         launch = self.launch(record, ["/bin/sh", "-c", f"kill -{number} -1"], {})
@@ -164,7 +162,7 @@ class NamespaceGround:
             )
 
     def _first_process(self, launcher: subprocess.Popen[bytes], name: str, *, wait: bool) -> int:
-        """The host's pid 1, as it is numbered in the lab. It has entered its root when its name is no longer Python's."""
+        """The host's pid 1, as numbered in the lab. It has entered its root when its name is no longer Python's."""
         deadline = time.monotonic() + (BOOT_SECONDS_MAX if wait else 0)
         while True:
             children = _text(f"/proc/{launcher.pid}/task/{launcher.pid}/children").split()
@@ -176,7 +174,7 @@ class NamespaceGround:
 
 
 def _new_network() -> int:
-    """A network namespace of its own, held by the returned descriptor. A thread makes it and ends; we stay where we are."""
+    """A new network namespace, held by the returned descriptor. A thread makes it and ends; we stay where we are."""
     made: list[int] = []
 
     def make() -> None:
@@ -204,9 +202,9 @@ def run(words: Sequence[str], *, stdin: str = "") -> str:
 
 
 def _write_rule(path: str, value: str) -> None:
-    if os.path.exists(path):
-        with open(path, "w") as stream:
-            stream.write(value)
+    rule = Path(path)
+    if rule.exists():
+        rule.write_text(value)
 
 
 def _text(path: str) -> str:

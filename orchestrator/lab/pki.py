@@ -1,4 +1,4 @@
-"""The lab's keys: the CA whose certificates every host accepts, the operator's key and certificate, the hosts' own keys."""
+"""The lab's keys: the CA whose certificates every host accepts, the operator's key, the hosts' own keys."""
 
 import os
 import subprocess

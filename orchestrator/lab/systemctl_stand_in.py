@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 PREFIX = os.environ.get("SKERRY_LAB_PREFIX", "")
 ETC_UNITS = f"{PREFIX}/etc/systemd/system"
@@ -24,23 +25,25 @@ PATH = f"{PREFIX}/opt/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 EARLY_DEATH_SECONDS = 0.06  # a service that dies within this time after its start has failed to start
 KEPT_ENVIRONMENT = ("SKERRY_LAB_PREFIX", "SKERRY_LAB_FOLDER", "SKERRY_LAB_HOST")
 
+Settings = dict[str, list[str]]
+
 
 class UnitError(Exception):
     """What systemctl would say on stderr, with its exit code."""
 
-    def __init__(self, message, code=1):
+    def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
         self.code = code
 
 
-def on_this_host(path):
+def on_this_host(path: str) -> str:
     """An absolute path of the host as it is called here."""
     if PREFIX and (path + "/").startswith(OF_THE_HOST) and not (path + "/").startswith(PREFIX + "/"):
         return PREFIX + path
     return path
 
 
-def map_word(word):
+def map_word(word: str) -> str:
     """A word of an Exec line or a value of the environment, its path mapped: /srv/x, --data=/srv/x."""
     name, equals, value = word.partition("=")
     if equals and value.startswith("/"):
@@ -51,23 +54,23 @@ def map_word(word):
 # -- units as files
 
 
-def full_name(unit):
+def full_name(unit: str) -> str:
     return unit if unit.endswith((".service", ".target", ".timer", ".socket")) else unit + ".service"
 
 
-def unit_path(unit):
+def unit_path(unit: str) -> str | None:
     for folder in [*UNIT_FOLDERS, SYSTEM_UNITS]:
         if os.path.lexists(f"{folder}/{unit}"):
             return f"{folder}/{unit}"
     return None
 
 
-def is_masked(unit):
+def is_masked(unit: str) -> bool:
     path = unit_path(unit)
     return path is not None and os.path.realpath(path) == "/dev/null"
 
 
-def read_settings(path, settings):
+def read_settings(path: str, settings: Settings) -> None:
     """Add one file's settings; an empty assignment forgets what stood there before."""
     pending = ""
     with open(path, encoding="utf-8") as stream:
@@ -87,51 +90,50 @@ def read_settings(path, settings):
                 settings.pop(key.strip(), None)
 
 
-def load(unit):
-    """Settings of a unit with its drop-ins, key → values in order. Raises UnitError when there is none, or it is masked."""
+def load(unit: str) -> Settings:
+    """Settings of a unit with its drop-ins, key → values in order. UnitError when there is none, or it is masked."""
     path = unit_path(unit)
     if path is None:
         raise UnitError(f"Unit {unit} not found.", 5)
     if is_masked(unit):
         raise UnitError(f"Unit {unit} is masked.")
-    settings = {}
+    settings: Settings = {}
     read_settings(path, settings)
     drop_ins = {}
     for folder in reversed([*UNIT_FOLDERS, SYSTEM_UNITS]):
         if os.path.isdir(f"{folder}/{unit}.d"):
-            drop_ins.update(
-                {name: f"{folder}/{unit}.d/{name}" for name in os.listdir(f"{folder}/{unit}.d") if name.endswith(".conf")}
-            )
+            names = [name for name in os.listdir(f"{folder}/{unit}.d") if name.endswith(".conf")]
+            drop_ins.update({name: f"{folder}/{unit}.d/{name}" for name in names})
     for name in sorted(drop_ins):
         read_settings(drop_ins[name], settings)
     return settings
 
 
-def load_or_nothing(unit):
+def load_or_nothing(unit: str) -> Settings:
     try:
         return load(unit)
     except UnitError:
         return {}
 
 
-def last(settings, key, default=""):
+def last(settings: Settings, key: str, default: str = "") -> str:
     return settings.get(key, [default])[-1]
 
 
-def seconds_of(text, default):
+def seconds_of(text: str, default: float) -> float:
     try:
         return float(text.removesuffix("sec").removesuffix("s"))
     except ValueError:
         return default
 
 
-def wants_links(unit):
+def wants_links(unit: str) -> list[str]:
     settings = load_or_nothing(unit)
     targets = [name for key in ("WantedBy", "RequiredBy") for line in settings.get(key, []) for name in line.split()]
     return [f"{ETC_UNITS}/{target}.wants/{unit}" for target in targets]
 
 
-def file_state(unit):
+def file_state(unit: str) -> str:
     if unit_path(unit) is None:
         return ""
     if is_masked(unit):
@@ -145,7 +147,7 @@ def file_state(unit):
 # -- units as processes
 
 
-def stat_of(pid):
+def stat_of(pid: int | str) -> tuple[str, int] | None:
     """(start time in ticks, parent) of a process that lives; None for zombies and the dead."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
@@ -155,14 +157,14 @@ def stat_of(pid):
     return None if fields[0] in "ZX" else (fields[19], int(fields[1]))
 
 
-def remember(unit, *words):
+def remember(unit: str, *words: str) -> None:
     os.makedirs(STATES, exist_ok=True)
     with open(f"{STATES}/{unit}.new", "w", encoding="utf-8") as stream:
         stream.write(" ".join(words))
     os.rename(f"{STATES}/{unit}.new", f"{STATES}/{unit}")
 
 
-def recall(unit):
+def recall(unit: str) -> list[str]:
     """["running", pid, ticks, invocation], ["exited"], ["failed", code] or []."""
     try:
         with open(f"{STATES}/{unit}", encoding="utf-8") as stream:
@@ -171,12 +173,12 @@ def recall(unit):
         return []
 
 
-def forget(unit):
+def forget(unit: str) -> None:
     if os.path.lexists(f"{STATES}/{unit}"):
         os.unlink(f"{STATES}/{unit}")
 
 
-def main_pid(unit):
+def main_pid(unit: str) -> int:
     state = recall(unit)
     if state[:1] != ["running"]:
         return 0
@@ -184,7 +186,7 @@ def main_pid(unit):
     return int(state[1]) if found and found[0] == state[2] else 0
 
 
-def active_state(unit):
+def active_state(unit: str) -> str:
     state = recall(unit)
     if not state:
         return "inactive"
@@ -193,7 +195,7 @@ def active_state(unit):
     return "active" if state[0] == "exited" else "failed"
 
 
-def members(unit):
+def members(unit: str) -> list[int]:
     """Every process of the unit: children of its main process, and whoever carries its invocation."""
     state = recall(unit)
     if state[:1] != ["running"]:
@@ -220,7 +222,7 @@ def members(unit):
     return sorted(carriers)
 
 
-def send(pids, number):
+def send(pids: list[int], number: int) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -228,7 +230,7 @@ def send(pids, number):
             continue
 
 
-def environment_of(settings, unit, invocation):
+def environment_of(settings: Settings, unit: str, invocation: str) -> dict[str, str]:
     environment = {"PATH": PATH, "LANG": "C.UTF-8", "INVOCATION_ID": invocation}
     environment.update({key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ})
     for name in settings.get("EnvironmentFile", []):
@@ -252,7 +254,7 @@ def environment_of(settings, unit, invocation):
     return environment
 
 
-def expand(word, environment):
+def expand(word: str, environment: dict[str, str]) -> list[str]:
     """${NAME} anywhere and $NAME as a whole word, as systemd does."""
     if word.startswith("$") and word[1:].isidentifier():
         return environment.get(word[1:], "").split()
@@ -263,12 +265,12 @@ def expand(word, environment):
     return ["".join(pieces).replace("\0", "$")]
 
 
-def one_user_id_only():
+def one_user_id_only() -> bool:
     with open("/proc/self/uid_map", encoding="utf-8") as stream:
         return stream.read().split()[2] == "1"
 
 
-def words_as_user(words, user):
+def words_as_user(words: list[str], user: str) -> list[str]:
     """The words to run as `user`; where only one user id exists, in a user namespace in which that id is the user's."""
     if not user or user == "root" or (PREFIX and os.getuid() != 0):
         return words
@@ -285,7 +287,7 @@ def words_as_user(words, user):
     return [*set_user, "--", *words]
 
 
-def run(settings, unit, line, invocation, wait):
+def run(settings: Settings, unit: str, line: str, invocation: str, *, wait: bool) -> int:
     """Start one Exec line; its exit code where `wait` (0 for lines that begin with `-`), else its pid."""
     marks = line[: len(line) - len(line.lstrip("-@+!:"))]
     environment = environment_of(settings, unit, invocation)
@@ -319,8 +321,8 @@ def run(settings, unit, line, invocation, wait):
     return 0 if "-" in marks else code
 
 
-def timestamped(log):
-    """A descriptor whose lines get the time before them, as a journal's have; a child of ours sees to it until its end."""
+def timestamped(log: int) -> int:
+    """A descriptor whose lines get the time before them, as in a journal; a child of ours sees to it until its end."""
     inlet, outlet = os.pipe()
     if os.fork():
         os.close(inlet)
@@ -339,8 +341,8 @@ def timestamped(log):
     os._exit(0)
 
 
-def become_service(words, environment, folder, out, umask):
-    """In the child: a session of its own, streams to the log, then the program. Ends with 203 when it cannot be run."""
+def become_service(words: list[str], environment: dict[str, str], folder: str, out: int, umask: str) -> None:
+    """In the child: a session of its own, streams to the log, then the program. 203 when it cannot be run."""
     try:
         os.setsid()
         nothing = os.open("/dev/null", os.O_RDONLY)
@@ -355,7 +357,7 @@ def become_service(words, environment, folder, out, umask):
     os._exit(203)
 
 
-def conditions_hold(settings):
+def conditions_hold(settings: Settings) -> bool:
     for line in settings.get("ConditionPathExists", []):
         wanted = not line.startswith("!")
         if os.path.exists(on_this_host(line.lstrip("!"))) != wanted:
@@ -366,7 +368,7 @@ def conditions_hold(settings):
 # -- verbs
 
 
-def start(unit, *, at_boot=False, seen=frozenset()):
+def start(unit: str, *, at_boot: bool = False, seen: frozenset[str] = frozenset()) -> None:
     if unit in seen or active_state(unit) == "active":
         return
     try:
@@ -390,20 +392,20 @@ def start(unit, *, at_boot=False, seen=frozenset()):
     # Written before the first process: should this program be killed now, its processes are still found.
     remember(unit, "running", "0", "0", invocation)
     try:
-        launch(unit, settings, invocation, at_boot)
+        launch(unit, settings, invocation, at_boot=at_boot)
     except UnitError as error:
         send(members(unit), signal.SIGKILL)
         remember(unit, "failed", "1")
         raise UnitError(f"Job for {unit} failed: {error}\nSee {LOGS}/{unit}.log for details.") from None
 
 
-def launch(unit, settings, invocation, at_boot):
+def launch(unit: str, settings: Settings, invocation: str, *, at_boot: bool) -> None:
     for line in settings.get("ExecStartPre", []):
-        must_pass(unit, line, run(settings, unit, line, invocation, True))
+        must_pass(unit, line, run(settings, unit, line, invocation, wait=True))
     kind = last(settings, "Type", "simple")
     if kind == "oneshot":
         for line in settings.get("ExecStart", []):
-            must_pass(unit, line, run(settings, unit, line, invocation, True))
+            must_pass(unit, line, run(settings, unit, line, invocation, wait=True))
         if last(settings, "RemainAfterExit", "no") in ("yes", "true", "1", "on"):
             remember(unit, "exited")
         else:
@@ -413,25 +415,25 @@ def launch(unit, settings, invocation, at_boot):
         raise UnitError("it has no ExecStart=")
     line = settings["ExecStart"][-1]
     if kind == "forking":
-        must_pass(unit, line, run(settings, unit, line, invocation, True))
+        must_pass(unit, line, run(settings, unit, line, invocation, wait=True))
         pid = await_pid_file(settings)
     else:
-        pid = run(settings, unit, line, invocation, False)
+        pid = run(settings, unit, line, invocation, wait=False)
     found = stat_of(pid)
     if found:
         remember(unit, "running", str(pid), found[0], invocation)
     if not at_boot and kind != "forking":
         await_early_death(line, pid)
     for after in settings.get("ExecStartPost", []):
-        must_pass(unit, after, run(settings, unit, after, invocation, True))
+        must_pass(unit, after, run(settings, unit, after, invocation, wait=True))
 
 
-def must_pass(unit, line, code):
+def must_pass(unit: str, line: str, code: int) -> None:
     if code:
         raise UnitError(f"{shlex.split(line.lstrip('-@+!:'))[0]} of {unit} ended with {code}")
 
 
-def await_pid_file(settings):
+def await_pid_file(settings: Settings) -> int:
     path = on_this_host(last(settings, "PIDFile"))
     deadline = time.monotonic() + seconds_of(last(settings, "TimeoutStartSec"), 10.0)
     while time.monotonic() < deadline:
@@ -443,7 +445,7 @@ def await_pid_file(settings):
     raise UnitError(f"no pid appeared in {path or 'PIDFile='}")
 
 
-def await_early_death(line, pid):
+def await_early_death(line: str, pid: int) -> None:
     deadline = time.monotonic() + EARLY_DEATH_SECONDS
     while time.monotonic() < deadline:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -452,14 +454,14 @@ def await_early_death(line, pid):
         time.sleep(0.01)
 
 
-def stop(unit):
+def stop(unit: str) -> None:
     if unit_path(unit) is None and not recall(unit):
         raise UnitError(f"Failed to stop {unit}: Unit {unit} not loaded.", 5)
     settings, state = load_or_nothing(unit), recall(unit)
     main = main_pid(unit)
     if main or state[:1] == ["exited"]:
         for line in settings.get("ExecStop", []):
-            run(settings, unit, line, state[3] if main else "none", True)
+            run(settings, unit, line, state[3] if main else "none", wait=True)
     mode = last(settings, "KillMode", "control-group")
     group = members(unit)
     first = [main] if mode in ("process", "mixed") else group
@@ -478,25 +480,25 @@ def stop(unit):
     forget(unit)
 
 
-def restart(unit):
+def restart(unit: str) -> None:
     load(unit)
     if recall(unit):
         stop(unit)
     start(unit)
 
 
-def reload(unit, *, or_restart):
+def reload(unit: str, *, or_restart: bool) -> None:
     settings = load(unit)
     if "ExecReload" in settings and main_pid(unit):
         for line in settings["ExecReload"]:
-            must_pass(unit, line, run(settings, unit, line, recall(unit)[3], True))
+            must_pass(unit, line, run(settings, unit, line, recall(unit)[3], wait=True))
     elif or_restart:
         restart(unit)
     else:
         raise UnitError(f"Failed to reload {unit}: Job type reload is not applicable for unit {unit}.")
 
 
-def enable(unit):
+def enable(unit: str) -> None:
     path = unit_path(unit)
     if path is None:
         raise UnitError(f"Failed to enable unit: Unit file {unit} does not exist.")
@@ -508,7 +510,7 @@ def enable(unit):
             os.symlink(path, link)
 
 
-def disable(unit):
+def disable(unit: str) -> None:
     if unit_path(unit) is None:
         raise UnitError(f"Failed to disable unit: Unit file {unit} does not exist.")
     for folder in os.listdir(ETC_UNITS) if os.path.isdir(ETC_UNITS) else []:
@@ -517,7 +519,12 @@ def disable(unit):
             os.unlink(link)
 
 
-def mask(unit):
+def reenable(unit: str) -> None:
+    disable(unit)
+    enable(unit)
+
+
+def mask(unit: str) -> None:
     path = f"{ETC_UNITS}/{unit}"
     if is_masked(unit):
         return
@@ -527,13 +534,13 @@ def mask(unit):
     os.symlink("/dev/null", path)
 
 
-def unmask(unit):
+def unmask(unit: str) -> None:
     path = f"{ETC_UNITS}/{unit}"
     if os.path.islink(path) and os.readlink(path) == "/dev/null":
         os.unlink(path)
 
 
-def properties(unit):
+def properties(unit: str) -> dict[str, str]:
     settings = load_or_nothing(unit)
     state, pid = active_state(unit), main_pid(unit)
     missing = unit_path(unit) is None
@@ -557,14 +564,14 @@ def properties(unit):
     }
 
 
-def boot():
+def boot() -> None:
     """Start what is enabled; a unit that fails does not keep the others from starting."""
     enabled = set()
     for folder in sorted(os.listdir(ETC_UNITS)) if os.path.isdir(ETC_UNITS) else []:
         if folder.endswith(".wants"):
             enabled.update(os.listdir(f"{ETC_UNITS}/{folder}"))
 
-    def in_order(unit, seen):
+    def in_order(unit: str, seen: set[str]) -> None:
         if unit in seen:
             return
         seen.add(unit)
@@ -576,14 +583,14 @@ def boot():
         except UnitError as error:
             print(error, file=sys.stderr)
 
-    seen = set()
+    seen: set[str] = set()
     # SSH first: a host is up when it answers.
     for unit in sorted(enabled, key=lambda name: (name != "ssh.service", name)):
         in_order(unit, seen)
 
 
-def known_units():
-    names = set()
+def known_units() -> list[str]:
+    names: set[str] = set()
     for folder in UNIT_FOLDERS:
         if os.path.isdir(folder):
             names.update(name for name in os.listdir(folder) if name.endswith(".service"))
@@ -591,7 +598,7 @@ def known_units():
 
 
 SILENT = {"daemon-reload", "daemon-reexec"}
-CHANGES = {
+CHANGES: dict[str, Callable[[str], object]] = {
     "start": start,
     "stop": stop,
     "restart": restart,
@@ -600,24 +607,26 @@ CHANGES = {
     "reload-or-restart": lambda unit: reload(unit, or_restart=True),
     "enable": enable,
     "disable": disable,
-    "reenable": lambda unit: (disable(unit), enable(unit)),
+    "reenable": reenable,
     "mask": mask,
     "unmask": unmask,
     "reset-failed": lambda unit: forget(unit) if active_state(unit) == "failed" else None,
 }
-NOW = {"enable": start, "disable": stop, "mask": stop, "reenable": restart}
-OPTIONS_WITH_VALUE = {"-p", "--property", "-n", "--lines", "-t", "--type", "--state", "-s", "--signal", "-o", "--output"}
+NOW: dict[str, Callable[[str], None]] = {"enable": start, "disable": stop, "mask": stop, "reenable": restart}
+OPTIONS_WITH_VALUE = ("-p", "--property", "-n", "--lines", "-t", "--type", "--state", "-s", "--signal", "-o")
 
 
-def read_words(words):
+def read_words(words: list[str]) -> tuple[str, list[str], set[str], dict[str, list[str]]]:
     """(verb, units, flags, options)"""
-    plain, flags, options = [], set(), {}
+    plain: list[str] = []
+    flags: set[str] = set()
+    options: dict[str, list[str]] = {}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
         if name in OPTIONS_WITH_VALUE:
             options.setdefault(name, []).append(value if equals else next(rest, ""))
-        elif word.startswith("--kill-who=") or word.startswith("--kill-whom="):
+        elif word.startswith(("--kill-who=", "--kill-whom=")):
             options["--kill-who"] = [value]
         elif word.startswith("-"):
             flags.add(word)
@@ -626,7 +635,7 @@ def read_words(words):
     return (plain or ["list-units"])[0], [full_name(unit) for unit in plain[1:]], flags, options
 
 
-def ask(verb, unit, flags, options):
+def ask(verb: str, unit: str, flags: set[str], options: dict[str, list[str]]) -> int:
     """Verbs that only look, and kill; the exit code."""
     quiet = bool(flags & {"-q", "--quiet"})
     if verb == "is-active":
@@ -673,7 +682,7 @@ def ask(verb, unit, flags, options):
     raise UnitError(f"Unknown command verb {verb}.")
 
 
-def main(words):
+def main(words: list[str]) -> int:
     verb, units, flags, options = read_words(words)
     if "--version" in flags:
         print("systemd 252 (252 of a lab host)")

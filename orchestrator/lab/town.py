@@ -1,7 +1,7 @@
-"""The lab as its users hold it: a town of hosts on three sites, run by one daemon that outlives the command that started it.
+"""The lab as its users hold it: a town of hosts on three sites, run by a daemon that outlives who started it.
 
-Rules: everything a lab is lies below its folder; every process belongs to the daemon; whoever kills the daemon has ended
-the lab. A Town object is only a hand on the daemon: any number of processes may hold one, also processes within the lab.
+Rules: everything a lab is lies below its folder; every process belongs to the daemon; whoever kills the daemon has
+ended the lab. A Town object is only a hand on the daemon: any number of processes may hold one, also within the lab.
 """
 
 import fcntl
@@ -114,7 +114,7 @@ class Town:
             self._end()
 
     def status(self) -> dict[str, Any]:
-        """What is: {"up", "kind", "why", "folder", "hosts": [{name, site, address, port, power}], "faults", "processes"}."""
+        """{"up", "kind", "why", "folder", "hosts": [{name, site, address, port, power, …}], "faults", "processes"}."""
         own = {"kind": self.kind, "why": self.why, "folder": str(self.folder)}
         try:
             return {"up": True, **own, **self._ask("status")}
@@ -132,7 +132,7 @@ class Town:
     ) -> None:
         """Make and boot a host; returns when it answers SSH. A host that exists is left as it is, but powered on.
 
-        `files`: path on the host → content, executable where it begins with `#!`. `disks`: name below /dev → image file.
+        `files`: path on the host → content, executable where it begins with `#!`. `disks`: name below /dev → image.
         """
         self._ask(
             "add_host",
@@ -318,8 +318,10 @@ class Town:
             # A shell between us and the lab: it ends at once, so the lab is no child of ours and outlives us.
             # `setsid`: Ctrl-C in this terminal is not meant for the lab.
             started = subprocess.run(
-                ["/bin/sh", "-c", 'log=$1; shift; setsid "$@" >>"$log" 2>&1 & echo $!', "sh", str(log)]
-                + machine.daemon_words(self.kind, self.folder, listener.fileno()),
+                [
+                    *("/bin/sh", "-c", 'log=$1; shift; setsid "$@" >>"$log" 2>&1 & echo $!', "sh", str(log)),
+                    *machine.daemon_words(self.kind, self.folder, listener.fileno()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
@@ -372,7 +374,7 @@ class Town:
 
 
 def open_town(folder: Path, *, kind: Literal["auto", "namespaces", "loopback"] = "auto") -> Town:
-    """The lab of `folder`, up or not. `auto`: the kind that runs there, else what SKERRY_LAB says, else what this machine can."""
+    """The lab of `folder`, up or not. `auto`: the kind that is up, else SKERRY_LAB, else what this machine can."""
     folder = folder.absolute()
     record = folder / "daemon.json"
     if kind == "auto" and record.exists():

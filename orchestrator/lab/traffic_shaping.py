@@ -69,7 +69,8 @@ class Shaping:
             for source, target in ((one, other), (other, one))
         )
         chain = f" chain forward {{\n  type filter hook forward priority 0; policy accept;\n{rules} }}\n"
-        self._run(["nft", "-f", "-"], stdin=f"add table inet lab\ndelete table inet lab\ntable inet lab {{\n{chain}}}\n")
+        anew = f"add table inet lab\ndelete table inet lab\ntable inet lab {{\n{chain}}}\n"
+        self._run(["nft", "-f", "-"], stdin=anew)
         self._losses = wanted
 
     def _set_rates(self, wanted: dict[tuple[str, ...], float]) -> None:

@@ -18,7 +18,7 @@ CONTROL_SOCKET = "control.sock"
 
 @contextlib.contextmanager
 def short_path(folder: Path) -> Iterator[str]:
-    """The control socket of a lab under a name that is short however deep the folder lies (sun_path holds 107 bytes)."""
+    """The control socket of a lab under a short name, however deep the folder (a socket address holds 107 bytes)."""
     descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{descriptor}/{CONTROL_SOCKET}"
@@ -37,7 +37,7 @@ def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequen
 
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive one message with its descriptors, which are the caller's to close. ConnectionError when the peer is gone."""
+    """Receive one message with its descriptors, the caller's to close. ConnectionError when the peer is gone."""
     pieces: list[bytes] = []
     descriptors: list[int] = []
     size = 0
