@@ -8,12 +8,14 @@ nanoseconds, raw name, digest of its extended attributes (ACLs and capabilities 
   device         major, minor                  folder          digest of the folder
 The digest of a folder is SHA-256 over the records of all that is no folder, by raw name, then those of its folders, by
 raw name. The digest of the tree is SHA-256 over the record of its top (with an empty name) and over its hard-link
-groups. Content up to 4 MiB is digested as it is; longer content as the digests of its 4 MiB pieces one after the other, so
-that all cores share one big file and holes need not be read. Holes are content (zeros), never a difference.
+groups. Content up to 4 MiB is digested as it is; longer content as the digests of its 4 MiB pieces one after the
+other, so that all cores share one big file and holes need not be read. Holes are content (zeros), never a difference.
 
 Rules: what cannot be read is an error, never left out; what changed while it was read is named; memory does not grow
 with the size of files, and with their number only by some tens of bytes each.
 """
+
+from __future__ import annotations
 
 import base64
 import errno
@@ -28,6 +30,14 @@ import struct
 import sys
 import time
 import zlib
+
+MYPY = False  # true for the type checker alone: importing typing would double the start of this program
+if MYPY:
+    from collections.abc import Callable
+    from typing import Any
+
+    Answer = dict[str, Any]  # of a worker: what it found, by name; marshal carries it
+    Task = tuple[tuple[Any, ...], "Folder", Any, Any]  # words for a worker, and where its answer belongs
 
 PIECE_BYTES = 4 * 1024 * 1024
 BIG_FILE_BYTES = 64 * 1024 * 1024  # from here on, pieces of one file are shared out
@@ -58,7 +68,7 @@ class Moved(Exception):
 # --- one entry ------------------------------------------------------------------------------------------------------
 
 
-def xattr_digest(target, follow):
+def xattr_digest(target: int | bytes, follow: bool) -> bytes:
     """b"" without attributes, else the digest over names and values."""
     try:
         names = os.listxattr(target, follow_symlinks=follow)
@@ -77,7 +87,7 @@ def xattr_digest(target, follow):
     return hashlib.sha256(b"".join(parts)).digest() if parts else b""
 
 
-def record(kind, found, name, attributes, payload):
+def record(kind: bytes, found: os.stat_result, name: bytes, attributes: bytes, payload: bytes) -> bytes:
     head = HEAD.pack(kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns, len(name))
     return head + name + bytes((len(attributes),)) + attributes + payload
 
@@ -85,13 +95,13 @@ def record(kind, found, name, attributes, payload):
 class Reader:
     """Reads and digests content with one buffer."""
 
-    def __init__(self, scrub):
+    def __init__(self, scrub: bool) -> None:
         self.scrub = scrub
         self.buffer = bytearray(READ_BYTES)
         self.view = memoryview(self.buffer)
         self.bytes_read = 0
 
-    def plain(self, descriptor, length_expected):
+    def plain(self, descriptor: int, length_expected: int) -> tuple[bytes, int]:
         """SHA-256 of what is there, and its length."""
         if self.scrub:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -108,9 +118,9 @@ class Reader:
             made.update(self.view[:count])
             total += count
 
-    def pieces(self, descriptor, first, last, size):
+    def pieces(self, descriptor: int, first: int, last: int, size: int) -> bytes:
         """Digests of pieces first..last-1; pieces that lie in a hole are not read."""
-        out = []
+        out: list[bytes] = []
         for number in range(first, last):
             start = number * PIECE_BYTES
             end = min(start + PIECE_BYTES, size)
@@ -131,7 +141,7 @@ class Reader:
             out.append(made.digest())
         return b"".join(out)
 
-    def content(self, descriptor, size):
+    def content(self, descriptor: int, size: int) -> tuple[bytes, int]:
         """(content digest, size) of a whole file."""
         if size <= PIECE_BYTES:
             return self.plain(descriptor, size)
@@ -139,29 +149,29 @@ class Reader:
         return hashlib.sha256(digests).digest(), size
 
 
-def piece_count(size):
+def piece_count(size: int) -> int:
     return -(-size // PIECE_BYTES)
 
 
-def next_data(descriptor, start, size):
+def next_data(descriptor: int, start: int, size: int) -> int:
     try:
         return os.lseek(descriptor, start, os.SEEK_DATA)
     except OSError as error:
         return size if error.errno == errno.ENXIO else start
 
 
-def open_file(name, folder):
+def open_file(name: bytes, folder: int) -> int:
     try:
         return os.open(name, OPEN_FILE | NO_ATIME, dir_fd=folder)
     except PermissionError:
         return os.open(name, OPEN_FILE, dir_fd=folder)  # not the owner: O_NOATIME is refused
 
 
-def same(one, other):
+def same(one: os.stat_result, other: os.stat_result) -> bool:
     return one.st_size == other.st_size and one.st_mtime_ns == other.st_mtime_ns and one.st_ino == other.st_ino
 
 
-def file_record(reader, folder, name, share_big):
+def file_record(reader: Reader, folder: int, name: bytes, share_big: bool) -> tuple[bytes | None, os.stat_result]:
     """(record, stat) of a regular file; (None, stat) when it is big and to be shared out."""
     descriptor = open_file(name, folder)
     try:
@@ -176,19 +186,24 @@ def file_record(reader, folder, name, share_big):
             digest, size = reader.content(descriptor, before.st_size)
             after = os.fstat(descriptor)
             # Making a hard-linked point changes ctime alone; then two equal readings settle it.
-            if size == after.st_size and same(before, after) and (before.st_ctime_ns == after.st_ctime_ns or digest == last):
+            settled = before.st_ctime_ns == after.st_ctime_ns or digest == last
+            if size == after.st_size and same(before, after) and settled:
                 payload = struct.pack("<Q", size) + digest
-                return record(b"f", after, name, xattr_digest(descriptor, True), payload), after
+                return record(b"f", after, name, xattr_digest(descriptor, follow=True), payload), after
             before, last = after, digest
         raise Moved("changed while it was read")
     finally:
         os.close(descriptor)
 
 
-def other_record(folder, name, found):
+def proc_path(folder: int, name: bytes) -> bytes:
+    """A name for calls that take no folder descriptor; it is never too long."""
+    return b"/proc/self/fd/%d/%s" % (folder, name)
+
+
+def other_record(folder: int, name: bytes, found: os.stat_result) -> bytes:
     """Record of a symbolic link, FIFO, socket or device."""
-    # No call for attributes takes a folder descriptor; /proc gives it a name that is never too long.
-    attributes = xattr_digest(b"/proc/self/fd/%d/" % folder + name, False)
+    attributes = xattr_digest(proc_path(folder, name), follow=False)
     if stat.S_ISLNK(found.st_mode):
         target = os.readlink(name, dir_fd=folder)
         return record(b"l", found, name, attributes, struct.pack("<H", len(target)) + target)
@@ -201,7 +216,7 @@ def other_record(folder, name, found):
     return record(kind, found, name, attributes, payload)
 
 
-def open_folder(top, path):
+def open_folder(top: int, path: bytes) -> int:
     """Open a folder below `top`, however deep: a path longer than the kernel takes is walked in parts."""
     if not path:
         return os.open(b".", OPEN_FOLDER, dir_fd=top)
@@ -228,14 +243,14 @@ def open_folder(top, path):
 class Worker:
     """Does tasks: a folder with its first files, a chunk of files, some pieces of a big file."""
 
-    def __init__(self, top, scrub, listing=False, share_big=True):
+    def __init__(self, top: int, scrub: bool, listing: bool = False, share_big: bool = True) -> None:
         self.top = top
-        self.reader = Reader(scrub)
+        self.reader = Reader(scrub=scrub)
         self.listing = listing
         self.share_big = share_big
 
-    def chunk(self, folder, path, blob, answer):
-        """Records of the named files, in order; stops early, giving back the rest, at a big file or after enough bytes."""
+    def chunk(self, folder: int, path: bytes, blob: bytes, answer: Answer) -> None:
+        """Records of the named files, in order; gives back the rest at a big file or after enough bytes."""
         parts = blob.split(b"\0")
         records = []
         links = []
@@ -247,7 +262,7 @@ class Worker:
                 break
             try:
                 if parts[index + 1] == b"f":
-                    made, found = file_record(self.reader, folder, name, self.share_big)
+                    made, found = file_record(self.reader, folder, name, share_big=self.share_big)
                     if made is None:
                         answer["big"] = self.big_head(folder, name, found)
                         answer["rest"] = b"\0".join(parts[index + 2 :])
@@ -266,19 +281,17 @@ class Worker:
         if links:
             answer["links"] = pack_links(links)
 
-    def big_head(self, folder, name, found):
+    def big_head(self, folder: int, name: bytes, found: os.stat_result) -> tuple[Any, ...]:
         """All of a big file's record but its content, and what must still hold when its pieces were read."""
         descriptor = open_file(name, folder)
         try:
-            attributes = xattr_digest(descriptor, True)
+            attributes = xattr_digest(descriptor, follow=True)
         finally:
             os.close(descriptor)
-        links = b""
-        if found.st_nlink > 1:
-            links = (found.st_dev, found.st_ino)
+        links = (found.st_dev, found.st_ino) if found.st_nlink > 1 else ()
         return name, found.st_size, found.st_mtime_ns, found.st_ino, record(b"f", found, name, attributes, b""), links
 
-    def folder(self, path, answer):
+    def folder(self, path: bytes, answer: Answer) -> None:
         """List a folder; digest its files as far as one chunk goes, and name the others chunk by chunk."""
         folder = open_folder(self.top, path)
         try:
@@ -296,7 +309,7 @@ class Worker:
                 raise Moved("gained or lost names while it was read")
             files.sort()
             folders.sort()
-            answer["head"] = record(b"d", after, path.rsplit(b"/", 1)[-1], xattr_digest(folder, True), b"")
+            answer["head"] = record(b"d", after, path.rsplit(b"/", 1)[-1], xattr_digest(folder, follow=True), b"")
             answer["folders"] = folders
             answer["entries"] += 1
             blobs = [b"\0".join(files[start : start + CHUNK_ENTRIES]) for start in range(0, len(files), CHUNK_ENTRIES)]
@@ -307,7 +320,9 @@ class Worker:
         finally:
             os.close(folder)
 
-    def pieces(self, path, name, first, last, size, mtime_ns, inode, answer):
+    def pieces(
+        self, path: bytes, name: bytes, first: int, last: int, size: int, mtime_ns: int, inode: int, answer: Answer
+    ) -> None:
         folder = open_folder(self.top, path)
         try:
             descriptor = open_file(name, folder)
@@ -321,8 +336,8 @@ class Worker:
         finally:
             os.close(folder)
 
-    def do(self, task):
-        answer = {"entries": 0, "moved": [], "errors": []}
+    def do(self, task: tuple[Any, ...]) -> Answer:
+        answer: Answer = {"entries": 0, "moved": [], "errors": []}
         read_before = self.reader.bytes_read
         kind, path = task[0], task[1]
         blamed = path or b"."
@@ -337,14 +352,15 @@ class Worker:
                     os.close(folder)
             else:
                 blamed = join(path, task[2])
-                self.pieces(path, *task[2:], answer)
+                name, first, last, size, mtime_ns, inode = task[2:]
+                self.pieces(path, name, first, last, size, mtime_ns, inode, answer)
         except (Moved, OSError) as error:
             blame(answer, blamed, error)
         answer["bytes"] = self.reader.bytes_read - read_before
         return answer
 
 
-def blame(answer, path, error):
+def blame(answer: Answer, path: bytes, error: Moved | OSError) -> None:
     """Note an entry that moved (another try may help) or cannot be read (it will not)."""
     if isinstance(error, Moved):
         answer["moved"].append((path, str(error)))
@@ -356,27 +372,31 @@ def blame(answer, path, error):
         answer["errors"].append((path, os.strerror(error.errno or 0)))
 
 
-def join(path, name):
+def join(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
 
 
-def pack_links(links):
+def pack_links(links: list[tuple[int, int, bytes]]) -> tuple[bytes, bytes]:
     """64-bit keys, and the whole of it compressed: most files with two links have the other one outside of the tree."""
     keys = b"".join(struct.pack("<Q", (inode ^ (device << 44)) & 0xFFFFFFFFFFFFFFFF) for device, inode, _ in links)
     return keys, zlib.compress(marshal.dumps(links), 1)
 
 
-def send(channel, value):
+def unpack_keys(packed: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(packed) // 8}Q", packed)
+
+
+def send(channel: socket.socket, value: Any) -> None:
     data = marshal.dumps(value)
     channel.sendall(struct.pack("<I", len(data)) + data)
 
 
-def receive(channel):
+def receive(channel: socket.socket) -> Any:
     head = receive_exactly(channel, 4)
     return marshal.loads(receive_exactly(channel, struct.unpack("<I", head)[0])) if head else None
 
 
-def receive_exactly(channel, count):
+def receive_exactly(channel: socket.socket, count: int) -> bytes:
     parts = bytearray()
     while len(parts) < count:
         data = channel.recv(min(count - len(parts), 1 << 20))
@@ -386,9 +406,9 @@ def receive_exactly(channel, count):
     return bytes(parts)
 
 
-def start_workers(count, top, scrub, listing):
+def start_workers(count: int, top: int, scrub: bool, listing: bool) -> list[socket.socket]:
     """Processes rather than threads: half of the work on small files is Python itself."""
-    channels = []
+    channels: list[socket.socket] = []
     for _ in range(count):
         ours, theirs = socket.socketpair()
         if os.fork() == 0:
@@ -397,7 +417,7 @@ def start_workers(count, top, scrub, listing):
                 other.close()
             status = 1
             try:
-                worker = Worker(top, scrub, listing)
+                worker = Worker(top, scrub=scrub)
                 while True:
                     task = receive(theirs)
                     if task is None:
@@ -421,8 +441,8 @@ class Slot:
 
     __slots__ = ("value", "after")
 
-    def __init__(self, after):
-        self.value = None
+    def __init__(self, after: Slot | None) -> None:
+        self.value: bytes | None = None
         self.after = after
 
 
@@ -431,11 +451,11 @@ class BigFile:
 
     __slots__ = ("slot", "head", "size", "parts", "waiting")
 
-    def __init__(self, slot, head, size, waiting):
+    def __init__(self, slot: Slot, head: bytes, size: int, waiting: int) -> None:
         self.slot = slot
         self.head = head
         self.size = size
-        self.parts = {}
+        self.parts: dict[int, bytes] = {}
         self.waiting = waiting
 
 
@@ -444,33 +464,33 @@ class Folder:
 
     __slots__ = ("path", "parent", "head", "hash", "first", "waiting", "children")
 
-    def __init__(self, path, parent):
+    def __init__(self, path: bytes, parent: Folder | None) -> None:
         self.path = path
         self.parent = parent
         self.head = b""
         self.hash = hashlib.sha256(FOLDER_MAGIC)
-        self.first = Slot(None)
+        self.first: Slot | None = Slot(None)
         self.waiting = 0
-        self.children = {}
+        self.children: dict[bytes, bytes] = {}
 
 
 class Tree:
     """Holds the tasks to give out, takes answers, and puts the digest together."""
 
-    def __init__(self, shallow):
+    def __init__(self, shallow: bool) -> None:
         self.bytes = 0
         self.entries = 0
-        self.moved = []
-        self.errors = []
+        self.moved: list[tuple[bytes, str]] = []
+        self.errors: list[tuple[bytes, str]] = []
         self.counts = {"moved": 0, "errors": 0}
-        self.link_keys = []
-        self.link_blobs = []
-        self.shallow = [] if shallow else None
+        self.link_keys: list[bytes] = []
+        self.link_blobs: list[bytes] = []
+        self.shallow: list[tuple[bytes, bytes]] | None = [] if shallow else None
         self.root = Folder(b"", None)
-        self.digest = None
-        self.stack = [(("folder", b""), self.root, self.root.first, None)]
+        self.digest: bytes | None = None
+        self.stack: list[Task] = [(("folder", b""), self.root, self.root.first, None)]
 
-    def take(self, answer, folder, slot, big):
+    def take(self, answer: Answer, folder: Folder, slot: Slot, big: tuple[BigFile, int] | None) -> None:
         self.bytes += answer["bytes"]
         self.entries += answer["entries"]
         for key, kept in (("moved", self.moved), ("errors", self.errors)):
@@ -483,7 +503,7 @@ class Tree:
         if "links" in answer:
             self.link_keys.append(answer["links"][0])
             self.link_blobs.append(answer["links"][1])
-        new_tasks = []
+        new_tasks: list[Task] = []
         after = slot
         if "big" in answer:
             after = self.share_out(folder, after, answer["big"], new_tasks)
@@ -502,12 +522,12 @@ class Tree:
         slot.value = answer.get("records", b"")
         self.move_on(folder)
 
-    def put_chunk(self, folder, after, blob, new_tasks):
+    def put_chunk(self, folder: Folder, after: Slot, blob: bytes, new_tasks: list[Task]) -> Slot:
         after.after = Slot(after.after)
         new_tasks.append((("chunk", folder.path, blob), folder, after.after, None))
         return after.after
 
-    def share_out(self, folder, after, big, new_tasks):
+    def share_out(self, folder: Folder, after: Slot, big: tuple[Any, ...], new_tasks: list[Task]) -> Slot:
         name, size, mtime_ns, inode, head, link = big
         if link:
             keys, blob = pack_links([(link[0], link[1], join(folder.path, name))])
@@ -523,7 +543,7 @@ class Tree:
             new_tasks.append((task, folder, after.after, (big_file, first)))
         return after.after
 
-    def take_pieces(self, folder, big_file, first, digests):
+    def take_pieces(self, folder: Folder, big_file: BigFile, first: int, digests: bytes) -> None:
         big_file.parts[first] = digests
         big_file.waiting -= 1
         if not big_file.waiting:
@@ -531,7 +551,7 @@ class Tree:
             big_file.slot.value = big_file.head + struct.pack("<Q", big_file.size) + hashlib.sha256(whole).digest()
             self.move_on(folder)
 
-    def move_on(self, folder):
+    def move_on(self, folder: Folder) -> None:
         """Take in what is there, in order; finish the folder, and those above it, when nothing is missing."""
         while folder is not None:
             while folder.first is not None and folder.first.value is not None:
@@ -554,15 +574,15 @@ class Tree:
             folder.children = {}
             folder = parent
 
-    def link_groups(self):
+    def link_groups(self) -> list[list[bytes]]:
         """Sorted paths of every group of names that are one file."""
-        keys = sorted(key for blob in self.link_keys for key in struct.unpack("<%dQ" % (len(blob) // 8), blob))
+        keys = sorted(key for blob in self.link_keys for key in unpack_keys(blob))
         twice = {one for one, other in zip(keys, keys[1:]) if one == other}
         if not twice:
             return []
-        groups = {}
+        groups: dict[tuple[int, int], list[bytes]] = {}
         for packed, blob in zip(self.link_keys, self.link_blobs):
-            if twice.isdisjoint(struct.unpack("<%dQ" % (len(packed) // 8), packed)):
+            if twice.isdisjoint(unpack_keys(packed)):
                 continue
             for device, inode, path in marshal.loads(zlib.decompress(blob)):
                 if (inode ^ (device << 44)) & 0xFFFFFFFFFFFFFFFF in twice:
@@ -570,15 +590,15 @@ class Tree:
         return sorted(sorted(paths) for paths in groups.values() if len(paths) > 1)
 
 
-def digest_tree(top, processes, scrub, shallow, on_progress):
+def digest_tree(top: int, processes: int, scrub: bool, shallow: bool, on_progress: Callable[[Tree], None]) -> Tree:
     """Digest everything below the open folder `top`."""
     tree = Tree(shallow)
     channels = start_workers(processes, top, scrub, False)
-    busy = {}
-    idle = list(channels)
+    busy: dict[socket.socket, Any] = {}
+    idle: list[Any] = list(channels)
     chooser = selectors.DefaultSelector()
     for channel in channels:
-        chooser.register(channel, selectors.EVENT_READ)
+        chooser.register(channel, selectors.EVENT_READ, channel)
     while tree.stack or busy:
         while tree.stack and idle:
             task, *context = tree.stack.pop()
@@ -586,11 +606,12 @@ def digest_tree(top, processes, scrub, shallow, on_progress):
             send(channel, task)
             busy[channel] = context
         for key, _ in chooser.select(timeout=0.5):
-            answer = receive(key.fileobj)
+            channel = key.data
+            answer = receive(channel)
             if answer is None:
                 raise SystemExit("a process of the digest was killed (out of memory, or by hand)")
-            tree.take(answer, *busy.pop(key.fileobj))
-            idle.append(key.fileobj)
+            tree.take(answer, *busy.pop(channel))
+            idle.append(channel)
         on_progress(tree)
     for channel in channels:
         channel.close()
@@ -599,16 +620,16 @@ def digest_tree(top, processes, scrub, shallow, on_progress):
     return tree
 
 
-def text(path):
+def text(path: bytes) -> str:
     """A name of any bytes as text that JSON can carry: bytes that are not UTF-8 become surrogates."""
     return path.decode("utf-8", "surrogateescape")
 
 
-def named(pairs):
+def named(pairs: list[tuple[bytes, str]]) -> list[list[str]]:
     return [[text(path), why] for path, why in pairs]
 
 
-def say(kind, value):
+def say(kind: str, value: Any) -> None:
     sys.stdout.write(kind + " " + json.dumps(value) + "\n")
     sys.stdout.flush()
 
@@ -616,20 +637,21 @@ def say(kind, value):
 class ProgressLines:
     """At most two lines a second."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.next = time.monotonic() + 0.5
 
-    def __call__(self, tree):
+    def __call__(self, tree: Tree) -> None:
         now = time.monotonic()
         if now >= self.next:
             self.next = now + 0.5
             say("progress", {"bytes": tree.bytes, "entries": tree.entries})
 
 
-def run_digest(top, request):
+def run_digest(top: int, request: dict[str, Any]) -> None:
     started = time.monotonic()
     processes = request.get("processes") or len(os.sched_getaffinity(0))
-    tree = digest_tree(top, processes, request.get("scrub", False), request.get("shallow", False), ProgressLines())
+    shallow = request.get("shallow", False)
+    tree = digest_tree(top, processes, scrub=request.get("scrub", False), shallow=shallow, on_progress=ProgressLines())
     groups = tree.link_groups()
     made = hashlib.sha256(TREE_MAGIC + (tree.digest or b""))
     made.update(links_digest(groups))
@@ -651,7 +673,7 @@ def run_digest(top, request):
     say("result", result)
 
 
-def links_digest(groups):
+def links_digest(groups: list[list[bytes]]) -> bytes:
     made = hashlib.sha256(b"skerry tree/v1 links\n")
     for group in groups:
         made.update(struct.pack("<I", len(group)))
@@ -660,21 +682,21 @@ def links_digest(groups):
     return made.digest()
 
 
-def run_entries(top, request):
+def run_entries(top: int, request: dict[str, Any]) -> None:
     """Every record of the named folders, unpacked, for telling two trees apart."""
-    worker = Worker(top, False, listing=True, share_big=False)
+    worker = Worker(top, scrub=False, listing=True, share_big=False)
     out = {}
     for name in request["folders"]:
         path = name.encode("utf-8", "surrogateescape")
-        answer = {"entries": 0, "moved": [], "errors": []}
-        records = []
+        answer: Answer = {"entries": 0, "moved": [], "errors": []}
+        records: list[bytes] = []
         try:
             worker.folder(path, answer)
             folder = open_folder(top, path)
             try:
                 for child in answer["folders"]:
                     found = os.stat(child, dir_fd=folder, follow_symlinks=False)
-                    attributes = xattr_digest(b"/proc/self/fd/%d/" % folder + child, False)
+                    attributes = xattr_digest(proc_path(folder, child), follow=False)
                     records.append(record(b"d", found, child, attributes, b""))
                 blobs = [answer.pop("rest", b"")] + answer["chunks"]
                 records.extend(answer.pop("records", []))
@@ -693,7 +715,7 @@ def run_entries(top, request):
     say("result", {"listing": base64.b85encode(packed).decode()})
 
 
-def unpack(one):
+def unpack(one: bytes) -> list[Any]:
     kind, mode, uid, gid, mtime_ns, length = HEAD.unpack_from(one)
     name = one[HEAD.size : HEAD.size + length]
     position = HEAD.size + length
@@ -703,7 +725,7 @@ def unpack(one):
     return [text(name), kind.decode(), mode, uid, gid, mtime_ns, attributes.hex(), content]
 
 
-def main():
+def main() -> None:
     request = json.loads(sys.argv[1])
     path = request["path"].encode("utf-8", "surrogateescape")
     try:
