@@ -28,3 +28,5 @@ SSH_ALIVE_COUNT_MAX = 4  # … and given up after so many unanswered questions
 SSH_SESSIONS_PER_CONNECTION_MAX = 8  # sshd's default is ten, one is the connection's own
 TRANSFER_CERTIFICATE_SECONDS_MAX = 3600
 TRUST_POLICY_BYTES_MAX = 4 * MIB
+COUNT_DATASET_SECONDS_MAX = 60  # the survey counts files and bytes of one dataset no longer
+SURVEY_HOSTS_PARALLEL_MAX = 16

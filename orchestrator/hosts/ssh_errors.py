@@ -35,7 +35,7 @@ def connection_error(host: Host, configuration: SshConfiguration, said: str) -> 
             f"{host.name} ({host.address}:{host.port}) refuses {configuration.user}: {last}",
             hint="Check the login user, its key or certificate, and whether the certificate is still valid.",
         )
-    return HostUnreachable(f"{host.name} ({host.address}:{host.port}) cannot be reached: {last}")
+    return HostUnreachable(f"{host.name} ({host.address}:{host.port}) cannot be reached: {_last_lines(said)}")
 
 
 def _key_error(host: Host, configuration: SshConfiguration, said: str) -> HostKeyMismatch:
@@ -55,6 +55,11 @@ def _key_error(host: Host, configuration: SshConfiguration, said: str) -> HostKe
 
 def _told(found: Sequence[str]) -> str:
     return " or ".join(found)
+
+
+def _last_lines(said: str) -> str:
+    """Why, in few lines: a proxy says what went wrong before ssh says that it did."""
+    return " | ".join(line.strip() for line in said.splitlines()[-3:] if line.strip()) or _last_line(said)
 
 
 def _last_line(said: str) -> str:

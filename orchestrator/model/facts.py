@@ -31,6 +31,7 @@ class HostFacts(Frozen):
     python: str = ""
     tools: dict[str, str] = {}  # program → version, "" where it is missing
     listening: tuple[int, ...] = ()
+    peers: dict[str, tuple[int, ...]] = {}  # remote address → listening ports it is connected to
     clock_offset_seconds: float = 0.0
     datasets: dict[DatasetName, DatasetFacts] = {}
 
