@@ -20,6 +20,8 @@ from orchestrator.foundation.limits import (
 
 Location = tuple[str | int, ...]  # keys and list positions from the top of a file to a value
 
+_TEXT_TAGS = ("!vault", "!unsafe")  # Ansible's: text that is Ansible's own business
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -103,7 +105,9 @@ def parse_written_file(content: bytes, name: str, findings: list[Finding]) -> Wr
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        findings.append(Finding(name, mark.line + 1 if mark else 1, f"is not YAML: {error.problem or error.context}"))
+        since = f" ({error.context}, begun in line {error.context_mark.line + 1})" if error.context_mark else ""
+        message = f"is not YAML: {error.problem or error.context}{since}"
+        findings.append(Finding(name, mark.line + 1 if mark else 1, message))
         return None
     except yaml.YAMLError as error:
         findings.append(Finding(name, 1, f"is not YAML: {' '.join(str(error).split())}"))
@@ -134,6 +138,9 @@ def _shape_refusal(text: str) -> tuple[int, str] | None:
                 return line, f"is nested deeper than {WRITTEN_FILE_DEPTH_MAX} levels"
         if isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             depth -= 1
+        tag = getattr(event, "tag", None)
+        if tag is not None and tag not in _TEXT_TAGS:
+            return line, f"uses the YAML tag {tag}; plain values only"
         nodes += isinstance(event, yaml.NodeEvent)
         if nodes > WRITTEN_FILE_NODES_MAX:
             return line, f"holds more than {WRITTEN_FILE_NODES_MAX} values"
@@ -160,8 +167,11 @@ class _Reading:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+            if not isinstance(key_node, yaml.ScalarNode):
                 self._complain(line, "a key must be a plain word")
+                continue
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                self._complain(line, "merge keys (<<) are not read here; write the keys out")
                 continue
             key = key_node.value
             if key in result:
@@ -174,6 +184,8 @@ class _Reading:
         return result
 
     def _scalar(self, node: yaml.Node, location: Location) -> Any:
+        if node.tag in _TEXT_TAGS:
+            return str(node.value)
         try:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:

@@ -12,21 +12,42 @@ from orchestrator.foundation.written_file import Finding, Location, WrittenFile,
 Model = TypeVar("Model", bound=BaseModel)
 
 _WORDS_FOR_NAMES = "is not a name: small letters and digits, with single dashes between, starting with a letter"
+_PLAIN_WORDS = {
+    "a valid tuple": "a list",
+    "a valid list": "a list",
+    "a valid dictionary": "a mapping",
+    "a valid dictionary or instance of": "a mapping, as for",
+    "a valid string": "text",
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+}
 _PRIVATE = ("password", "secret", "token")  # a value written where a reference belongs is not repeated in messages
 
 
 def judge(
-    model: type[Model], data: Any, written: WrittenFile, findings: list[Finding], *, at: Location = ()
+    model: type[Model],
+    data: Any,
+    written: WrittenFile,
+    findings: list[Finding],
+    *,
+    at: Location = (),
+    implied: tuple[str, ...] = (),
 ) -> Model | None:
-    """`data` (which stands at `at` in the file) as `model`; None, and findings, where it does not fit."""
+    """`data` (which stands at `at` in the file) as `model`; None, and findings, where it does not fit.
+
+    `implied` names keys that the caller fills in, so that nobody is told to write them.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        findings.extend(_finding(model, detail, written, at) for detail in error.errors(include_url=False))
+        findings.extend(_finding(model, detail, written, at, implied) for detail in error.errors(include_url=False))
         return None
 
 
-def _finding(model: type[BaseModel], detail: ErrorDetails, written: WrittenFile, at: Location) -> Finding:
+def _finding(
+    model: type[BaseModel], detail: ErrorDetails, written: WrittenFile, at: Location, implied: tuple[str, ...]
+) -> Finding:
     location = _in_file(detail["loc"], written, at)
     kind = detail["type"]
     last = str(detail["loc"][-1]) if detail["loc"] else ""
@@ -34,12 +55,14 @@ def _finding(model: type[BaseModel], detail: ErrorDetails, written: WrittenFile,
     if kind == "missing":
         message = f"{_place(location)}key {last!r} is missing"
     elif kind == "extra_forbidden":
-        known = known_keys(model, detail["loc"][:-1])
+        known = [key for key in known_keys(model, detail["loc"][:-1]) if key not in implied or len(detail["loc"]) > 1]
         message = f"{_place(location[:-1])}unknown key {last!r}{did_you_mean(last, known)}"
         if known:
             message += f" (known: {', '.join(known)})"
     else:
-        message = f"{_place(location)}{_complaint(detail, location)}"
+        complaint = _complaint(detail, location)
+        line = written.line_of(_named_in(complaint, location, written))
+        message = f"{_place(location)}{complaint}"
     return Finding(written.name, line, message)
 
 
@@ -62,8 +85,23 @@ def _complaint(detail: ErrorDetails, location: Location) -> str:
         if pattern.startswith("^(env|file"):
             return "must refer to a secret (env:NAME, file:PATH, command:WORDS or aws-kms:ARN), never hold its value"
         return f"{shown} {_WORDS_FOR_NAMES}" if pattern.startswith("^[a-z]") else f"{shown} does not match {pattern}"
-    text = detail["msg"].removeprefix("Input ")
-    return f"{text}, not {shown}" if kind.endswith(("_type", "_parsing", "_from_float")) else text
+    if kind == "too_short":
+        return f"must hold at least {context['min_length']} of them, and holds {context['actual_length']}"
+    text = detail["msg"].removeprefix("Input ").replace("should ", "must ")
+    for theirs, ours in _PLAIN_WORDS.items():
+        text = text.replace(theirs, ours)
+    return f"{text}, not {shown}"
+
+
+def _named_in(complaint: str, location: Location, written: WrittenFile) -> Location:
+    """Where a complaint that begins with a path of keys (`placements.source: …`) points, below `location`."""
+    head = complaint.partition(": ")[0]
+    deeper = location
+    for key in head.split("."):
+        if not written.holds((*deeper, key)):
+            break
+        deeper = (*deeper, key)
+    return deeper
 
 
 def _in_file(loc: tuple[str | int, ...], written: WrittenFile, at: Location) -> Location:

@@ -19,7 +19,7 @@ from orchestrator.foundation.limits import KIB
 from orchestrator.foundation.written_file import Finding, WrittenFile, did_you_mean, digest_of_bytes, read_written_file
 from orchestrator.foundation.written_model import judge
 from orchestrator.inventory.hosts import Town, read_hosts
-from orchestrator.inventory.rules import HOSTS, POLICY, SYSTEMS, Estate, breaches
+from orchestrator.inventory.rules import HOSTS, POLICY, SYSTEMS, Estate, PolicyParts, breaches
 from orchestrator.inventory.secrets import expand_home
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import CloudSettings, Inventory, Link, Person, ResidencyRule
@@ -74,9 +74,11 @@ class _Loading:
         town = read_hosts(hosts, self._findings) if hosts is not None else Town()
         bodies = self._section("systems", required=True)
         systems = self._systems(bodies)
-        people = self._people(self._section("people", required=True))
+        people_bodies = self._section("people", required=True)
+        people = self._people(people_bodies)
         policy = self._policy()
-        residency = tuple(ResidencyRule(data_class=name, regions=where) for name, where in policy.residency.items())
+        rules = policy.residency.items() if policy is not None else ()
+        residency = tuple(ResidencyRule(data_class=name, regions=where) for name, where in rules)
         self._check_names()
         estate = Estate(
             sites=town.sites,
@@ -84,15 +86,15 @@ class _Loading:
             machines=town.machines,
             host_places=town.places,
             hosts_elsewhere=frozenset(town.elsewhere),
+            hosts_named=frozenset(town.named),
             systems=systems,
-            named_systems=frozenset(bodies),
-            people=people,
-            residency=residency,
-            links=policy.links,
-            cloud=policy.cloud,
+            systems_named=frozenset(bodies),
+            people_named=frozenset(people_bodies),
+            policy=PolicyParts(residency, policy.links, policy.cloud) if policy is not None else None,
         )
         self._check_together(estate)
         self._stop_on_findings()
+        policy = policy or _Policy()
         return Inventory(
             sites=town.sites,
             hosts=town.hosts,
@@ -155,7 +157,7 @@ class _Loading:
             return None
         if key in body:
             self._findings.append(written.finding((*at, key), f"unknown key {key!r}: its name is {name!r} already"))
-        return judge(model, {**body, key: name}, written, self._findings, at=at)
+        return judge(model, {**body, key: name}, written, self._findings, at=at, implied=(key,))
 
     def _people(self, bodies: dict[str, Any]) -> dict[str, Person]:
         people: dict[str, Person] = {}
@@ -204,12 +206,10 @@ class _Loading:
                     message = f"the key of {person.id} is also that of {owner[blob]}; two persons cannot share one"
                     self._findings.append(written.finding(("people", person.id, "keys"), message))
 
-    def _policy(self) -> _Policy:
+    def _policy(self) -> _Policy | None:
         section = self._section("policy", required=False)
         written = self._written.get(f"{OWN_FOLDER}/policy.yml")
-        if written is None:
-            return _Policy()
-        return judge(_Policy, section, written, self._findings, at=("policy",)) or _Policy()
+        return None if written is None else judge(_Policy, section, written, self._findings, at=("policy",))
 
     def _check_names(self) -> None:
         """A file that nobody reads was meant to say something."""

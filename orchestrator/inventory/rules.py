@@ -8,7 +8,7 @@ from orchestrator.foundation.name_graph import circles_in
 from orchestrator.foundation.written_file import Location, did_you_mean
 from orchestrator.model.dataset import Dataset, PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.inventory import CloudSettings, Link, Person, ResidencyRule
+from orchestrator.model.inventory import CloudSettings, Link, ResidencyRule
 from orchestrator.model.names import HostName, SiteName, SystemName
 from orchestrator.model.site import Side, Site
 from orchestrator.model.system import MachineSpec, System
@@ -24,6 +24,14 @@ class Breach(NamedTuple):
     message: str
 
 
+class PolicyParts(NamedTuple):
+    """What policy.yml says."""
+
+    residency: tuple[ResidencyRule, ...]
+    links: tuple[Link, ...]
+    cloud: CloudSettings
+
+
 class Estate(NamedTuple):
     """All parts, each of which is well formed by itself."""
 
@@ -33,26 +41,28 @@ class Estate(NamedTuple):
     host_places: Mapping[HostName, Location]
     hosts_elsewhere: frozenset[str]  # named in the hosts file, at no site
     systems: Mapping[SystemName, System]
-    named_systems: frozenset[str]  # also those that are not well formed: they are there, so nobody is told they are not
-    people: Mapping[str, Person]
-    residency: tuple[ResidencyRule, ...]
-    links: tuple[Link, ...]
-    cloud: CloudSettings
+    policy: PolicyParts | None  # None: not well formed, so nothing is judged by it
+    # Names of what is there, well formed or not: one mistake must not be told as two.
+    hosts_named: frozenset[str]
+    systems_named: frozenset[str]
+    people_named: frozenset[str]
 
 
 def breaches(estate: Estate) -> Iterator[Breach]:
     """Every rule that does not hold, in the order of the files."""
     yield from _machines(estate)
+    if estate.policy is not None:
+        yield from _links(estate, estate.policy)
     for system in estate.systems.values():
         yield from _owner(estate, system)
         yield from _placements(estate, system)
         yield from _dependencies(estate, system)
         yield from _services(system)
-        yield from _residency(estate, system)
+        if estate.policy is not None:
+            yield from _residency(estate, estate.policy, system)
     yield from _cycles(estate)
     yield from _fronts(estate)
     yield from _paths(estate)
-    yield from _links(estate)
 
 
 def _machines(estate: Estate) -> Iterator[Breach]:
@@ -63,14 +73,15 @@ def _machines(estate: Estate) -> Iterator[Breach]:
         place = estate.host_places[name]
         if site.side is not Side.CLOUD:
             yield Breach(HOSTS, place, f"host {name} has skerry_machine, but only machines of the cloud side are made")
-        elif site.region != estate.cloud.region:
-            message = f"host {name} stands in region {site.region!r}, but cloud.region is {estate.cloud.region!r}"
+        elif estate.policy is not None and site.region != estate.policy.cloud.region:
+            region = estate.policy.cloud.region
+            message = f"host {name} stands in region {site.region!r}, but cloud.region is {region!r}"
             yield Breach(HOSTS, place, message)
 
 
 def _owner(estate: Estate, system: System) -> Iterator[Breach]:
-    if system.owner not in estate.people:
-        near = did_you_mean(system.owner, list(estate.people))
+    if system.owner not in estate.people_named:
+        near = did_you_mean(system.owner, sorted(estate.people_named))
         yield Breach(SYSTEMS, ("systems", system.name, "owner"), f"nobody in people.yml is called {system.owner}{near}")
 
 
@@ -84,12 +95,12 @@ def _placements(estate: Estate, system: System) -> Iterator[Breach]:
             if host is None and name in estate.hosts_elsewhere:
                 message = f"host {name} stands at no site: put it into a group that has the variable skerry_side"
                 yield Breach(SYSTEMS, location, message)
-            elif host is None:
+            elif host is None and name not in estate.hosts_named:
                 yield Breach(SYSTEMS, location, f"no host is called {name}{did_you_mean(name, list(estate.hosts))}")
-            elif (site := estate.sites.get(host.site)) is not None and site.side is not side:
+            elif host is not None and (site := estate.sites.get(host.site)) is not None and site.side is not side:
                 message = f"host {name} stands at site {site.name}, whose side is {site.side.value}, not {side.value}"
                 yield Breach(SYSTEMS, location, message)
-    if system.quiesce is not None and system.quiesce.host not in (None, *estate.hosts):
+    if system.quiesce is not None and system.quiesce.host not in (None, *estate.hosts_named):
         location = ("systems", system.name, "quiesce", "host")
         yield Breach(SYSTEMS, location, f"no host is called {system.quiesce.host}")
 
@@ -99,8 +110,8 @@ def _dependencies(estate: Estate, system: System) -> Iterator[Breach]:
         location = ("systems", system.name, "depends_on", position, "system")
         if dependency.system == system.name:
             yield Breach(SYSTEMS, location, f"system {system.name} depends on itself")
-        elif dependency.system not in estate.named_systems:
-            near = did_you_mean(dependency.system, sorted(estate.named_systems))
+        elif dependency.system not in estate.systems_named:
+            near = did_you_mean(dependency.system, sorted(estate.systems_named))
             yield Breach(SYSTEMS, location, f"no system is called {dependency.system}{near}")
 
 
@@ -122,8 +133,8 @@ def _services(system: System) -> Iterator[Breach]:
         yield Breach(SYSTEMS, location, f"services depend on each other in a circle: {' → '.join(circle)}")
 
 
-def _residency(estate: Estate, system: System) -> Iterator[Breach]:
-    rules = {rule.data_class: rule for rule in estate.residency}
+def _residency(estate: Estate, policy: PolicyParts, system: System) -> Iterator[Breach]:
+    rules = {rule.data_class: rule for rule in policy.residency}
     for position, data_class in enumerate(system.data_classes):
         location = ("systems", system.name, "data_classes", position)
         rule = rules.get(data_class)
@@ -208,9 +219,9 @@ def _paths(estate: Estate) -> Iterator[Breach]:
                     inside.setdefault((host, folder), (system.name, dataset.name, path))
 
 
-def _links(estate: Estate) -> Iterator[Breach]:
-    for position, link in enumerate(estate.links):
+def _links(estate: Estate, policy: PolicyParts) -> Iterator[Breach]:
+    for position, link in enumerate(policy.links):
         for key, site in (("source", link.source), ("replica", link.replica)):
-            if site not in estate.sites:
+            if site not in estate.sites and site not in estate.hosts_named:
                 near = did_you_mean(site, list(estate.sites))
                 yield Breach(POLICY, ("links", position, key), f"no site is called {site}{near}")
