@@ -8,7 +8,12 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A slow machine is no finding; how to see a finding again is printed.
+hypothesis.settings.register_profile("skerry", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("skerry")
 
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 

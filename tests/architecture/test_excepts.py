@@ -37,11 +37,20 @@ def test_broad_excepts_stand_in_the_named_places_only():
     assert not wrong, f"name the errors: {wrong}"
 
 
-def test_no_asserts_in_the_product():
+def tells_the_type_checker(test: ast.expr) -> bool:
+    """`x is not None` and `isinstance(x, T)`, alone or joined: what is known here and cannot be written as a type."""
+    if isinstance(test, ast.BoolOp):
+        return all(tells_the_type_checker(part) for part in test.values)
+    if isinstance(test, ast.Compare):
+        return isinstance(test.ops[0], ast.IsNot)
+    return isinstance(test, ast.Call) and isinstance(test.func, ast.Name) and test.func.id == "isinstance"
+
+
+def test_no_asserts_for_the_trouble_of_the_world():
     wrong = [
         f"{name}:{node.lineno}"
         for name in python_files("orchestrator")
         for node in ast.walk(parse(name))
-        if isinstance(node, ast.Assert)
+        if isinstance(node, ast.Assert) and not tells_the_type_checker(node.test)
     ]
     assert not wrong, f"raise an error of the tree: {wrong}"
