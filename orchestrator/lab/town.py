@@ -100,11 +100,19 @@ class Town:
         """
         machine.check_programs(self.kind)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        wanted = [host_as_json(host) for host in hosts]
+        seconds_max = REQUEST_SECONDS_MAX + 5 * len(wanted)
         with self._one_at_a_time():
-            if not self.is_up():
+            if self.is_up():
+                self._ask("up", hosts=wanted, seconds_max=seconds_max)
+                return
+            self._end()
+            self._start()
+            try:
+                self._ask("up", hosts=wanted, seconds_max=seconds_max)
+            except BaseException:
                 self._end()
-                self._start()
-        self._ask("up", hosts=[host_as_json(host) for host in hosts], seconds_max=REQUEST_SECONDS_MAX + 5 * len(hosts))
+                raise
 
     def down(self) -> None:
         """End every process of the lab and return when they are gone. The hosts' files stay. Twice is once."""
