@@ -8,6 +8,7 @@ later than it says.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from orchestrator.evidence import merkle
 from orchestrator.evidence.envelope import LoggedEvent
@@ -67,7 +68,7 @@ def judge_anchors(
     told = f"{len(notes)} anchored heads are beginnings of this one; {len(bounds)} timestamped, {witnessed} witnessed"
     if notes or problems:
         findings.judge(GROUP, problems, told)
-    falling = [later.size for earlier, later in zip(bounds, bounds[1:], strict=False) if earlier.time > later.time]
+    falling = [later.size for earlier, later in pairwise(bounds) if earlier.time > later.time]
     if bounds:
         bad = [f"the timestamp at size {size} is older than one before it" for size in falling]
         findings.judge(GROUP, bad, "timestamps rise with the size of the log")

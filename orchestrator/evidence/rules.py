@@ -303,9 +303,9 @@ def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
         system = story.systems.get(name)
         if system is None:
             problems.append(f"{name} ended {states[name]}, but nothing else is told of it")
-        elif (states[name] == "committed") is not system.was_committed or (
-            states[name] == "rolled_back"
-        ) is not system.was_rolled_back:
+            continue
+        shown = (states[name] == "committed", states[name] == "rolled_back")
+        if shown != (system.was_committed, system.was_rolled_back):
             problems.append(f"{name} is said to be {states[name]}, which its events do not show")
     if (finished[-1].data.get("result") == "passed") is not (set(states.values()) == {"committed"}) and states:
         problems.append(f"the run is said to have {finished[-1].data.get('result')}, its systems say otherwise")
