@@ -1,7 +1,5 @@
 """skerry approve: a person's signed word over a plan's digest."""
 
-from typing import Any
-
 import click
 
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
@@ -35,7 +33,6 @@ def command(
     from orchestrator.cli.console import print_json
     from orchestrator.cli.plan_show import show_standing
     from orchestrator.foundation.errors import UsageError
-    from orchestrator.operations.approve import approve, standing
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
     from orchestrator.operations.plan import find_plan
@@ -45,28 +42,20 @@ def command(
         held = desk.inventory.people[person].roles if person in desk.inventory.people else ()
         if role is None and len(held) > 1:
             raise UsageError(f"{person} holds several roles: {', '.join(held)}", hint="Say which: --role ROLE")
-        collaborators: dict[str, Any] = {
-            "people": desk.inventory.people,
-            "judge": desk.judge,
-            "catalogue": desk.catalogue,
-            "clock": desk.clock,
-        }
-        signed = approve(
+        signed = desk.approve(
             plan,
             person=person,
             role=role or (held[0] if held else "none"),
             key_file=key_file,
-            signer=desk.signer,
             decision="reject" if reject else "approve",
             comment=comment,
             valid_for=timedelta(days=days),
-            **collaborators,
         )
-        found = standing(plan, **collaborators)
+        standing = desk.standing(plan)
     if as_json:
-        print_json({"approval": signed.model_dump(mode="json"), "standing": found.model_dump(mode="json")})
+        print_json({"approval": signed.model_dump(mode="json"), "standing": standing.model_dump(mode="json")})
         return
     word = signed.statement
     click.echo(f"{word.person} ({word.role}) {'rejects' if reject else 'approves'} {plan.digest}")
     click.echo(f"signed with {signed.key_fingerprint}")
-    show_standing(found)
+    show_standing(standing)

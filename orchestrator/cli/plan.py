@@ -30,21 +30,12 @@ def make(
     from orchestrator.cli.plan_show import plan_as_data, show_plan
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.plan import make_plan
     from orchestrator.operations.survey import newest_facts
 
     with open_desk(inventory_folder()) as desk:
         facts = newest_facts(desk.inventory, desk.catalogue)
-        plan = make_plan(
-            runbook_file=runbook_file(runbook),
-            inventory=desk.inventory,
-            facts=facts,
-            wave=wave,
-            author=author,
-            playbook_path=desk.playbook_path,
-            catalogue=desk.catalogue,
-            systems=systems,
-            inputs=inputs_of(inputs),
+        plan = desk.make_plan(
+            runbook_file(runbook), wave=wave, author=author, facts=facts, systems=systems, inputs=inputs_of(inputs)
         )
     if as_json:
         print_json(plan_as_data(plan))
@@ -133,22 +124,15 @@ def show(digest: str, as_json: bool) -> None:
     """Show a plan, named by its digest or the first digits of it, and how far its approval has come."""
     from orchestrator.cli.console import print_json
     from orchestrator.cli.plan_show import plan_as_data, show_plan, show_standing
-    from orchestrator.operations.approve import standing
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
     from orchestrator.operations.plan import find_plan
 
     with open_desk(inventory_folder()) as desk:
         plan = find_plan(desk.catalogue, digest)
-        found = standing(
-            plan,
-            people=desk.inventory.people,
-            judge=desk.judge,
-            catalogue=desk.catalogue,
-            clock=desk.clock,
-        )
+        standing = desk.standing(plan)
     if as_json:
-        print_json({**plan_as_data(plan), "approval": found.model_dump(mode="json")})
+        print_json({**plan_as_data(plan), "approval": standing.model_dump(mode="json")})
         return
     show_plan(plan)
-    show_standing(found)
+    show_standing(standing)

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.foundation.errors import PlanningError, RunbookError, UsageError
 from orchestrator.foundation.limits import INVENTORY_FILE_BYTES_MAX
+from orchestrator.foundation.places import shipped_folder
 from orchestrator.model.action import Action, Check, RunPlaybook, Watch
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
@@ -60,7 +61,8 @@ def make_plan(
 
 def closure_of(runbook: Runbook, runbook_file: Path, playbook_path: PlaybookPath) -> dict[str, Digest]:
     """Every file that decides what the steps of `runbook` do, by a name that is the same on every machine → digest."""
-    closure = {f"runbooks/{runbook_file.name}": runbook.digest}
+    shipped = runbook_file.resolve().parent == shipped_folder("runbooks").resolve()
+    closure = {f"runbooks/{runbook_file.name}" if shipped else runbook_file.name: runbook.digest}
     for playbook in sorted(_playbooks(runbook.steps)):
         closure[f"playbooks/{playbook}.yml"] = _digest(Path(playbook_path(playbook)))
     return closure
@@ -110,20 +112,21 @@ def list_plans(catalogue: Catalogue, *, limit: int = 50) -> list[Plan]:
 
 
 def ensure_unchanged(
-    plan: Plan, *, inventory: Inventory, runbook_file: Path | None, playbook_path: PlaybookPath
+    plan: Plan, *, inventory: Inventory, playbook_path: PlaybookPath, runbook_file: Path | None = None
 ) -> None:
     """Refuse a plan whose files are no longer those it was made, and approved, from.
 
     A runbook is compiled into the plan already, but an operator who edited it expects what it says now, so that is
-    refused too. `runbook_file` None leaves it aside. Raises PlanningError naming each file.
+    refused too: the shipped one of its name is looked at, for any other `runbook_file` says where it is.
+    Raises PlanningError naming each file.
     """
     changed: list[str] = []
     for name, digest in plan.closure.items():
-        folder, _, file = name.partition("/")
+        folder, slash, file = name.rpartition("/")
         if folder == "playbooks":
             path: Path | None = Path(playbook_path(file.removesuffix(".yml")))
         else:
-            path = runbook_file
+            path = shipped_folder("runbooks") / file if slash else runbook_file
         if path is not None and _digest(path) != digest:
             changed.append(name)
     if inventory.digest != plan.inventory_digest:
