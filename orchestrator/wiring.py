@@ -28,6 +28,7 @@ from orchestrator.foundation.places import (
 )
 from orchestrator.inventory.load import load_inventory
 from orchestrator.inventory.secrets import SecretResolver
+from orchestrator.model.approval import SignedApproval
 from orchestrator.model.facts import Facts, HostFacts
 from orchestrator.model.inventory import Inventory
 
@@ -138,6 +139,7 @@ class Workshop:
     def worker(self) -> Iterator[Worker]:
         """A worker in this process; the ledger is open while inside."""
         from orchestrator.engine.worker import open_worker
+        from orchestrator.evidence.preface import PrefacedRecorder
         from orchestrator.planning.gates import judge_gate
         from orchestrator.steps.handlers import handlers_over
 
@@ -146,11 +148,21 @@ class Workshop:
                 _sqlite(state_database()),
                 _sqlite(engine_database()),
                 handlers_over(self.drivers),
-                recorder,
+                PrefacedRecorder(recorder, self._approvals_of, self._files_of),
                 self.observers,
                 self.clock,
                 judge_gate=judge_gate,
             )
+
+    def _approvals_of(self, plan: str) -> list[SignedApproval]:
+        kept = self.catalogue.list("approval", prefix=f"{plan}/")
+        return [SignedApproval.model_validate(document) for _, document in kept]
+
+    def _files_of(self, plan: str) -> dict[str, bytes]:
+        """The shipped files of the plan's closure. One that is elsewhere is in the closure by its digest alone."""
+        document = self.catalogue.get("plan", plan) or {}
+        places = {path: _shipped(path) for path in document.get("closure", {})}
+        return {path: place.read_bytes() for path, place in places.items() if place.is_file()}
 
     def survey(self, inventory: Inventory, on_host: Callable[[HostFacts], None]) -> Facts:
         from orchestrator.survey.survey import survey
@@ -215,6 +227,12 @@ def log_origin() -> str:
     if written.exists():
         return written.read_text().split("+", 1)[0].strip()
     return os.environ.get("SKERRY_LOG_ORIGIN") or f"{socket.gethostname().split('.')[0] or 'localhost'}/skerry"
+
+
+def _shipped(path: str) -> Path:
+    """`playbooks/fence.yml` as it came with this skerry."""
+    folder, _, name = path.partition("/")
+    return shipped_folder(folder) / name
 
 
 def _sqlite(path: Path) -> str:
