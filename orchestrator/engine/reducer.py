@@ -161,6 +161,8 @@ class _Turn:
         if step.point_of_no_return:
             self._beyond_return = step.id
             self._announce("point_of_no_return.passed", step.id)
+        if (self._committed or self._beyond_return) and self._course == "turning":
+            self._course = "stopping"  # it was under way when the run turned; now a person must say what is to be
 
     def _failed(self, key: Key, outcome: Outcome, *, began: bool = True) -> None:
         step, mode = self._steps[key[0]], key[1]
@@ -224,6 +226,7 @@ class _Turn:
         self._reason = f"{event.operation} asked for by {event.by}" + (f": {event.reason}" if event.reason else "")
         self._course, self._paused = "turning", False
         if event.operation == "cancel" and not self._ended and not self._busy():
+            self._let_go_of_what_waits()
             self._status = "cancelled"
         return ""
 
