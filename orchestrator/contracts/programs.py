@@ -1,6 +1,7 @@
-"""Programs of ours on hosts, over any transport: one file of Python's standard library, sent through stdin, nothing left behind.
+"""Programs of ours on hosts, over any transport: one file of Python's standard library, sent through stdin.
 
-It stands beside the contracts because every room that works on hosts starts programs, and rooms do not import each other.
+It stands beside the contracts because every room that works on hosts starts programs, and rooms do not import
+each other.
 """
 
 import json
@@ -81,5 +82,3 @@ def printable(path: str) -> str:
     """A name as people can read it: line breaks and bytes that are no text as escapes."""
     raw = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in raw)
-
-

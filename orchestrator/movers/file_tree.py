@@ -8,17 +8,24 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.contracts.access import Access, TransferAccess
+from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import PointStore, PointStores
-from orchestrator.foundation.errors import DataError, HostUnreachable, MissingTool, NoSpace, RunInProgress, SnapshotError
+from orchestrator.foundation.errors import (
+    DataError,
+    HostUnreachable,
+    MissingTool,
+    NoSpace,
+    RunInProgress,
+    SnapshotError,
+)
 from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
-from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.movers.tree_digests import tree_differences, tree_digest
 
 PROGRAM = Path(__file__).with_name("host_programs") / "rsync_pull.py"
@@ -169,9 +176,7 @@ class FileTreeMover:
         judge(tree, source, replica, result)
         return result
 
-    def _report(
-        self, tree: FileTree, source: Host, replica: Host, reports: Sequence[dict[str, Any]]
-    ) -> TransferReport:
+    def _report(self, tree: FileTree, source: Host, replica: Host, reports: Sequence[dict[str, Any]]) -> TransferReport:
         statistics = [report["statistics"] for report in reports]
         names = [printable(name) for report in reports for name in report["names"]]
         unsettled = [printable(name) for name in reports[-1]["unsettled"]]
@@ -203,7 +208,11 @@ def partial_folder(target_path: str) -> str:
 def with_access(words: Sequence[str], access: Access) -> list[str]:
     shell = " ".join(access.ssh_words)
     return [
-        shell if word == "{shell}" else access.destination + word[len("{peer}") :] if word.startswith("{peer}:") else word
+        shell
+        if word == "{shell}"
+        else access.destination + word[len("{peer}") :]
+        if word.startswith("{peer}:")
+        else word
         for word in words
     ]
 
@@ -224,7 +233,9 @@ def judge(tree: FileTree, source: Host, replica: Host, result: dict[str, Any]) -
     complaints = [str(line) for line in result.get("complaints", ())]
     text = "\n".join(complaints)
     way = f"{tree.name} from {source.name} to {replica.name}"
-    why = printable(next((line for line in complaints if not line.startswith("rsync error:")), "") or f"rsync code {code}")
+    why = printable(
+        next((line for line in complaints if not line.startswith("rsync error:")), "") or f"rsync code {code}"
+    )
     if code in (0, 24) or (code == 23 and not hard_complaints(complaints)):
         return
     if "No space left on device" in text or "Disk quota exceeded" in text:
@@ -234,7 +245,9 @@ def judge(tree: FileTree, source: Host, replica: Host, result: dict[str, Any]) -
         lacking = replica if complaints == ["rsync: command not found"] else source
         raise MissingTool(f"{lacking.name}: rsync is missing", hint=f"Install rsync on {lacking.name}.")
     if code in (10, 12, 30, 35, 255) or "connection unexpectedly closed" in text:
-        raise HostUnreachable(f"copy of {way} broke off: {why}", hint="What arrived is kept. Run the same command again.")
+        raise HostUnreachable(
+            f"copy of {way} broke off: {why}", hint="What arrived is kept. Run the same command again."
+        )
     raise DataError(f"copy of {way} failed: {why}")
 
 

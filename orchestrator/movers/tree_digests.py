@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.contracts.programs import name_some, printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import DataError, SourceChanged
 from orchestrator.model.transfer import ContentDigest
-from orchestrator.contracts.programs import name_some, printable, root_user, run_program
 
 PROGRAM = Path(__file__).with_name("host_programs") / "tree_digest.py"
 DIGEST_SECONDS_MAX = 24 * 3600.0
@@ -74,7 +74,9 @@ def ask(
             hint="Could not compare counts as failed. Mend the named entries, then run the same command again.",
         )
     if result.get("moved_count"):
-        raise SourceChanged(f"{where} changed while it was digested: {name_some(result['moved'], result['moved_count'])}")
+        raise SourceChanged(
+            f"{where} changed while it was digested: {name_some(result['moved'], result['moved_count'])}"
+        )
     return result
 
 
@@ -105,7 +107,9 @@ def tree_differences(one: Transport, one_path: str, other: Transport, other_path
                 break
     if first["links"] != second["links"]:
         found += group_differences(first["groups"], second["groups"], names)
-    return found[:limit] or [f"digests differ ({names[0]}, {names[1]}), but the trees moved on while they were compared"]
+    return found[:limit] or [
+        f"digests differ ({names[0]}, {names[1]}), but the trees moved on while they were compared"
+    ]
 
 
 def unpack_folders(packed: str) -> Iterator[tuple[str, bytes]]:
@@ -147,7 +151,11 @@ def entry_differences(folder: str, one: dict[str, Any], other: dict[str, Any], n
         why = aspects(left[name], right[name])
         if why:
             found.append(f"{path}: " + ", ".join(why))
-    found += [f"{printable(path)}: {why} at {name}" for name, side in zip(names, (one, other), strict=True) for path, why in side["moved"]]
+    found += [
+        f"{printable(path)}: {why} at {name}"
+        for name, side in zip(names, (one, other), strict=True)
+        for path, why in side["moved"]
+    ]
     return found
 
 

@@ -17,12 +17,12 @@ from orchestrator.snapshots.naming import points_folder
 PROGRAM = Path(__file__).with_name("host_programs") / "points.py"
 POINT_SECONDS_MAX = 6 * 3600.0
 
-# How the host holds a tree: sharing files, copying (sharing blocks where it can), sharing blocks or failing, a snapshot.
+# How the host holds a tree: sharing files, copying (blocks shared where it can), sharing blocks or failing, a snapshot.
 Kind = Literal["links", "copy", "reflink", "btrfs"]
 
 
 class HostPointStore:
-    """`PointStore` of one tree on one host. Every deed is one program on that host, so that it is whole or not at all."""
+    """`PointStore` of one tree on one host. Every deed is one program on that host: it is whole or not at all."""
 
     def __init__(self, transport: Transport, tree: FileTree, kind: Kind, clock: Clock) -> None:
         self._transport = transport
@@ -56,9 +56,7 @@ class HostPointStore:
             "points": points_folder(self._tree, host),
             **more,
         }
-        result = run_program(
-            self._transport, PROGRAM, request, user=root_user(host), timeout_seconds=POINT_SECONDS_MAX
-        )
+        result = run_program(self._transport, PROGRAM, request, user=root_user(host), timeout_seconds=POINT_SECONDS_MAX)
         if "refused" in result:
             message = f"{host.name}: point {more.get('point', '')} of {self._tree.name}: {result['refused']}"
             raise (NoSpace if result["no_space"] else SnapshotError)(message)

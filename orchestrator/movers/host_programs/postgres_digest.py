@@ -2,9 +2,9 @@
 
 This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only, and psql.
 
-The form. Every part is what one COPY prints in a fixed order under fixed settings: the roles, then for each database its
-schema by catalog (one part per kind of object), its sequences, its large objects, and the rows of each table ordered by
-primary key or, without one, by whole row. The digest is SHA-256 over the lines `database, part, SHA-256 of the part`.
+The form. Every part is what one COPY prints in a fixed order under fixed settings: roles, then for each database its
+schema by catalog (one part per kind of object), its sequences, its large objects, and the rows of each table ordered
+by primary key or, without one, by whole row. The digest is SHA-256 over lines of database, part, SHA-256 of the part.
 Unlogged tables are left out, for no replica has them. Sequences are taken at the value that the write-ahead log holds,
 for that is what a standby has: the last value and what may still be drawn without another record.
 
@@ -29,14 +29,17 @@ ATTEMPTS_MAX = 5
 SETTINGS = (
     "set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set timezone = 'UTC'; set extra_float_digits = 3;"
     " set bytea_output = 'hex'; set xmloption = 'content'; set row_security = off; set search_path = pg_catalog;"
-    " set lc_messages = 'C'; set statement_timeout = 0; set idle_in_transaction_session_timeout = 0; set lock_timeout = 0;"
-    " set max_parallel_workers_per_gather = 0;"
+    " set lc_messages = 'C'; set statement_timeout = 0; set idle_in_transaction_session_timeout = 0;"
+    " set lock_timeout = 0; set max_parallel_workers_per_gather = 0;"
     " select pg_catalog.set_config('client_encoding', pg_catalog.getdatabaseencoding(), false);\n"
 )
-NOT_OURS = "n.nspname not in ('pg_catalog', 'information_schema') and n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'"
+NOT_OURS = (
+    "n.nspname not in ('pg_catalog', 'information_schema')"
+    " and n.nspname not like 'pg\\_toast%' and n.nspname not like 'pg\\_temp%'"
+)
 ROLES = (
     "select rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,"
-    " rolconnlimit, rolpassword, rolvaliduntil, (select array_agg(g.rolname order by g.rolname collate \"C\") from"
+    ' rolconnlimit, rolpassword, rolvaliduntil, (select array_agg(g.rolname order by g.rolname collate "C") from'
     " pg_auth_members m join pg_authid g on g.oid = m.roleid where m.member = a.oid) from pg_authid a"
     " where rolname not like 'pg\\_%' order by rolname collate \"C\""
 )
@@ -57,11 +60,13 @@ SCHEMA = {
         "select n.nspname, c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
         " a.attidentity, a.attgenerated, a.attcollation::regcollation::text, a.attacl, a.attoptions,"
         " pg_get_expr(d.adbin, d.adrelid) from pg_attribute a join pg_class c on c.oid = a.attrelid"
-        " join pg_namespace n on n.oid = c.relnamespace left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum"
+        " join pg_namespace n on n.oid = c.relnamespace left join pg_attrdef d on d.adrelid = c.oid"
+        " and d.adnum = a.attnum"
         f" where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f', 'c') and {NOT_OURS}"
     ),
     "constraints": (
-        "select n.nspname, coalesce(c.conrelid::regclass::text, ''), c.conname, pg_get_constraintdef(c.oid), c.convalidated"
+        "select n.nspname, coalesce(c.conrelid::regclass::text, ''), c.conname, pg_get_constraintdef(c.oid),"
+        " c.convalidated"
         f" from pg_constraint c join pg_namespace n on n.oid = c.connamespace where {NOT_OURS}"
     ),
     "functions": (
@@ -71,7 +76,7 @@ SCHEMA = {
     ),
     "triggers": (
         "select t.tgrelid::regclass::text, t.tgname, t.tgenabled, pg_get_triggerdef(t.oid) from pg_trigger t"
-        ' where not t.tgisinternal'
+        " where not t.tgisinternal"
     ),
     "rules": (
         "select r.ev_class::regclass::text, r.rulename, pg_get_ruledef(r.oid) from pg_rewrite r join pg_class c on"
@@ -79,21 +84,21 @@ SCHEMA = {
     ),
     "policies": (
         "select p.polrelid::regclass::text, p.polname, p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid),"
-        ' pg_get_expr(p.polwithcheck, p.polrelid) from pg_policy p'
+        " pg_get_expr(p.polwithcheck, p.polrelid) from pg_policy p"
     ),
     "types": (
         "select n.nspname, t.typname, t.typtype, format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault,"
         " pg_get_userbyid(t.typowner), t.typacl,"
         " (select array_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid)"
-        f" from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.typtype in ('e', 'd', 'r', 'c') and {NOT_OURS}"
+        f" from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.typtype in ('e', 'd', 'r', 'c')"
+        f" and {NOT_OURS}"
     ),
     "sequence definitions": (
-        "select s.seqrelid::regclass::text, format_type(s.seqtypid, null), s.seqstart, s.seqincrement, s.seqmax, s.seqmin,"
-        ' s.seqcache, s.seqcycle from pg_sequence s'
+        "select s.seqrelid::regclass::text, format_type(s.seqtypid, null), s.seqstart, s.seqincrement, s.seqmax,"
+        " s.seqmin, s.seqcache, s.seqcycle from pg_sequence s"
     ),
     "comments": (
-        "select pg_describe_object(classoid, objoid, objsubid), description from pg_description"
-        " where objoid >= 16384"
+        "select pg_describe_object(classoid, objoid, objsubid), description from pg_description where objoid >= 16384"
     ),
 }
 LARGE_OBJECTS = "select loid, pageno, data from pg_largeobject order by 1, 2"
@@ -136,25 +141,26 @@ class Session:
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
         )
+        stdin, stdout, stderr = self.process.stdin, self.process.stdout, self.process.stderr
+        if stdin is None or stdout is None or stderr is None:
+            raise SessionFailed("psql was started without pipes")
+        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
         self.database = database
         self.rest = b""
 
     def send(self, text: str) -> None:
-        assert self.process.stdin is not None
         try:
-            self.process.stdin.write(text.encode() + b"\n\\echo " + self.mark + b"\n")
-            self.process.stdin.flush()
+            self.stdin.write(text.encode() + b"\n\\echo " + self.mark + b"\n")
+            self.stdin.flush()
         except BrokenPipeError:
             self.fail()
 
     def fail(self) -> None:
-        assert self.process.stderr is not None
-        said = self.process.stderr.read().decode(errors="replace").strip().splitlines()
+        said = self.stderr.read().decode(errors="replace").strip().splitlines()
         raise SessionFailed(self.database + ": " + (said[0] if said else "psql ended"))
 
     def receive(self, taken: hashlib._Hash | None = None) -> tuple[bytes, int]:
         """What came up to the mark (or only its length, when `taken` takes it)."""
-        assert self.process.stdout is not None
         kept = []
         length = 0
         mark = self.mark + b"\n"
@@ -178,7 +184,7 @@ class Session:
                 else:
                     kept.append(pending[:safe])
                 pending = pending[safe:]
-            data = os.read(self.process.stdout.fileno(), READ_BYTES)
+            data = os.read(self.stdout.fileno(), READ_BYTES)
             if not data:
                 self.fail()
             pending += data
@@ -200,11 +206,10 @@ class Session:
         return self.receive()[0].splitlines()
 
     def close(self) -> None:
-        if self.process.stdin is not None:
-            try:
-                self.process.stdin.close()
-            except BrokenPipeError:
-                pass
+        try:
+            self.stdin.close()
+        except BrokenPipeError:
+            pass  # psql ended by itself; its words were taken before
         self.process.wait()
 
 
@@ -228,7 +233,9 @@ def digest_database(session: Session, sequences: str) -> tuple[list[list[Any]], 
         parts.append([session.database, name, hashlib.sha256(b"\n".join(sorted(lines))).hexdigest()])
     made, total = session.copy(LARGE_OBJECTS)
     parts.append([session.database, "large objects", made])
-    parts.append([session.database, "sequences", hashlib.sha256(sequences.encode(errors="surrogateescape")).hexdigest()])
+    parts.append(
+        [session.database, "sequences", hashlib.sha256(sequences.encode(errors="surrogateescape")).hexdigest()]
+    )
     listing = session.ask(TABLES)
     for line in listing.splitlines():
         table, _, key = line.partition("\t")
@@ -318,7 +325,7 @@ def hold(request: dict[str, Any]) -> dict[str, Any]:
                 result = finish(request, readers, sequences, started)
                 result.update(lsn=lsn, writers_waited_seconds=round(waited, 4))
                 return result
-            # Something without a table (a new one, a sequence) moved between snapshot and name: that moment is no moment.
+            # Something without a table (a new one, a sequence) moved between snapshot and name: no moment at all.
         finally:
             for session in lockers + readers:
                 session.close()

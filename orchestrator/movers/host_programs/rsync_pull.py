@@ -1,10 +1,13 @@
 """Pulls a tree by rsync, on the replica's host.
 
 This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only. It keeps the
-chatter of rsync on the host: progress at most twice a second, the first names of what moved, the counts at the end.
+chatter of rsync on the host: progress at most twice a second, the first names of what moved, counts at the end.
 
-Rules: one pull per target at a time; rsync ends with this program; a name that changed or vanished is told, never hidden.
+Rules: one pull per target at a time; rsync ends with this program; a name that changed or vanished is told, never
+hidden.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -17,6 +20,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import IO, Any
 
 NAMES_MAX = 50
 PR_SET_PDEATHSIG = 1
@@ -27,7 +32,8 @@ UNSETTLED = (
     re.compile(r'^file has vanished: "(.*)"'),
     re.compile(r"^WARNING: (.*) failed verification -- update (?:discarded|put into partial-dir)"),
     re.compile(r"^ERROR: (.*) failed verification"),
-    re.compile(r'^rsync: (?:\[\w+\] )?(?:link_stat|send_files failed to open|readlink_stat\() ?"?(.*?)"?\)? failed: No such file'),
+    re.compile(r'^rsync: (?:\[\w+\] )?(?:link_stat|send_files failed to open) "(.*?)" failed: No such file'),
+    re.compile(r'^rsync: (?:\[\w+\] )?readlink_stat\("(.*?)"\) failed: No such file'),
 )
 STATISTICS = {
     "Number of files": "files",
@@ -41,12 +47,12 @@ STATISTICS = {
 UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
-def say(kind, value):
+def say(kind: str, value: dict[str, Any]) -> None:
     sys.stdout.write(kind + " " + json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
-def number(text):
+def number(text: str) -> int:
     digits = re.match(r"[\d,.]+", text.strip())
     return int(re.sub(r"[,.]", "", digits.group(0))) if digits else 0
 
@@ -54,15 +60,15 @@ def number(text):
 class Hearing:
     """Takes rsync's lines."""
 
-    def __init__(self):
-        self.names = []
+    def __init__(self) -> None:
+        self.names: list[str] = []
         self.moved = 0
-        self.unsettled = []
-        self.complaints = []
-        self.statistics = {}
+        self.unsettled: list[str] = []
+        self.complaints: list[str] = []
+        self.statistics: dict[str, int] = {}
         self.next_progress = 0.0
 
-    def out(self, line):
+    def out(self, line: str) -> None:
         if line.startswith(NAME_MARK):
             what, _, name = line[len(NAME_MARK) :].partition(" ")
             # `.d..t......`: only times of a folder; nothing of it moved.
@@ -83,7 +89,7 @@ class Hearing:
         if key in STATISTICS:
             self.statistics[STATISTICS[key]] = number(value)
 
-    def error(self, line):
+    def error(self, line: str) -> None:
         for pattern in UNSETTLED:
             found = pattern.match(line)
             if found:
@@ -94,11 +100,11 @@ class Hearing:
             self.complaints.append(line.strip())
 
 
-def die_with_parent():
+def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def listen(stream, take):
+def listen(stream: IO[bytes], take: Callable[[str], None]) -> None:
     pending = b""
     while True:
         data = os.read(stream.fileno(), 65536)
@@ -114,22 +120,24 @@ def listen(stream, take):
         take(pending.decode("utf-8", "surrogateescape"))
 
 
-def lock(target):
+def lock(target: str) -> int:
     """One pull per target: a second one would delete what the first brings."""
     folder = os.path.join(os.path.dirname(target.rstrip("/")), ".skerry-points")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     descriptor = os.open(
-        os.path.join(folder, os.path.basename(target.rstrip("/")) + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        os.path.join(folder, os.path.basename(target.rstrip("/")) + ".lock"),
+        os.O_RDWR | os.O_CREAT | os.O_CLOEXEC,
+        0o600,
     )
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
 
 
-def choose_words(words, resume):
+def choose_words(words: list[str], *, resume: bool) -> list[str]:
     return ["--no-whole-file" if resume and word == "--whole-file" else word for word in words]
 
 
-def pull(words):
+def pull(words: list[str]) -> dict[str, Any]:
     hearing = Hearing()
     started = time.monotonic()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
@@ -139,13 +147,16 @@ def pull(words):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=die_with_parent,
+        preexec_fn=die_with_parent,  # no other thread runs yet
         env=environment,
     )
-    hear_errors = threading.Thread(target=listen, args=(child.stderr, hearing.error), daemon=True)
+    stdout, stderr = child.stdout, child.stderr
+    if stdout is None or stderr is None:
+        raise RuntimeError("rsync was started without pipes")
+    hear_errors = threading.Thread(target=listen, args=(stderr, hearing.error), daemon=True)
     hear_errors.start()
     try:
-        listen(child.stdout, hearing.out)
+        listen(stdout, hearing.out)
         code = child.wait()
         hear_errors.join()
     except BrokenPipeError:
@@ -164,10 +175,10 @@ def pull(words):
     }
 
 
-SPEAKER = "sh -c 'shift; printf \"asks %s\\n\" \"$*\" >&2' speaker"
+SPEAKER = 'sh -c \'shift; printf "asks %s\\n" "$*" >&2\' speaker'
 
 
-def ask_words(words):
+def ask_words(words: list[str]) -> dict[str, Any]:
     """What rsync would have the other side run, word for word: it is let speak to a shell that only prints."""
     words = [SPEAKER if word == "{shell}" else word for word in words]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
@@ -177,7 +188,7 @@ def ask_words(words):
     return {"code": done.returncode, "complaints": done.stderr.decode("utf-8", "replace").splitlines()[-5:]}
 
 
-def main():
+def main() -> None:
     request = json.loads(sys.argv[1])
     target = request["target"]
     try:
@@ -187,17 +198,17 @@ def main():
         say("result", {"busy": True})
         return
     except OSError as error:
-        say("result", {"code": 11, "complaints": ["%s: %s" % (error.filename, os.strerror(error.errno or 0))]})
+        say("result", {"code": 11, "complaints": [f"{error.filename}: {os.strerror(error.errno or 0)}"]})
         return
     try:
         if request.get("ask"):
             # A file that broke off is worth a comparison of blocks; else whole files are quicker.
             resume = os.path.isdir(request["partial"]) and bool(os.listdir(request["partial"]))
-            answer = ask_words(choose_words(request["words"], resume))
+            answer = ask_words(choose_words(request["words"], resume=resume))
             answer["resume"] = resume
             say("result", answer)
         else:
-            say("result", pull(choose_words(request["words"], request["resume"])))
+            say("result", pull(choose_words(request["words"], resume=request["resume"])))
     except FileNotFoundError:
         say("result", {"code": 127, "complaints": ["rsync: command not found"]})
     finally:

@@ -27,7 +27,7 @@ def pull_base_backup(
     """
     folder = incoming_folder(standby)
     standby.transport.run(
-        ["sh", "-c", 'mkdir -p "$(dirname "$1")" && rm -rf "$1" && install -d -m 700 ${2:+-o "$2" -g "$2"} "$1"', "make",
+        ["sh", "-c", 'mkdir -p "${1%/*}" && rm -rf "$1" && install -d -m 700 ${2:+-o "$2" -g "$2"} "$1"', "make",
          folder, "postgres" if standby.host.become else ""],
         user="root",
     )  # fmt: skip
@@ -45,7 +45,8 @@ def pull_base_backup(
 
     words = [
         standby.program("pg_basebackup"), "--dbname", upstream_conninfo, "--no-password", "--pgdata", folder,
-        "--wal-method=stream", "--slot", slot, "--checkpoint=fast", "--manifest-checksums=SHA256", "--progress", "--verbose",
+        "--wal-method=stream", "--slot", slot, "--checkpoint=fast",
+        "--manifest-checksums=SHA256", "--progress", "--verbose",
     ]  # fmt: skip
     done = standby.run(words, timeout_seconds=BACKUP_SECONDS_MAX, check=False, on_line=hear)
     if done.exit_code:
@@ -64,7 +65,7 @@ def backup_error(standby: ClusterHost, said: str) -> DataError | HostUnreachable
     message = f"base backup of {standby.cluster.name} to {standby.host.name}: {lines[0]}"
     if "No space left on device" in said:
         return NoSpace(message)
-    unreachable = ("could not connect to server", "Connection refused", "timeout expired", "server closed the connection",
+    unreachable = ("could not connect to server", "Connection refused", "timeout expired", "server closed",
                    "could not receive data", "No route to host", "connection to server at")  # fmt: skip
     denied = ("no pg_hba.conf entry", "authentication failed", "no password supplied")
     if any(sign in said for sign in unreachable) and not any(sign in said for sign in denied):
@@ -83,4 +84,6 @@ def put_in_place(standby: ClusterHost, folder: str, prepare: Callable[[str], Non
     )
     data = PurePosixPath(standby.data)
     replaced = str(data.parent / f".skerry-{data.name}-replaced")
-    standby.transport.run(["sh", "-c", script, "place", folder, standby.data, replaced], user="root", timeout_seconds=600)
+    standby.transport.run(
+        ["sh", "-c", script, "place", folder, standby.data, replaced], user="root", timeout_seconds=600
+    )

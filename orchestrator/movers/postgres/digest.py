@@ -102,7 +102,7 @@ def digest_at(standby: ClusterHost, lsn: str, *, timeout_seconds: float) -> Cont
     try:
         replayed = replay_position(standby)
         if replayed < wanted:
-            # The record at the position must be here before the restart, or the wait below could not be told from a hang.
+            # The record must be here before the restart, or the wait below could not be told from a hang.
             await_received(standby, wanted, deadline)
             stop_at(standby, lsn)
             while (replayed := replay_position(standby)) < wanted:

@@ -104,8 +104,8 @@ class PostgresMover:
     def _insist_on_streaming(self, link: Upstream) -> None:
         if not link.await_streaming():
             raise DataError(
-                f"{link.standby.host.name}: {link.standby.cluster.name} does not stream from {link.upstream.host.name}: "
-                + link.standby.log_end()
+                f"{link.standby.host.name}: {link.standby.cluster.name} does not stream from"
+                f" {link.upstream.host.name}: {link.standby.log_end()}"
             )
 
     def await_caught_up(
@@ -175,11 +175,12 @@ class PostgresMover:
         )
 
     def _rewind(self, link: Upstream, lost_bytes: int, *, allowed: bool) -> None:
-        """Take back what the old primary wrote after the histories parted. Those writes are lost, so it must be asked for."""
+        """Take back what the old primary wrote after the histories parted: writes are lost, so it must be asked for."""
         old, name = link.standby, link.standby.cluster.name
         if not allowed:
             raise DataError(
-                f"{old.host.name}: {name} holds {lost_bytes} bytes of log that {link.upstream.host.name} never received",
+                f"{old.host.name}: {name} holds {lost_bytes} bytes of log that"
+                f" {link.upstream.host.name} never received",
                 hint="These writes exist nowhere else. Save them, or have their loss accepted, before it is rewound.",
             )
         user = link.upstream.cluster.replication_user
@@ -193,7 +194,9 @@ class PostgresMover:
         done = old.run(words, timeout_seconds=REWIND_SECONDS_MAX, check=False)
         if done.exit_code:
             said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise DataError(f"{old.host.name}: {name} cannot be rewound: {' '.join(said)}", hint="Make a new standby of it.")
+            raise DataError(
+                f"{old.host.name}: {name} cannot be rewound: {' '.join(said)}", hint="Make a new standby of it."
+            )
 
     # --- moments and digests ----------------------------------------------------------------------------------------
 
@@ -214,9 +217,7 @@ class PostgresMover:
     def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
         digests.pause_replay(self._at(cluster, standby))
 
-    def digest_at(
-        self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float
-    ) -> ContentDigest:
+    def digest_at(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> ContentDigest:
         return digests.digest_at(self._at(cluster, standby), lsn, timeout_seconds=timeout_seconds)
 
     def differences(self, cluster: PostgresCluster, one: Host, other: Host, *, limit: int = 20) -> list[str]:

@@ -115,7 +115,9 @@ def check_fit(upstream: ClusterHost, standby: ClusterHost) -> None:
     version = found.get("version", "").removeprefix("postgres (PostgreSQL) ")
     major = int(facts["version"]) // 10000
     if not version:
-        raise VersionMismatch(f"{name}: no PostgreSQL at {standby.binaries} for {cluster}", hint=f"Install PostgreSQL {major}.")
+        raise VersionMismatch(
+            f"{name}: no PostgreSQL at {standby.binaries} for {cluster}", hint=f"Install PostgreSQL {major}."
+        )
     if version.split(".")[0] != str(major):
         raise VersionMismatch(f"{cluster}: {upstream.host.name} runs PostgreSQL {major}, {name} has {version}")
     if here["machine"] != found["machine"]:
@@ -124,15 +126,21 @@ def check_fit(upstream: ClusterHost, standby: ClusterHost) -> None:
         raise VersionMismatch(f"{cluster}: wal_level is minimal at {upstream.host.name}; a standby needs replica")
     if facts["tablespace"]:
         spaces = ", ".join(facts["tablespace"])
-        raise VersionMismatch(f"{cluster} has tablespaces outside its data directory ({spaces}); these are not replicated")
+        raise VersionMismatch(
+            f"{cluster} has tablespaces outside its data directory ({spaces}); these are not replicated"
+        )
     locales = {plain_locale(value) for key, value in there if key == "locale"} | {"c", "posix", "c.utf8"}
     lacking = sorted({value for value in facts["locale"] if value and plain_locale(value) not in locales})
     if lacking:
-        raise VersionMismatch(f"{name} lacks the locale {', '.join(lacking)} of {cluster}", hint=f"Install it on {name}.")
+        raise VersionMismatch(
+            f"{name} lacks the locale {', '.join(lacking)} of {cluster}", hint=f"Install it on {name}."
+        )
     script = 'share="$1"; shift; for name; do [ -e "$share/extension/$name.control" ] || echo "$name"; done'
     missing = standby.run(["sh", "-c", script, "look", found["share"], *facts["extensions"]]).text.split()
     if missing:
-        raise VersionMismatch(f"{name} lacks the extensions {', '.join(missing)} of {cluster}", hint="Install them there.")
+        raise VersionMismatch(
+            f"{name} lacks the extensions {', '.join(missing)} of {cluster}", hint="Install them there."
+        )
 
 
 def plain_locale(name: str) -> str:
@@ -149,7 +157,7 @@ def position(cluster: ClusterHost) -> str:
 def mark_position(cluster: ClusterHost) -> str:
     """A position that a caught-up standby reaches for certain: the end of a whole record.
 
-    The log of an idle primary may be written to the middle of a record and stay so; an empty message, committed, ends that.
+    The log of an idle primary may end in the middle of a record and stay so; an empty message, committed, ends that.
     """
     if cluster.sql_when_up("select pg_is_in_recovery()") == "t":
         return position(cluster)
@@ -194,7 +202,10 @@ def await_received(standby: ClusterHost, lsn: str, timeout_seconds: float) -> No
     """Strictly beyond: a record begins at its position, so having received up to there is not having it."""
     wanted = lsn if parse_lsn(lsn) else "0/0"
     await_condition(
-        standby, f"select coalesce({_HELD} > '{wanted}', false)", f"has not received the record at {wanted}", timeout_seconds
+        standby,
+        f"select coalesce({_HELD} > '{wanted}', false)",
+        f"has not received the record at {wanted}",
+        timeout_seconds,
     )
 
 

@@ -2,9 +2,11 @@
 
 This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only.
 
-Rules: a point is made aside and renamed when it is durable, so a crash leaves a point or none; what a crash left aside is
-removed by the next take; only folders with a `point.json` of ours are listed or deleted.
+Rules: a point is made aside and renamed when it is durable, so a crash leaves a point or none; what a crash left aside
+is removed by the next take; only folders with a `point.json` of ours are listed or deleted.
 """
+
+from __future__ import annotations
 
 import ctypes
 import errno
@@ -15,13 +17,14 @@ import secrets
 import subprocess
 import sys
 import time
+from typing import Any
 
 FORMAT = "skerry point/v1"
 MAKING = ".making-"
 DELETING = ".deleting-"
 
 
-def say(value):
+def say(value: dict[str, Any]) -> None:
     sys.stdout.write("result " + json.dumps(value) + "\n")
     sys.stdout.flush()
 
@@ -30,17 +33,17 @@ class Refused(Exception):
     """Something of the host's refuses; the words are for the operator."""
 
 
-def run(words):
+def run(words: list[str]) -> bytes:
     done = subprocess.run(
         words, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=dict(os.environ, LC_ALL="C.UTF-8")
     )
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise Refused("%s: %s" % (words[0], lines[-1] if lines else "exit code %d" % done.returncode))
+        raise Refused(words[0] + ": " + (lines[-1] if lines else f"exit code {done.returncode}"))
     return done.stdout
 
 
-def sync(path, whole_file_system):
+def sync(path: str, *, whole_file_system: bool) -> None:
     """Make a folder, or all of its file system, durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -54,7 +57,7 @@ def sync(path, whole_file_system):
         os.close(descriptor)
 
 
-def read_note(folder):
+def read_note(folder: str) -> dict[str, Any] | None:
     """What `point.json` of a folder says, None where it is not one of ours."""
     try:
         with open(os.path.join(folder, "point.json"), "rb") as stream:
@@ -64,7 +67,7 @@ def read_note(folder):
     return note if isinstance(note, dict) and note.get("format") == FORMAT else None
 
 
-def write_note(folder, note):
+def write_note(folder: str, note: dict[str, Any]) -> None:
     path = os.path.join(folder, "point.json")
     with open(path, "w", encoding="utf-8") as stream:
         json.dump(note, stream, sort_keys=True)
@@ -75,33 +78,33 @@ def write_note(folder, note):
 # --- kinds: how a tree is held, and let go --------------------------------------------------------------------------
 
 
-def hold_by_links(tree, held):
+def hold_by_links(tree: str, held: str) -> None:
     """Files are shared with the tree: right only where a file is never written in place."""
     run(["cp", "-al", "--", tree, held])
 
 
-def hold_by_copy(tree, held):
+def hold_by_copy(tree: str, held: str) -> None:
     """Blocks are shared where the file system can (reflink), else copied."""
     run(["cp", "-a", "--reflink=auto", "--sparse=auto", "--", tree, held])
 
 
-def hold_by_reflink(tree, held):
+def hold_by_reflink(tree: str, held: str) -> None:
     run(["cp", "-a", "--reflink=always", "--sparse=auto", "--", tree, held])
 
 
-def hold_by_btrfs(tree, held):
+def hold_by_btrfs(tree: str, held: str) -> None:
     run(["btrfs", "subvolume", "snapshot", "-r", "--", tree, held])
 
 
 HOLD = {"links": hold_by_links, "copy": hold_by_copy, "reflink": hold_by_reflink, "btrfs": hold_by_btrfs}
 
 
-def let_go(kind, held):
+def let_go(kind: str, held: str) -> None:
     if kind == "btrfs" and os.path.lexists(held):
         run(["btrfs", "subvolume", "delete", "-c", "--", held])
 
 
-def remove(folder, kind):
+def remove(folder: str, kind: str) -> None:
     let_go(kind, os.path.join(folder, "tree"))
     run(["rm", "-rf", "--one-file-system", "--", folder])
 
@@ -109,7 +112,7 @@ def remove(folder, kind):
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
-def sweep(points):
+def sweep(points: str) -> None:
     """Remove what a crash left aside; its lock is ours, so nobody is at it."""
     for name in os.listdir(points):
         if name.startswith((MAKING, DELETING)):
@@ -118,7 +121,7 @@ def sweep(points):
             remove(folder, kind)
 
 
-def is_subvolume(path):
+def is_subvolume(path: str) -> bool:
     """Whether a folder is the top of a btrfs subvolume: its inode number is always 256."""
     try:
         found = os.lstat(path)
@@ -127,18 +130,18 @@ def is_subvolume(path):
     return found.st_ino == 256 and os.path.isdir(path) and not os.path.islink(path)
 
 
-def take(request):
+def take(request: dict[str, Any]) -> dict[str, Any]:
     tree, points, point, kind = request["tree"], request["points"], request["point"], request["kind"]
     if not os.path.isdir(tree):
-        raise Refused("%s is not a folder" % tree)
+        raise Refused(f"{tree} is not a folder")
     final = os.path.join(points, point)
     note = read_note(final)
     if note is not None:
         return note
     if os.path.lexists(final):
-        raise Refused("%s is there and was not made by skerry" % final)
+        raise Refused(f"{final} is there and was not made by skerry")
     if os.lstat(tree).st_dev != os.lstat(points).st_dev and kind == "links":
-        raise Refused("%s is the top of a file system of its own; points beside it cannot share its files" % tree)
+        raise Refused(f"{tree} is the top of a file system of its own; points beside it cannot share its files")
     sweep(points)
     aside = os.path.join(points, MAKING + point)
     os.mkdir(aside, 0o700)
@@ -155,16 +158,16 @@ def take(request):
             "seconds": round(time.monotonic() - started, 4),
         }
         write_note(aside, note)
-        sync(points, True)
+        sync(points, whole_file_system=True)
         os.rename(aside, final)
-        sync(points, False)
+        sync(points, whole_file_system=False)
     except BaseException:
         remove(aside, kind)
         raise
     return note
 
 
-def known(request):
+def known(request: dict[str, Any]) -> list[dict[str, Any]]:
     points = request["points"]
     found = []
     for name in sorted(os.listdir(points)) if os.path.isdir(points) else ():
@@ -174,7 +177,7 @@ def known(request):
     return sorted(found, key=lambda note: (note["made_at"], note["point"]))
 
 
-def delete(request):
+def delete(request: dict[str, Any]) -> None:
     final = os.path.join(request["points"], request["point"])
     note = read_note(final)
     if note is None:
@@ -182,10 +185,10 @@ def delete(request):
     aside = os.path.join(request["points"], DELETING + request["point"] + "-" + secrets.token_hex(4))
     os.rename(final, aside)  # at once gone from the list; a crash meanwhile is swept
     remove(aside, note.get("kind", ""))
-    sync(request["points"], False)
+    sync(request["points"], whole_file_system=False)
 
 
-def answer(request):
+def answer(request: dict[str, Any]) -> dict[str, Any]:
     points = request["points"]
     if request["do"] == "list":
         return {"points": known(request)}
@@ -200,7 +203,7 @@ def answer(request):
     return {"deleted": True}
 
 
-def main():
+def main() -> None:
     request = json.loads(sys.argv[1])
     try:
         say(answer(request))
@@ -209,7 +212,7 @@ def main():
         say({"refused": str(error), "no_space": no_room})
     except OSError as error:
         no_room = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        say({"refused": "%s: %s" % (error.filename, os.strerror(error.errno or 0)), "no_space": no_room})
+        say({"refused": f"{error.filename}: {os.strerror(error.errno or 0)}", "no_space": no_room})
 
 
 if __name__ == "__main__":
