@@ -39,6 +39,7 @@ OrchestratorError                    1
   TargetError                       70   the cloud refuses
     TargetThrottled                 71   retryable
     TargetForbidden                 72   residency, quota or permission says no
+    TargetUnreachable               73   retryable: the cloud does not answer, or answers with an internal error
   LabError                          80   the lab cannot be built or reached
     MissingPackage                  81   a system package is missing on this machine
 Interrupted                        130   Ctrl-C: what ran is recorded and can be resumed
@@ -305,6 +306,14 @@ class TargetForbidden(TargetError):
     """Residency, quota or permission says no."""
 
     exit_code = 72
+
+
+class TargetUnreachable(TargetError):
+    """The cloud does not answer, or answers with an internal error."""
+
+    exit_code = 73
+    retryable = True
+    default_hint = "Check the way to the cloud's endpoint, then run the same command again."
 
 
 class LabError(OrchestratorError):

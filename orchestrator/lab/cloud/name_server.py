@@ -167,7 +167,7 @@ class _TcpHandler(socketserver.StreamRequestHandler):
 
 def start(address: str, port: int, zones_file: Path, *, chance: random.Random | None = None) -> tuple[str, int]:
     """Answer on UDP and TCP in threads of this process; returns where (port 0 takes a free one)."""
-    zones = Zones(zones_file, chance or random.Random())  # noqa: S311 - weights, not secrets
+    zones = Zones(zones_file, chance or random.Random())
     udp = _UdpServer((address, port), _UdpHandler)
     tcp = _TcpServer((address, udp.server_address[1]), _TcpHandler)
     for server in (udp, tcp):

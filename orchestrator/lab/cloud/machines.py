@@ -1,0 +1,195 @@
+"""Makes EC2's word true: for each instance a host that is on, off or gone, and a state that follows the host.
+
+An instance is `pending` until its host answers SSH, `stopping` until the power is off, `shutting-down` until the host
+is gone. The API never waits for any of it. What fails is tried again every second; the instance stays where it is.
+"""
+
+import base64
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.foundation.errors import LabError
+from orchestrator.lab.blueprint import LabHost, PlacedFile, Unit
+from orchestrator.lab.cloud.images import Images
+from orchestrator.lab.cloud.strict.moto_state import all_instances, find_instance, release_address, set_state
+from orchestrator.lab.town import Town
+from orchestrator.model.names import Name
+
+SETTLED = {"pending": "running", "stopping": "stopped", "shutting-down": "terminated"}
+TRY_AGAIN_SECONDS = 1.0
+WORKERS = 4
+
+# cloud-init's own frame (cc_ssh "emit_keys_to_console"), which is where SDK users read host keys from.
+CONSOLE = """[    0.000000] Linux version 6.1 (lab)
+Starting cloud-init for {name}
+-----BEGIN SSH HOST KEY KEYS-----
+{key}
+-----END SSH HOST KEY KEYS-----
+Cloud-init v. 22.4.2 finished. Datasource DataSourceEc2Local.
+"""
+
+USER_DATA_UNIT = """[Unit]
+Description=User data at first boot
+[Service]
+Type=simple
+ExecStart=/opt/cloud-init/first-boot
+[Install]
+WantedBy=multi-user.target
+"""
+
+FIRST_BOOT = """#!/bin/sh
+# Runs the user data once in the life of the instance, as cloud-init does.
+state="${SKERRY_LAB_PREFIX}/var/lib/cloud"
+[ -e "$state/done" ] && exit 0
+if [ -n "$SKERRY_LAB_PREFIX" ]; then
+    # On loopback the host has no root of its own: user data would change this machine.
+    echo "not run: this host shares its root" >"$state/output.log"
+    exit 0
+fi
+"$state/user-data" >"$state/output.log" 2>&1
+echo "$?" >"$state/exit-code"
+touch "$state/done"
+"""
+
+
+class Machines(Protocol):
+    """Where instances really are.
+
+    on    makes the host where there is none, and powers it on; returns its SSH host key line once it answers
+    off   cuts its power; gone removes it with all it holds. Both are idempotent
+    """
+
+    def on(self, name: str, address: str, services: tuple[Unit, ...], files: Mapping[str, PlacedFile]) -> str: ...
+    def off(self, name: str) -> None: ...
+    def gone(self, name: str) -> None: ...
+
+
+class TownMachines:
+    """Hosts of the lab's cloud site."""
+
+    def __init__(self, town: Town) -> None:
+        self._town = town
+
+    def on(self, name: str, address: str, services: tuple[Unit, ...], files: Mapping[str, PlacedFile]) -> str:
+        first = Unit("cloud-init", USER_DATA_UNIT, files, enabled=True)
+        self._town.add_host(LabHost(name, "cloud", address, services=(*services, first)))
+        return self._town.host_key(name)
+
+    def off(self, name: str) -> None:
+        if name in self._town.hosts():
+            self._town.power_off(name)
+
+    def gone(self, name: str) -> None:
+        self._town.remove_host(name)
+
+
+class ImaginaryMachines:
+    """No hosts at all: instances answer at once, each with a key of its own. For a cloud without a town."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {}
+
+    def on(self, name: str, address: str, services: tuple[Unit, ...], files: Mapping[str, PlacedFile]) -> str:
+        if name not in self._keys:
+            with tempfile.TemporaryDirectory() as folder:
+                words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", f"{folder}/key"]
+                subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+                self._keys[name] = " ".join(Path(f"{folder}/key.pub").read_text().split()[:2])
+        return self._keys[name]
+
+    def off(self, name: str) -> None:
+        return
+
+    def gone(self, name: str) -> None:
+        self._keys.pop(name, None)
+
+
+class Reconciler:
+    """Follows the instances' asked-for states in threads of its own; `lock` is the gateway's, held to read and set."""
+
+    def __init__(self, machines: Machines, images: Images, lock: threading.RLock) -> None:
+        self._machines = machines
+        self._images = images
+        self._lock = lock
+        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._busy: dict[str, threading.Lock] = {}
+        self._consoles: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Begin, with every instance there is."""
+        for instance in all_instances():
+            if instance.state in SETTLED:
+                self._queue.put(instance.id)
+        for _ in range(WORKERS):
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def changed(self, instance_id: str) -> None:
+        self._queue.put(instance_id)
+
+    def output(self, instance_id: str) -> str:
+        """The instance's console."""
+        return self._consoles.get(instance_id, "")
+
+    def _work(self) -> None:
+        while True:
+            instance_id = self._queue.get()
+            with self._lock:
+                one_at_a_time = self._busy.setdefault(instance_id, threading.Lock())
+            try:
+                with one_at_a_time:
+                    self._reconcile(instance_id)
+            except (LabError, OSError, subprocess.SubprocessError) as error:
+                print(f"{instance_id}: {error}; tried again", file=sys.stderr, flush=True)
+                again = threading.Timer(TRY_AGAIN_SECONDS, self._queue.put, [instance_id])
+                again.daemon = True
+                again.start()
+
+    def _reconcile(self, instance_id: str) -> None:
+        with self._lock:
+            instance = find_instance(instance_id)
+            if instance is None or instance.state not in SETTLED:
+                return
+            asked = instance.state
+            name = host_name(instance)
+            address = str(instance.private_ip)
+            services = self._images.services(instance.image_id)
+            files = user_data_files(instance.user_data)
+        if asked == "pending":
+            key = self._machines.on(name, address, services, files)
+            self._consoles[instance_id] = CONSOLE.format(name=name, key=key)
+        elif asked == "stopping":
+            self._machines.off(name)
+        else:
+            self._machines.gone(name)
+        with self._lock:
+            if instance.state == asked:
+                set_state(instance, SETTLED[asked])
+                instance.lab_settled = SETTLED[asked]
+                if asked == "shutting-down":
+                    release_address(instance)
+        print(f"{instance_id} ({name}, {address}) is {instance.state}", flush=True)
+
+
+def host_name(instance: Any) -> Name:
+    """The Name tag, where it is a name that a host may have; the instance's id otherwise."""
+    tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+    name = str(tags.get("Name", ""))
+    usable = name and name.isascii() and name == name.lower() and name.replace("-", "").isalnum() and name[0].isalpha()
+    return name if usable else f"cloud-{instance.id}"
+
+
+def user_data_files(encoded: Any) -> dict[str, PlacedFile]:
+    """User data as the first boot finds it; what is no program (`#!`) is kept but not run."""
+    raw = base64.b64decode(encoded.as_bytes()) if encoded else b""
+    runnable = raw.startswith(b"#!")
+    return {
+        "/var/lib/cloud/user-data": PlacedFile(raw if runnable else b"#!/bin/sh\n", 0o755),
+        "/var/lib/cloud/user-data.txt": PlacedFile(raw, 0o600),
+        "/opt/cloud-init/first-boot": PlacedFile(FIRST_BOOT.encode(), 0o755),
+    }

@@ -1,0 +1,185 @@
+"""The way to AWS: credentials by the SDK's own chain, one region, and only where residency allows it.
+
+Rules: a region that no residency rule names is refused before the first call; credentials are found by the SDK
+(profile, environment, instance role), never handed around; the SDK retries a call that the service throttled or lost,
+a bounded number of times, and nobody above retries single calls.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import ConnectionError as SdkConnectionError
+from botocore.parsers import ResponseParserError
+
+from orchestrator.foundation.clock import Clock
+from orchestrator.foundation.errors import (
+    InventoryError,
+    TargetError,
+    TargetForbidden,
+    TargetThrottled,
+    TargetUnreachable,
+)
+from orchestrator.model.inventory import CloudSettings, Inventory
+
+ATTEMPTS_MAX = 8  # of one call: half of all calls throttled still lets 255 of 256 pass
+CONNECT_SECONDS_MAX = 5
+READ_SECONDS_MAX = 30
+
+THROTTLED = {
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "PriorRequestNotComplete",
+    "SlowDown",
+    "EC2ThrottledException",
+    "ConcurrentSnapshotLimitExceeded",
+}
+FORBIDDEN = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthFailure",
+    "UnauthorizedOperation",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "OptInRequired",
+    "VcpuLimitExceeded",
+    "InstanceLimitExceeded",
+    "VolumeLimitExceeded",
+    "ServiceQuotaExceededException",
+    "SnapshotLimitExceeded",
+}
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+HINTS = {
+    "InsufficientInstanceCapacity": "The zone has no such machine now. Choose another instance type or subnet.",
+    "VcpuLimitExceeded": "Ask AWS for a higher vCPU quota in this region, or choose a smaller instance type.",
+    "UnauthorizedOperation": "The role lacks this action; compare it with the shipped policies.",
+    "AccessDenied": "The role lacks this action; compare it with the shipped policies.",
+}
+
+
+@contextmanager
+def aws_errors(deed: str) -> Iterator[None]:
+    """Let no error of the SDK past this file. `deed` says what was tried, for the message."""
+    try:
+        yield
+    except ClientError as error:
+        raise _from_answer(deed, error) from error
+    except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+        raise TargetForbidden(
+            f"{deed}: {error}", hint="Give the SDK credentials: a profile, its environment variables or a role."
+        ) from error
+    except (SdkConnectionError, HTTPClientError, ResponseParserError) as error:
+        raise TargetUnreachable(f"{deed}: {error}") from error
+    except BotoCoreError as error:
+        raise TargetError(f"{deed}: {error}") from error
+
+
+def error_code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _from_answer(deed: str, error: ClientError) -> TargetError:
+    code = error_code(error)
+    said = str(error.response.get("Error", {}).get("Message", "")).strip()
+    message = f"{deed}: {code}: {said}" if said else f"{deed}: {code}"
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in THROTTLED:
+        return TargetThrottled(message)
+    if code in EXPIRED:
+        return TargetForbidden(message, hint="Sign in again, then run the same command: what was done is kept.")
+    if code in FORBIDDEN:
+        return TargetForbidden(message, hint=HINTS.get(code, ""))
+    if code in HINTS:
+        return TargetError(message, hint=HINTS[code])
+    if status >= 500:
+        return TargetUnreachable(message)
+    return TargetError(message, hint=HINTS.get(code, ""))
+
+
+class AwsSession:
+    """One account and region. Clients are made when first asked for and may be used from many threads."""
+
+    def __init__(
+        self, settings: CloudSettings, *, allowed_regions: frozenset[str], clock: Clock, ssh_user_ca: str = ""
+    ) -> None:
+        self.settings = settings
+        self.ssh_user_ca = ssh_user_ca  # a public key line that new machines shall trust for logins; "" for none
+        self.clock = clock
+        self._allowed_regions = allowed_regions
+        self._clients: dict[str, Any] = {}
+
+    @property
+    def region(self) -> str:
+        return self.settings.region
+
+    @cached_property
+    def _boto3(self) -> boto3.Session:
+        if self.region not in self._allowed_regions:
+            allowed = ", ".join(sorted(self._allowed_regions)) or "none"
+            raise TargetForbidden(
+                f"region {self.region} is allowed by no residency rule (allowed: {allowed})",
+                hint="Nothing was called. Mend cloud.region or policy.residency in the estate.",
+            )
+        core = botocore.session.Session(profile=self.settings.profile)
+        if self.settings.credentials_file:
+            core.set_config_variable("credentials_file", self.settings.credentials_file)
+        return boto3.Session(botocore_session=core, region_name=self.region)
+
+    def client(self, service: str) -> Any:
+        """The SDK's client of a service. Use it within `aws_errors`."""
+        if service not in self._clients:
+            with aws_errors(f"preparing {service}"):
+                self._clients[service] = self._boto3.client(  # type: ignore[call-overload]
+                    service,
+                    endpoint_url=self._endpoint(),
+                    config=Config(
+                        connect_timeout=CONNECT_SECONDS_MAX,
+                        read_timeout=READ_SECONDS_MAX,
+                        retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
+                        max_pool_connections=32,
+                        user_agent_extra="skerry",
+                        s3={"addressing_style": "path"} if self.settings.endpoint else {},
+                    ),
+                )
+        return self._clients[service]
+
+    def _endpoint(self) -> str | None:
+        """None means AWS itself. `file:PATH` is read anew for each session, for a lab's port may change."""
+        named = self.settings.endpoint
+        if named is None or not named.startswith("file:"):
+            return named
+        path = Path(named.removeprefix("file:"))
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise InventoryError(
+                f"cloud.endpoint: {path}: {error.strerror}", hint="Is the lab up? See: skerry lab status"
+            ) from error
+
+
+def open_session(inventory: Inventory, clock: Clock) -> AwsSession:
+    """The session that an estate asks for. Nothing is called yet."""
+    allowed = frozenset(region for rule in inventory.residency for region in rule.regions)
+    public = Path(f"{inventory.transfer_ca}.pub") if inventory.transfer_ca else None
+    user_ca = public.read_text().strip() if public and public.is_file() else ""
+    return AwsSession(inventory.cloud, allowed_regions=allowed, clock=clock, ssh_user_ca=user_ca)
