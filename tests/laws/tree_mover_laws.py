@@ -1,0 +1,99 @@
+"""Laws of contracts.trees.TreeMover: inherit, give a `ground` fixture, and every law runs against it.
+
+The ground has: `mover`, `tree`, hosts `source` and `replica`; `write(host, name, bytes)`, `remove(host, name)`,
+`change(host, name, aspect)` for an aspect of ASPECTS, `read(host) -> {name: bytes}`, and `traces() -> list` of whatever
+access (keys, certificates, entries) lies on the hosts.
+"""
+
+import pytest
+
+from orchestrator.foundation.errors import DataError, SnapshotError
+
+ASPECTS = ("bit", "mode", "owner", "mtime", "attribute", "target")
+
+
+class TreeMoverLaws:
+    def fill(self, ground):
+        ground.write(ground.source, "a", b"one")
+        ground.write(ground.source, "b/c", b"two" * 1000)
+        ground.write(ground.source, "b/d/e", b"")
+
+    def test_a_copy_makes_the_replica_equal(self, ground):
+        self.fill(ground)
+        report = ground.mover.copy(ground.tree, ground.source, ground.replica)
+        assert ground.read(ground.replica) == ground.read(ground.source)
+        assert report.files == 3
+        assert (report.source, report.replica) == (ground.source.name, ground.replica.name)
+        assert report.bytes_total == 3003
+        assert report.bytes_wire >= 3003
+
+    def test_a_copy_follows_changes_and_deletions(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        ground.write(ground.source, "a", b"changed")
+        ground.write(ground.source, "new/one", b"new")
+        ground.remove(ground.source, "b/c")
+        ground.write(ground.replica, "stray", b"not of the source")
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        assert ground.read(ground.replica) == {"a": b"changed", "b/d/e": b"", "new/one": b"new"}
+
+    def test_a_second_copy_moves_no_file(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        again = ground.mover.copy(ground.tree, ground.source, ground.replica)
+        assert again.files == 0
+        assert again.changed == ()
+
+    def test_a_copy_leaves_no_access_behind(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        assert ground.traces() == []
+
+    def test_a_copy_from_a_point_brings_the_point(self, ground):
+        self.fill(ground)
+        ground.mover.points(ground.tree, ground.source).take("p1")
+        ground.write(ground.source, "a", b"later")
+        ground.mover.copy(ground.tree, ground.source, ground.replica, from_point="p1")
+        assert ground.read(ground.replica)["a"] == b"one"
+        held = ground.mover.digest(ground.tree, ground.source, point="p1")
+        assert ground.mover.digest(ground.tree, ground.replica).digest == held.digest
+
+    def test_a_copy_from_a_missing_point_is_refused(self, ground):
+        self.fill(ground)
+        with pytest.raises(SnapshotError):
+            ground.mover.copy(ground.tree, ground.source, ground.replica, from_point="never-was")
+
+    def test_the_digest_is_equal_after_a_copy_and_names_its_host(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        here = ground.mover.digest(ground.tree, ground.source)
+        there = ground.mover.digest(ground.tree, ground.replica)
+        assert here.digest == there.digest
+        assert (here.host, there.host) == (ground.source.name, ground.replica.name)
+        assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
+
+    @pytest.mark.parametrize("aspect", ASPECTS)
+    def test_any_difference_gives_another_digest_and_is_named(self, ground, aspect):
+        self.fill(ground)
+        ground.write(ground.source, "link", b"")
+        ground.change(ground.source, "link", "target")
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        before = ground.mover.digest(ground.tree, ground.source).digest
+        name = "link" if aspect == "target" else "b/c"
+        ground.change(ground.replica, name, aspect)
+        assert ground.mover.digest(ground.tree, ground.replica).digest != before
+        found = ground.mover.differences(ground.tree, ground.source, ground.replica)
+        assert any(line.startswith(f"{name}:") for line in found), found
+
+    def test_a_name_too_many_is_found(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        before = ground.mover.digest(ground.tree, ground.replica).digest
+        ground.write(ground.replica, "b/stray", b"")
+        assert ground.mover.digest(ground.tree, ground.replica).digest != before
+        found = ground.mover.differences(ground.tree, ground.source, ground.replica)
+        assert any("b/stray" in line and ground.replica.name in line for line in found), found
+
+    def test_a_missing_tree_has_no_digest(self, ground):
+        with pytest.raises(DataError):
+            ground.mover.digest(ground.tree, ground.replica)
