@@ -53,16 +53,16 @@ def _finding(
     last = str(detail["loc"][-1]) if detail["loc"] else ""
     line = written.line_of(location)
     if kind == "missing":
-        message = f"{_place(location)}key {last!r} is missing"
+        message = f"{_place(location, written)}key {last!r} is missing"
     elif kind == "extra_forbidden":
         known = [key for key in known_keys(model, detail["loc"][:-1]) if key not in implied or len(detail["loc"]) > 1]
-        message = f"{_place(location[:-1])}unknown key {last!r}{did_you_mean(last, known)}"
+        message = f"{_place(location[:-1], written)}unknown key {last!r}{did_you_mean(last, known)}"
         if known:
             message += f" (known: {', '.join(known)})"
     else:
         complaint = _complaint(detail, location)
         line = written.line_of(_named_in(complaint, location, written))
-        message = f"{_place(location)}{complaint}"
+        message = f"{_place(location, written)}{complaint}"
     return Finding(written.name, line, message)
 
 
@@ -115,11 +115,20 @@ def _in_file(loc: tuple[str | int, ...], written: WrittenFile, at: Location) -> 
     return location
 
 
-def _place(location: Location) -> str:
-    """`systems.filing.datasets[1]: ` for a message."""
+def _place(location: Location, written: WrittenFile) -> str:
+    """`systems.filing.datasets[scans]: ` for a message; an entry of a list that says its name is called by it."""
     words = ""
+    value = written.data
     for part in location:
-        words += f"[{part}]" if isinstance(part, int) else f".{part}" if words else part
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            value = None
+        if isinstance(part, int):
+            named = (value.get("id") or value.get("name")) if isinstance(value, dict) else None
+            words += f"[{named if isinstance(named, str) else part}]"
+        else:
+            words += f".{part}" if words else part
     return f"{words}: " if words else ""
 
 

@@ -56,7 +56,11 @@ def _judge_whole(written: WrittenFile, given: dict[str, Scalar], findings: list[
         findings.append(written.finding(("steps",), f"holds {len(steps)} steps, more than {RUNBOOK_STEPS_MAX}"))
         return None
     filled = _fill_inputs(written, given, findings)
-    runbook = judge(Runbook, {**filled, _DIGEST_NOT_THEIRS: written.digest}, written, findings)
+    judged: list[Finding] = []
+    runbook = judge(Runbook, {**filled, _DIGEST_NOT_THEIRS: written.digest}, written, judged, implied=("digest",))
+    # What stands for no input is told already; that it is no number either would be the same mistake told twice.
+    told = {finding.line for finding in findings}
+    findings.extend(finding for finding in judged if not (finding.line in told and "'${" in finding.message))
     if runbook is None:
         return None
     findings.extend(_problems(runbook, written))
