@@ -59,6 +59,8 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
     "btrfs": lambda: root() or program("mkfs.btrfs") or kernel_knows("btrfs"),
     "xfs": lambda: root() or program("mkfs.xfs") or kernel_knows("xfs"),
     "zfs": lambda: root() or program("zfs") or kernel_knows("zfs"),
+    "nft": lambda: program("nft"),
+    "tc": lambda: program("tc"),
     "openssl": lambda: program("openssl"),
     "chromium": lambda: program("chromium"),
 }
