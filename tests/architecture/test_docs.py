@@ -33,6 +33,13 @@ def test_named_files_exist(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / document).read_text())
+    wrong = [link for link in links if ":" not in link and not (ROOT / document).parent.joinpath(link).exists()]
+    assert not wrong, f"{document} links to what is not there"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_named_files_of_rooms_exist(document):
     words = code_words((ROOT / document).read_text())
     named = [word for word in words if word.endswith(".py") and word.split("/", 1)[0] in FLOORS and "/" in word]
