@@ -13,10 +13,10 @@ BENCH  ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test check lint types floors bench lock packages-tour packages-test clean
+.PHONY: help tour test check lint types floors bench crash-matrix lock packages-tour packages-test clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tour: packages-tour $(STAMPS)/tour  ## install what is needed, then move one system to the cloud and roll another back
 	@$(BIN)/skerry lab tour
@@ -37,6 +37,9 @@ floors: $(STAMPS)/dev  ## the architecture tests alone: floors, names, sizes
 
 bench: packages-test $(STAMPS)/dev  ## measure and write benchmarks/results.json (BENCH=cli_start measures one)
 	@$(BIN)/python -m benchmarks.run $(BENCH)
+
+crash-matrix: $(STAMPS)/dev  ## break a run off at every boundary, go on or roll back, and print what came of each
+	@$(BIN)/python -m tests.crash.crash_matrix
 
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	@scripts/lock
