@@ -59,7 +59,7 @@ class LoopbackGround:
             states = record.tree / name
             for path in states.iterdir() if states.is_dir() else []:
                 path.unlink()
-        launch = self.launch(record, [str(record.tree / "opt/lab/bin/systemctl"), "boot"], {})
+        launch = self._launch(record, [str(record.tree / "opt/lab/bin/systemctl"), "boot"], {})
         with (record.tree.parent / "console.log").open("ab") as console:
             done = subprocess.run(
                 launch.words,
@@ -89,11 +89,18 @@ class LoopbackGround:
         return record.name in self._on
 
     def launch(self, record: HostRecord, words: Sequence[str], environment: Mapping[str, str]) -> Launch:
+        if not self.is_on(record):
+            raise LabError(f"{record.name} is powered off", hint="skerry lab heal, or power it on first")
+        return self._launch(record, words, environment)
+
+    def _launch(self, record: HostRecord, words: Sequence[str], environment: Mapping[str, str]) -> Launch:
         own = host_environment(record.tree, record.name, self._style)
         home = {"HOME": str(record.tree / "root"), "LANG": "C.UTF-8"}
         return Launch(words, {**home, **own, **environment}, str(record.tree))
 
     def signal_all(self, record: HostRecord, number: int) -> None:
+        if not self.is_on(record):
+            raise LabError(f"{record.name} is powered off")
         for process in self._processes(record):
             process.signal(number)
 
