@@ -152,8 +152,8 @@ def _environment() -> dict[str, str]:
 
 
 def _spawned_runs(town: Town, pid_file: Path) -> bool:
-    processes = town.status()["processes"]
-    return int(pid_file.read_text()) in [row.get("number", row.get("pid")) for row in processes]
+    number = int(pid_file.read_text())
+    return any(row["number"] == number and row["running"] for row in town.status()["processes"])
 
 
 def _listen_as_before(town: Town, known: Path) -> socket.socket:

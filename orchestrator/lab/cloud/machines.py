@@ -18,6 +18,7 @@ from orchestrator.foundation.errors import LabError
 from orchestrator.lab.blueprint import LabHost, PlacedFile, Unit
 from orchestrator.lab.cloud.images import Images
 from orchestrator.lab.cloud.strict.moto_state import all_instances, find_instance, release_address, set_state
+from orchestrator.lab.demo.units import host_environment
 from orchestrator.lab.town import Town
 from orchestrator.model.names import Name
 
@@ -75,10 +76,14 @@ class TownMachines:
 
     def __init__(self, town: Town) -> None:
         self._town = town
+        self._network = "127.0.0.0/8" if town.kind == "loopback" else "10.0.0.0/8"
 
     def on(self, name: str, address: str, services: tuple[Unit, ...], files: Mapping[str, PlacedFile]) -> str:
-        first = Unit("cloud-init", USER_DATA_UNIT, files, enabled=True)
-        self._town.add_host(LabHost(name, "cloud", address, services=(*services, first)))
+        environment = host_environment("cloud", address, self._network)
+        first = Unit("cloud-init", USER_DATA_UNIT, {**files, **environment}, enabled=True)
+        # On loopback the API's 127.x is the blueprint's 10.x.
+        in_blueprint = "10." + address.split(".", 1)[1]
+        self._town.add_host(LabHost(name, "cloud", in_blueprint, services=(first, *services)))
         return self._town.host_key(name)
 
     def off(self, name: str) -> None:

@@ -1,0 +1,83 @@
+"""What an account holds before any move: a network, a subnet, a security group, a zone with the clients' names.
+
+It is laid out through the API, as people do it with their own tools; what is there is left as it is.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator.foundation.clock import SystemClock
+from orchestrator.model.inventory import CloudSettings
+from orchestrator.targets.aws.session import AwsSession, aws_errors
+
+NAME = "cloud-hosts"  # the Name tag of subnet and security group in the lab's inventory
+
+
+def lay_out(
+    endpoint: str,
+    credentials: Path,
+    *,
+    region: str,
+    network: str,
+    subnet: str,
+    zone: str,
+    names: dict[str, str],
+) -> None:
+    """Make what is missing. `names`: name → address, for names that have no record yet."""
+    settings = CloudSettings(region=region, endpoint=endpoint, credentials_file=str(credentials))
+    session = AwsSession(settings, allowed_regions=frozenset([region]), clock=SystemClock())
+    with aws_errors("laying out the lab's account"):
+        _network(session.client("ec2"), network, subnet, f"{region}a")
+        _names(session.client("route53"), zone, names)
+
+
+def _network(ec2: Any, network: str, subnet: str, availability_zone: str) -> None:
+    mine = [{"Name": "tag:Name", "Values": [NAME]}]
+    tags = [{"Key": "Name", "Value": NAME}]
+    vpcs = ec2.describe_vpcs(Filters=mine)["Vpcs"]
+    vpc = (
+        vpcs[0]["VpcId"]
+        if vpcs
+        else ec2.create_vpc(CidrBlock=network, TagSpecifications=[{"ResourceType": "vpc", "Tags": tags}])["Vpc"][
+            "VpcId"
+        ]
+    )
+    if not ec2.describe_subnets(Filters=mine)["Subnets"]:
+        ec2.create_subnet(
+            VpcId=vpc,
+            CidrBlock=subnet,
+            AvailabilityZone=availability_zone,
+            TagSpecifications=[{"ResourceType": "subnet", "Tags": tags}],
+        )
+    if not ec2.describe_security_groups(Filters=mine)["SecurityGroups"]:
+        ec2.create_security_group(
+            GroupName=NAME,
+            Description="Hosts of moved systems",
+            VpcId=vpc,
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
+        )
+
+
+def _names(route53: Any, zone: str, names: dict[str, str]) -> None:
+    zones = [each for each in route53.list_hosted_zones()["HostedZones"] if each["Name"] == zone + "."]
+    zone_id = (
+        zones[0]["Id"]
+        if zones
+        else route53.create_hosted_zone(Name=zone, CallerReference=f"lab {zone}")["HostedZone"]["Id"]
+    )
+    there = {record["Name"] for record in route53.list_resource_record_sets(HostedZoneId=zone_id)["ResourceRecordSets"]}
+    missing = {name: address for name, address in names.items() if f"{name}." not in there}
+    if missing:
+        changes = [
+            {
+                "Action": "CREATE",
+                "ResourceRecordSet": {
+                    "Name": name,
+                    "Type": "A",
+                    "TTL": 1,
+                    "ResourceRecords": [{"Value": address}],
+                },
+            }
+            for name, address in sorted(missing.items())
+        ]
+        route53.change_resource_record_sets(HostedZoneId=zone_id, ChangeBatch={"Changes": changes})
