@@ -1,5 +1,6 @@
 """Words on their way through a shell or an ssh configuration, arriving as they were."""
 
+import glob
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,16 @@ def shown(words: Sequence[str], *, characters_max: int = 120) -> str:
 
 def configuration_path(path: Path) -> str:
     """`path` as a value in an ssh configuration: quoted, its per cent signs not taken for tokens."""
+    return '"' + _takeable(path).replace("%", "%%") + '"'
+
+
+def included_path(path: Path) -> str:
+    """`path` as the value of Include, which knows no tokens, but patterns."""
+    return '"' + glob.escape(_takeable(path)) + '"'
+
+
+def _takeable(path: Path) -> str:
     text = str(path)
-    if '"' in text or "\n" in text:
-        raise UsageError(f"OpenSSH cannot take a quote or line break in a path: {text!r}")
-    return '"' + text.replace("%", "%%") + '"'
+    if '"' in text or "\\" in text or "\n" in text:
+        raise UsageError(f"OpenSSH cannot take a quote, backslash or line break in a path: {text!r}")
+    return text

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.contracts.transport import CommandResult
-from orchestrator.foundation.errors import HostUnreachable
+from orchestrator.foundation.errors import CommandFailed, HostError, HostUnreachable
 from orchestrator.foundation.limits import COMMAND_OUTPUT_BYTES_MAX
 from orchestrator.hosts.bounded_command import KILL_AFTER_SECONDS, bounded
 from orchestrator.hosts.command_results import judged, last_lines, without_mark
@@ -25,6 +25,8 @@ from orchestrator.model.host import Host
 # The host ends the command itself; we wait a little longer for its word before we stop asking.
 _ANSWER_SECONDS = 2.0
 _ENDING_SECONDS = KILL_AFTER_SECONDS + 1.5
+# Each attempt after the first follows a session that was not opened, so that nothing has run yet.
+_SESSION_ATTEMPTS_MAX = 32
 # A socket's address holds 107 bytes, of which ssh takes 17 for the name it binds first.
 _SOCKET_FOLDER_BYTES_MAX = 62
 
@@ -59,9 +61,7 @@ class SshTransport:
             words, timeout_seconds=timeout_seconds, stdin_bytes=len(stdin), environment=environment, sudo_user=become
         )
         line = shell_line(command.words)
-        attempts = 0
-        while True:
-            attempts += 1
+        for _ in range(_SESSION_ATTEMPTS_MAX):
             with self._pool.session() as connection:
                 pumped = pump(
                     connection.session_words(line),
@@ -71,10 +71,13 @@ class SshTransport:
                     output_bytes_max=COMMAND_OUTPUT_BYTES_MAX,
                     on_line=on_line,
                 )
-            if _never_started(pumped, command.mark) and attempts < 3:
+            # In both cases ssh says that no session was opened, so running the command elsewhere runs it once.
+            if _says(pumped, command.mark, b"Session open refused by peer"):
+                self._pool.is_full(connection)
+            elif _says(pumped, command.mark, b"Control socket connect("):
                 self._pool.discard(connection)
-                continue
-            break
+            else:
+                break
         if pumped.exit_code == 255 and not pumped.stderr.endswith(command.mark):
             raise self._broken(connection, words, pumped)
         if pumped.overran and pumped.exit_code < 0:
@@ -89,12 +92,17 @@ class SshTransport:
             user=become,
         )
 
-    def _broken(self, connection: SshConnection, words: Sequence[str], pumped: Pumped) -> HostUnreachable:
+    def _broken(self, connection: SshConnection, words: Sequence[str], pumped: Pumped) -> HostError:
         said = " | ".join(part for part in (last_lines(pumped.stderr), last_lines(connection.said().encode())) if part)
+        if connection.stands():
+            return CommandFailed(
+                f"{self.host.name}: `{shown(words)}` was killed on the host before it ended: {said or 'no word'}",
+                hint="Whether it took effect is unknown. Look at the host: out of memory, or somebody killed it.",
+            )
         self._pool.discard(connection)
         return HostUnreachable(
             f"{self.host.name}: the connection broke while `{shown(words)}` ran, so whether it took effect is unknown;"
-            f" what still ran of it was ended with the connection: {said or 'no word'}"
+            f" what still ran of it ends with the connection: {said or 'no word'}"
         )
 
     def read_file(self, path: str, *, user: str | None = None, bytes_max: int = COMMAND_OUTPUT_BYTES_MAX - 1) -> bytes:
@@ -107,11 +115,9 @@ class SshTransport:
         self._pool.forget()
 
 
-def _never_started(pumped: Pumped, mark: bytes) -> bool:
-    """Whether ssh says that the session was not even opened, so that running the command elsewhere runs it once."""
-    if pumped.exit_code != 255 or pumped.stdout or pumped.stderr.endswith(mark):
-        return False
-    return b"Control socket connect(" in pumped.stderr or b"Session open refused by peer" in pumped.stderr
+def _says(pumped: Pumped, mark: bytes, text: bytes) -> bool:
+    """Whether it is ssh, and not the command, that ended and said `text`."""
+    return pumped.exit_code == 255 and not pumped.stdout and not pumped.stderr.endswith(mark) and text in pumped.stderr
 
 
 class SshTransports:

@@ -12,7 +12,7 @@ from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import AccessDenied, MissingTool
 from orchestrator.foundation.limits import SSH_ALIVE_COUNT_MAX, SSH_ALIVE_SECONDS, SSH_CONNECT_SECONDS_MAX
 from orchestrator.hosts.known_hosts import lookup_name
-from orchestrator.hosts.shell_words import configuration_path
+from orchestrator.hosts.shell_words import configuration_path, included_path
 from orchestrator.model.host import Host
 
 NO_CLIENT_HINT = "Install it here: apt-get install -y openssh-client"
@@ -72,7 +72,7 @@ def _text(host: Host, operator_file: Path | None, known_hosts: tuple[Path, ...])
             "  ClearAllForwardings yes",
             "  PermitLocalCommand no",
             "  LogLevel ERROR",
-            *[f"Include {configuration_path(path.absolute())}" for path in included],
+            *[f"Include {included_path(path.absolute())}" for path in included],
             "Host *",
             f"  User {host.user}",
             "",

@@ -11,14 +11,16 @@ import threading
 import time
 from pathlib import Path
 
-from orchestrator.foundation.errors import HostUnreachable, MissingTool
-from orchestrator.foundation.limits import SSH_CONNECT_SECONDS_MAX
+from orchestrator.foundation.errors import AccessDenied, HostUnreachable, MissingTool
+from orchestrator.foundation.limits import SSH_CONNECT_SECONDS_MAX, SSH_SESSIONS_PER_CONNECTION_MAX
 from orchestrator.hosts.ssh_configuration import NO_CLIENT_HINT, SshConfiguration
 from orchestrator.hosts.ssh_errors import connection_error
 from orchestrator.model.host import Host
 
 _READY = b"skerry-ready"
+_SSH_FAILED = 255  # any other code is the remote shell's
 _CLOSE_SECONDS = 2.0
+_NOTICE_SECONDS = 0.5
 # Connecting, key exchange and login together; the connect timeout of ssh itself covers the first part only.
 _OPEN_SECONDS_MAX = SSH_CONNECT_SECONDS_MAX + 15.0
 
@@ -31,6 +33,8 @@ class SshConnection:
         self.configuration = configuration
         self.socket = socket
         self.sessions = 0  # counted by its pool, under the pool's lock
+        self.refused_alone = 0  # how often the host refused a session when no other was running
+        self.sessions_max = SSH_SESSIONS_PER_CONNECTION_MAX  # lowered when this host's sshd takes fewer
         self.log = socket.with_suffix(".log")
         self._master: subprocess.Popen[bytes] | None = None
         self._closing = threading.Lock()
@@ -38,6 +42,16 @@ class SshConnection:
     @property
     def alive(self) -> bool:
         return self._master is not None and self._master.poll() is None and self.socket.exists()
+
+    def stands(self) -> bool:
+        """Whether the connection outlives a session that broke. A master sees its own end only a moment later."""
+        if self._master is None:
+            return False
+        try:
+            self._master.wait(timeout=_NOTICE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
 
     def open(self) -> None:
         """Connect and log in. Raises HostUnreachable, HostKeyMismatch, AccessDenied; MissingTool for this machine."""
@@ -61,10 +75,16 @@ class SshConnection:
             self.close()
             raise
         if not ready:
-            timed_out = self._master.poll() is None
+            ended = self._master.poll()
             self.close()
             said = self.said()
-            if timed_out and not said.strip():
+            if ended is not None and ended >= 0 and ended != _SSH_FAILED:
+                raise AccessDenied(
+                    f"{self.host.name} lets {self.configuration.user} in, but its login shell runs no command"
+                    f" (it ended with {ended}): {said.strip() or 'no word'}",
+                    hint="Give the login user a POSIX shell, or name another user.",
+                )
+            if ended is None and not said.strip():
                 raise HostUnreachable(
                     f"{self.host.name} ({self.host.address}:{self.host.port}) did not log us in"
                     f" within {_OPEN_SECONDS_MAX:g}s"

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.foundation.errors import HostError
-from orchestrator.foundation.limits import SSH_SESSIONS_PER_CONNECTION_MAX
+from orchestrator.foundation.errors import AccessDenied, HostError
 from orchestrator.hosts.ssh_configuration import SshConfiguration
 from orchestrator.hosts.ssh_connection import SshConnection
 from orchestrator.model.host import Host
+
+_REFUSALS_MAX = 3
 
 
 class SshPool:
@@ -37,6 +38,17 @@ class SshPool:
             with self._lock:
                 connection.sessions -= 1
 
+    def is_full(self, connection: SshConnection) -> None:
+        """The host refused one more session on `connection`: its sshd takes few. What runs there goes on."""
+        with self._lock:
+            connection.sessions_max = max(1, min(connection.sessions_max, connection.sessions))
+            connection.refused_alone += connection.sessions == 0
+        if connection.refused_alone > _REFUSALS_MAX:
+            raise AccessDenied(
+                f"{self.host.name}: its sshd takes a single session on a connection",
+                hint="Set MaxSessions to 10, which is the default, or at least to 2, in the host's sshd_config.",
+            )
+
     def discard(self, connection: SshConnection) -> None:
         """Never give `connection` out again."""
         with self._lock:
@@ -57,7 +69,7 @@ class SshPool:
         with self._lock:
             dead = [connection for connection in self._connections if not connection.alive]
             self._connections = [connection for connection in self._connections if connection.alive]
-            found = next((one for one in self._connections if one.sessions < SSH_SESSIONS_PER_CONNECTION_MAX), None)
+            found = next((one for one in self._connections if one.sessions < one.sessions_max), None)
             if found is not None:
                 found.sessions += 1
         for connection in dead:
