@@ -24,17 +24,11 @@ from orchestrator.evidence.log_judgement import (
 )
 from orchestrator.evidence.merkle import TILE_WIDTH
 from orchestrator.evidence.note import LogPolicy, SignedCheckpoint, VerifierKey, open_checkpoint
-from orchestrator.evidence.signing.log_keys import Algorithm
 from orchestrator.foundation.errors import BrokenLog
 
 STRETCH_BUNDLES = 64
 ENTRIES_FOR_MORE_PROCESSES_MIN = 100_000
 TRIES_MAX = 5
-_ALGORITHM_NAMES = {
-    Algorithm.ED25519: "Ed25519",
-    Algorithm.COSIGNATURE_ED25519: "Ed25519",
-    Algorithm.COSIGNATURE_ML_DSA_44: "ML-DSA-44",
-}
 _TORN = re.compile(r"^\..+\.[0-9a-f]+\.tmp$")
 _TILE = re.compile(r"^tile/(\d+|entries)/((?:x\d{3}/)*\d{3})(?:\.p/(\d{1,3}))?$")
 
@@ -152,13 +146,13 @@ def _read_checkpoints(
     log_keys = {*vkeys, *(policy.logs if policy else ())}
     by_log = [key for key, _ in head.signatures if key in log_keys and key.name == checkpoint.origin]
     if by_log:
-        names = ", ".join(_ALGORITHM_NAMES[key.algorithm] for key in by_log)
+        names = ", ".join(key.algorithm.title for key in by_log)
         findings.ok("LOG", f"checkpoint of {checkpoint.origin}, size {checkpoint.size}, signed by the log ({names})")
     else:
         findings.fail("LOG", f"checkpoint of {checkpoint.origin} is not signed by a key of that log")
     missing = [key for key in log_keys if key.name == checkpoint.origin and key not in by_log]
     if by_log and missing:
-        names = ", ".join(_ALGORITHM_NAMES[key.algorithm] for key in missing)
+        names = ", ".join(key.algorithm.title for key in missing)
         findings.fail("LOG", f"the log's {names} signature is missing from the checkpoint")
     if policy and policy.quorum != "none":
         met = policy.is_satisfied_by(head)

@@ -21,6 +21,11 @@ class Algorithm(IntEnum):
     COSIGNATURE_ED25519 = 0x04  # cosignature/v1, with a time
     COSIGNATURE_ML_DSA_44 = 0x06  # subtree/v1, with a time
 
+    @property
+    def title(self) -> str:
+        """As people call it."""
+        return "ML-DSA-44" if self is Algorithm.COSIGNATURE_ML_DSA_44 else "Ed25519"
+
 
 def signature_is_valid(algorithm: Algorithm, public_key: bytes, signature: bytes, message: bytes) -> bool:
     """Whether `signature` over `message` was made with the key. A key or signature of odd form is not valid."""

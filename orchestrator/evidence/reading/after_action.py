@@ -1,0 +1,93 @@
+"""The after-action report, in the form of HSEEP: overview, analysis of objectives, strengths, improvement plan.
+
+What can be read out of the log stands here at once; what only people can say comes from the signed review.
+"""
+
+from typing import Any
+
+from orchestrator.evidence.reading.material import Material
+from orchestrator.evidence.reading.report_parts import Cell, chip, facts, table
+from orchestrator.evidence.reading.words import outcome, text, title
+from orchestrator.evidence.story import SystemStory
+
+RATINGS = {
+    "P": "performed without challenges",
+    "S": "performed with some challenges",
+    "M": "performed with major challenges",
+    "U": "unable to be performed",
+}
+
+
+def rating(system: SystemStory) -> str:
+    """HSEEP's letter, proposed from the log: first tries only, repeats needed, way back taken, neither."""
+    if system.was_rolled_back:
+        return "M"
+    if not system.was_committed:
+        return "U"
+    return "P" if all(each.passed and each.starts == 1 for each in system.attempts) else "S"
+
+
+def after_action(material: Material) -> str:
+    """The section, as HTML."""
+    return _overview(material) + _analysis(material) + _strengths(material) + _improvements(material)
+
+
+def _overview(material: Material) -> str:
+    story = material.story
+    exercise: dict[str, Any] = story.created.get("exercise", {}) or {}
+    people = sorted({signed.by for signed in material.signed} | {story.operator, story.author} - {""})
+    pairs: list[tuple[str, Cell]] = [
+        ("Name", title(story)),
+        ("Dates", f"{story.events[0].time} to {story.events[-1].time}"),
+        ("Type", str(exercise.get("type", "operation on live systems" if story.kind != "drill" else "drill"))),
+        ("Scope", ", ".join(story.systems) or "none"),
+        ("Participants", ", ".join(people)),
+    ]
+    scenario = exercise.get("scenario")
+    return "<h3>Overview</h3>" + facts([*pairs, ("Scenario", str(scenario))] if scenario else pairs)
+
+
+def _analysis(material: Material) -> str:
+    rows: list[list[Cell]] = []
+    for name, system in material.story.systems.items():
+        letter = rating(system)
+        repeated = sum(each.number > 1 for each in system.attempts)
+        told = f"{outcome(system)}; {len(system.attempts)} attempts, {repeated} of them repeats"
+        rows.append([name, told, chip(letter), RATINGS[letter]])
+    words = '<p class="note">Ratings are proposed from the log (P, S, M, U as in HSEEP); the reviewer decides.</p>'
+    return "<h3>Analysis by system</h3>" + table(["System", "What happened", "Rating", "Meaning"], rows) + words
+
+
+def _strengths(material: Material) -> str:
+    systems = list(material.story.systems.values())
+    compared = [event for system in systems for event in system.of("digests.compared")]
+    found = []
+    if compared and all(event.data.get("match") is True for event in compared):
+        found.append(f"Every one of {len(compared)} comparisons of data between sites was equal.")
+    if systems and all(system.was_committed or system.was_rolled_back for system in systems):
+        found.append("Every system ended in a state that was planned: moved, or back where it started.")
+    measured = [event for system in systems for event in system.of("objective.measured")]
+    if measured and all(event.data.get("met") is True for event in measured):
+        found.append(f"All {len(measured)} measured objectives were met.")
+    found += [str(each) for review in material.reviews for each in review.get("strengths", [])]
+    listed = "".join(f"<li>{text(each)}</li>" for each in found)
+    return "<h3>Strengths</h3>" + (f"<ul>{listed}</ul>" if listed else '<p class="note">None on record.</p>')
+
+
+def _improvements(material: Material) -> str:
+    rows: list[list[Cell]] = []
+    for review in material.reviews:
+        for each in review.get("findings", []):
+            cells = [str(each.get(name, "")) for name in ("id", "text", "cause", "action", "owner", "due")]
+            rows.append([*cells, chip("open until a later drill closes it")])
+    conclusions = [
+        f"<p><b>{text(signed.by)}</b> ({text(signed.role)}): "
+        f"{text(signed.statement.predicate.get('conclusion', ''))}</p>"
+        for signed in material.of_kind("review.signed")
+    ]
+    said = "".join(conclusions) or (
+        "<p>No review is on record yet. A person other than author and operator reviews with <code>skerry evidence "
+        "review</code>; findings, corrective actions, owners and dates then stand here.</p>"
+    )
+    head = ["Finding", "Observation", "Root cause", "Corrective action", "Owner", "Due", "State"]
+    return "<h3>Review and improvement plan</h3>" + said + (table(head, rows) if rows else "")

@@ -1,0 +1,86 @@
+"""Which controls a run gives evidence for, by what its steps do.
+
+The NIST SP 800-53 ids are checked against the catalogue by a test. The other frameworks stand here as a proposal: the
+agency's compliance officer confirms them before they are relied on, and reading copies say so.
+"""
+
+from dataclasses import dataclass
+
+from orchestrator.evidence.story import RunStory
+
+NIST_BY_VERB: dict[str, tuple[str, ...]] = {
+    "approval": ("cm-3", "cp-2", "ac-5", "au-10"),
+    "preflight": ("cp-2", "au-8"),
+    "provision_target": ("cp-7", "cm-2"),
+    "replicate": ("cp-6", "cp-6.1", "cp-9"),
+    "take_recovery_point": ("cp-9", "cp-9.8"),
+    "verify_digests": ("cp-9.1", "si-7"),
+    "run_playbook": ("cp-10", "cm-3"),
+    "move_authority": ("cp-7", "cp-10"),
+    "promote": ("cp-7", "cp-10"),
+    "carry_back": ("cp-10", "cp-10.2"),
+    "switch_front": ("cp-7", "cp-10"),
+    "check": ("cp-4", "cp-10"),
+    "watch": ("cp-10",),
+    "commit": ("cp-10", "cm-3"),
+    "manual": ("cm-3",),
+    "decision": ("cm-3", "ac-5"),
+    "wait": (),
+}
+NIST_OF_EVIDENCE = ("au-3", "au-8", "au-9", "au-10", "au-11", "au-12")
+
+TO_BE_CONFIRMED: dict[str, dict[str, tuple[str, ...]]] = {
+    "replicate": {"ISO/IEC 27001:2022": ("A.8.13", "A.8.14"), "SOC 2": ("A1.2",), "DORA": ("Art. 12",)},
+    "take_recovery_point": {"ISO/IEC 27001:2022": ("A.8.13",), "SOC 2": ("A1.2",), "DORA": ("Art. 12",)},
+    "verify_digests": {"ISO/IEC 27001:2022": ("A.8.13",), "SOC 2": ("A1.3",), "DORA": ("Art. 12",)},
+    "promote": {"ISO/IEC 27001:2022": ("A.5.30", "A.8.14"), "SOC 2": ("A1.3", "CC7.5"), "DORA": ("Art. 11",)},
+    "check": {"ISO 22301:2019": ("8.5",), "SOC 2": ("A1.3",), "DORA": ("Art. 24",)},
+    "carry_back": {"ISO 22301:2019": ("8.4.5",), "SOC 2": ("CC7.5",), "DORA": ("Art. 11",)},
+}
+
+
+@dataclass(frozen=True)
+class Determination:
+    """What the logged events say on one objective of NIST SP 800-53A."""
+
+    control: str
+    objective: str
+    words: str
+    satisfied: bool
+    observations: tuple[str, ...]
+
+
+def controls_of(verb: str) -> tuple[str, ...]:
+    return NIST_BY_VERB.get(verb, ())
+
+
+def all_controls(story: RunStory) -> list[str]:
+    verbs = {
+        str((each.started.data.get("action") or {}).get("verb")) for s in story.systems.values() for each in s.attempts
+    }
+    return sorted({control for verb in verbs for control in controls_of(verb)} | set(NIST_OF_EVIDENCE) | {"cp-4"})
+
+
+def determinations(story: RunStory, *, approved: bool, reviewed: bool) -> list[Determination]:
+    """What the tool can say; the conclusion on a control is the assessor's."""
+    systems = list(story.systems.values())
+    compared = [event for system in systems for event in system.of("digests.compared")]
+    points = [event for system in systems for event in system.of("recovery_point.held")]
+    ended = bool(systems) and all(system.was_committed or system.was_rolled_back for system in systems)
+    measured = [event for system in systems for event in system.of("objective.measured")]
+    met = bool(measured) and all(event.data.get("met") is True for event in measured)
+    equal = bool(compared) and all(event.data.get("match") is True for event in compared[-len(systems) :])
+    return [
+        Determination("cp-4", "cp-4_obj.a-1", "the plan was carried out as approved", ended, ("steps",)),
+        Determination("cp-4", "cp-4_obj.b", "results were reviewed by another person", reviewed, ("review",)),
+        Determination(
+            "cp-9", "cp-9_obj.d-2", "recovery points are held and their integrity known", bool(points), ("points",)
+        ),
+        Determination("cp-9.1", "cp-9.1_obj-2", "copies were tested for integrity at every site", equal, ("digests",)),
+        Determination(
+            "cp-10", "cp-10_obj-1", "the systems were recovered to a known state", ended and met, ("objectives",)
+        ),
+        Determination(
+            "au-10", "au-10_obj", "approvals are signed with the persons' own keys", approved, ("approvals",)
+        ),
+    ]

@@ -1,0 +1,133 @@
+"""Verifies a bundle with the auditor's policy: reads the folder, lets the judges judge, says what it found.
+
+Needs no network, no state store, and nothing of the program that made the bundle but this package.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.evidence.anchors import judge_anchors, judge_times
+from orchestrator.evidence.artifacts import artifact_path
+from orchestrator.evidence.bundle import MANIFEST, is_core, judge_manifest, read_bundle
+from orchestrator.evidence.bundle_log import BundleLog, judge_log
+from orchestrator.evidence.disclosure import judge_disclosures
+from orchestrator.evidence.findings import Findings
+from orchestrator.evidence.people import Bench, judge_people
+from orchestrator.evidence.reading.derive import derive
+from orchestrator.evidence.rules import judge_execution
+from orchestrator.evidence.story import RunStory, references, tell_story
+from orchestrator.evidence.trust_policy import TrustPolicy
+from orchestrator.foundation.errors import BrokenLog, EvidenceError
+
+
+@dataclass
+class BundleReport:
+    """The verdict over a bundle."""
+
+    folder: str
+    run: str = ""
+    origin: str = ""
+    size: int = 0
+    findings: Findings = field(default_factory=Findings)
+
+    @property
+    def verified(self) -> bool:
+        return self.findings.verified
+
+
+def verify_bundle(folder: Path, policy: TrustPolicy) -> BundleReport:
+    """Judge the bundle in `folder`. Never raises for what it holds: hostile input ends in a failed check."""
+    report = BundleReport(str(folder))
+    try:
+        files = read_bundle(folder)
+    except BrokenLog as error:
+        report.findings.fail("FILES", error.message)
+        return report
+    judge_bundle(files, policy, report)
+    return report
+
+
+def judge_bundle(files: dict[str, bytes], policy: TrustPolicy, report: BundleReport) -> None:
+    """The judgement proper, over the files as bytes."""
+    findings = report.findings
+    findings.judge("FILES", judge_manifest(files), f"{len(files) - 1} files match {MANIFEST}")
+    log = judge_log(files, policy.log_policy, findings)
+    if log is None:
+        return
+    report.run, report.origin, report.size = log.events[0].run, log.head.origin, log.head.size
+    try:
+        bounds, notes = judge_anchors(files, log.head, policy, findings)
+        judge_times(log.events, bounds, policy, findings)
+        artifacts = _Artifacts(files)
+        story = tell_story(log.events, artifacts.read)
+    except EvidenceError as error:
+        findings.fail("LOG", error.message)
+        return
+    bench = Bench(story, policy, artifacts.read, bounds, notes, findings)
+    judges: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("RUNBOOK AND PEOPLE", lambda: judge_people(bench, log.entries)),
+        ("EXECUTION", lambda: judge_execution(story, findings)),
+        ("EXECUTION", lambda: _judge_artifacts(files, log, story, findings)),
+        ("READING COPIES", lambda: _judge_reading_copies(files, policy, findings)),
+    )
+    for group, judge in judges:
+        try:
+            judge()
+        except EvidenceError as error:
+            findings.fail(group, error.message)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+            # Logged data of another shape than its kind has: a dishonest or broken writer, not our own trouble.
+            findings.fail(group, f"what was logged is malformed: {type(error).__name__}: {error}")
+
+
+class _Artifacts:
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._files = files
+
+    def read(self, digest: str) -> bytes | None:
+        content = self._files.get(artifact_path(digest))
+        if content is not None and "sha256:" + hashlib.sha256(content).hexdigest() != digest:
+            raise BrokenLog(f"the artifact {digest[:23]}… was altered")
+        return content
+
+
+def _judge_artifacts(files: dict[str, bytes], log: BundleLog, story: RunStory, findings: Findings) -> None:
+    problems: list[str] = []
+    named: set[str] = set()
+    withheld = count = 0
+    for event in (*log.events, *story.events):
+        for reference in references(event.data):
+            count += 1
+            path = artifact_path(str(reference["digest"]))
+            named.add(path)
+            content = files.get(path)
+            if content is None:
+                withheld += 1
+            elif f"sha256:{hashlib.sha256(content).hexdigest()}" != reference["digest"]:
+                problems.append(f"entry {event.index}: {path} was altered")
+            elif len(content) != reference["size"]:
+                problems.append(f"entry {event.index}: {path} is not of the size that was logged")
+    loose = sorted(path for path in files if path.startswith("artifacts/") and path not in named)
+    problems += [f"{path}: no log entry names it" for path in loose]
+    findings.judge("EXECUTION", problems, f"{len(named)} artifacts are what the log says, {withheld} withheld")
+    judge_disclosures(files, log.events, findings)
+
+
+def _judge_reading_copies(files: dict[str, bytes], policy: TrustPolicy, findings: Findings) -> None:
+    """Made again from the evidence and compared byte for byte: a doctored report can not pass."""
+    core = {path: content for path, content in files.items() if is_core(path)}
+    again = derive(core)
+    differ = [f"{path} is not what the log says" for path in sorted(again) if files.get(path) != again[path]]
+    stray = sorted(set(files) - set(core) - set(again) - {MANIFEST})
+    differ += [f"{path} is neither evidence nor made from it" for path in stray]
+    findings.judge("READING COPIES", differ, f"{len(again)} files for people and tools are exactly what the log says")
+    inside = files.get("policy/trust-policy.json")
+    if inside is not None and inside != policy.content:
+        findings.warn("READING COPIES", "the policy inside the bundle differs from yours; yours was used to judge")
+    claims = files.get("anchors/worm.json")
+    if claims is not None:
+        count = len(json.loads(claims))
+        findings.info("READING COPIES", f"{count} object-lock copies are claimed; compare with a listing you pull")
