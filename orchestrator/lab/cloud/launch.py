@@ -144,7 +144,7 @@ def _environment() -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": os.environ.get("HOME", "/"),
-        "PYTHONPATH": str(package),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")])),
         "PYTHONDONTWRITEBYTECODE": "1",
         "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
         "MOTO_ENABLE_AMI_VALIDATION": "true",
