@@ -79,6 +79,7 @@ class _Turn:
         self._answered = state.answered
         self._beyond_return = state.beyond_return
         self._committed = state.committed
+        self._asked_back = state.asked_back
         self._commands: list[Command] = []
 
     def result(self) -> tuple[RunState, tuple[Command, ...]]:
@@ -97,6 +98,7 @@ class _Turn:
             answered=self._answered,
             beyond_return=self._beyond_return,
             committed=self._committed,
+            asked_back=self._asked_back,
         )
         if (after.status, after.reason) != (self._before.status, self._before.reason):
             self._commands.append(SetState(state=after.status, reason=after.reason, holds=not is_over))
@@ -161,8 +163,16 @@ class _Turn:
         if step.point_of_no_return:
             self._beyond_return = step.id
             self._announce("point_of_no_return.passed", step.id)
-        if (self._committed or self._beyond_return) and self._course == "turning":
-            self._course = "stopping"  # it was under way when the run turned; now a person must say what is to be
+        if self._course == "turning":
+            self._passed_too_late(step.id)
+
+    def _passed_too_late(self, step_id: str) -> None:
+        """The step was under way when the run turned back. After a commit, or a point of no return, it does not."""
+        if self._asked_back and self._committed:
+            self._announce("request.refused", step_id, operation="rollback", because="the commit was under way")
+            self._course, self._reason = "forward", ""
+        elif not self._asked_back and (self._committed or self._beyond_return):
+            self._course = "stopping"
 
     def _failed(self, key: Key, outcome: Outcome, *, began: bool = True) -> None:
         step, mode = self._steps[key[0]], key[1]
@@ -181,6 +191,7 @@ class _Turn:
 
     def _turn_from(self, step_id: str, message: str, on_failure: Literal["stop", "rollback"]) -> None:
         """Go no further forward; what is under way ends first. Who must decide wins over what happens by itself."""
+        self._asked_back = False
         beyond = self._beyond_return or self._committed
         course: Course = "stopping" if on_failure == "stop" or beyond else "turning"
         if self._course == "forward":
@@ -224,7 +235,7 @@ class _Turn:
         if self._course == "backward":
             return "it is being rolled back already"
         self._reason = f"{event.operation} asked for by {event.by}" + (f": {event.reason}" if event.reason else "")
-        self._course, self._paused = "turning", False
+        self._course, self._paused, self._asked_back = "turning", False, True
         if event.operation == "cancel" and not self._ended and not self._busy():
             self._let_go_of_what_waits()
             self._status = "cancelled"

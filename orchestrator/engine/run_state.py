@@ -46,6 +46,7 @@ class RunState:
     answered: frozenset[int] = frozenset()
     beyond_return: str = ""
     committed: bool = False
+    asked_back: bool = False  # it turned because a person asked, and for no other reason
     is_over: bool = False
 
     @property

@@ -92,6 +92,11 @@ class SystemTurns:
             await asyncio.Event().wait()
             raise
 
+    def deliver_first(self, requests: Sequence[RequestRow]) -> None:
+        """What was asked before this process took the run up is obeyed before anything new begins."""
+        for request in requests:
+            self._deliver(request)
+
     def deliver(self, request: RequestRow) -> None:
         """Hand a person's request to the system, once."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: the next worker delivers it
@@ -243,17 +248,18 @@ class SystemTurns:
         while not self._mailbox:
             self._news.clear()
             seconds = self._seconds_to_wait(state)
-            if seconds is None:
-                await self._news.wait()
-                continue
+            # Not asyncio.wait_for: Python 3.11's may swallow a cancellation, and this task would outlive the worker.
+            alarm = None if seconds is None else self._loop.call_later(max(0.0, seconds), self._news.set)
             try:
-                await asyncio.wait_for(self._news.wait(), timeout=max(0.0, seconds))
-            except TimeoutError:
-                await self._give_up_what_is_overdue()
-                if not self._mailbox and state.next_deadline is not None:
-                    at, key = state.next_deadline
-                    if at <= self._now():
-                        return [DeadlineReached(at=self._now(), step=key[0], mode=key[1])]
+                await self._news.wait()
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+            await self._give_up_what_is_overdue()
+            if not self._mailbox and state.next_deadline is not None:
+                at, key = state.next_deadline
+                if at <= self._now():
+                    return [DeadlineReached(at=self._now(), step=key[0], mode=key[1])]
         events, self._mailbox = self._mailbox, []
         self._taken += [event.id for event in events if isinstance(event, Requested)]
         return events

@@ -178,6 +178,7 @@ class EngineWorker:
         plan = await asyncio.to_thread(self._plan, run)
         planned = plan.system_plan(system)
         turns = SystemTurns(run, plan, planned, self._parts)
+        turns.deliver_first(await asyncio.to_thread(self._rows.open_requests, run, system))
         self._carried[(run, system)] = turns
         try:
             yield Reducer(planned, self._judge_gate), turns

@@ -167,8 +167,11 @@ class WorkerStore:
 
     # ---- requests
 
-    def open_requests(self) -> Sequence[RequestRow]:
+    def open_requests(self, run: str = "", system: str = "") -> Sequence[RequestRow]:
+        """What people asked and was not yet obeyed or refused; of one system's run where it is named."""
         query = sa.select(requests).where(requests.c.handled.is_(False)).order_by(requests.c.id)
+        if run:
+            query = query.where(requests.c.run == run, requests.c.system == system)
         with self._database.reading() as connection:
             return [
                 RequestRow(row.id, row.run, row.system, row.operation, row.step, row.by, row.reason)

@@ -12,6 +12,9 @@ from orchestrator.model import action as actions
 from orchestrator.model.outcome import Outcome, Probe
 from tests.fakes.simulated_site import Refused, SimulatedSite, SimulatedSystem
 
+# Verbs that the engine carries itself: they never reach a handler.
+PERSON_STEPS = ("approval", "manual", "decision", "wait")
+
 
 class SimulatedCrash(BaseException):
     """Not an Exception: no except clause of the product may swallow a crash."""
@@ -26,6 +29,7 @@ class Faults:
     # Called before and after each deed took effect, with the deed's name and "before" or "after"; may crash.
     boundary: Callable[[str, str], None] = lambda _deed, _when: None
     unknown: set[str] = field(default_factory=set)  # deeds of which the world says nothing
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)  # given, after the deed took effect
 
     def take(self, name: str) -> bool:
         if self.failures[name] > 0:
@@ -62,7 +66,8 @@ class SimulatedHandler:
         except Refused as refused:
             return Outcome.failed(str(refused), error="CommandFailed")
         self._faults.boundary(name, "after")
-        return Outcome.done(**observed)
+        ordered = self._faults.outcomes.get(name)
+        return ordered.pop(0) if ordered else Outcome.done(**observed)
 
 
 def do(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""Lives of a process that carries one system's run: each begins with what the one before left durable.
+
+The parts are the product's own (reducer, actor, live turns, step protocol, store); in place of the durable engine stands
+a list of turns, and in place of the world the simulated site. A life ends when the run is over or at rest, when it
+halts, or by a crash at an ordered place.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from orchestrator.contracts.engine import AT_REST, SystemStatus
+from orchestrator.engine.actor import run_system
+from orchestrator.engine.deed_threads import DeedThreads
+from orchestrator.engine.event_stream import EventStream
+from orchestrator.engine.reducer import Reducer
+from orchestrator.engine.run_state import RunState
+from orchestrator.engine.step_protocol import Ended, StepProtocol
+from orchestrator.engine.store import open_store
+from orchestrator.engine.system_turns import Parts, SystemTurns
+from orchestrator.engine.tables import system_runs
+from orchestrator.engine.turns import EVENTS, Command, Event
+from orchestrator.engine.worker_store import WorkerStore
+from orchestrator.foundation.clock import SystemClock
+from orchestrator.model.event import RunEvent
+from orchestrator.model.plan import Plan
+from orchestrator.planning.gates import judge_gate
+from tests.fakes.handlers import Faults, SimulatedCrash, SimulatedHandlers
+from tests.fakes.recorder import FakeRecorder
+from tests.fakes.simulated_site import SimulatedSite
+
+RUN = "run-1"
+LIFE_SECONDS_MAX = 5
+
+
+class ListedTurns:
+    """A durable engine in a list: what is in it was taken, what is not is taken live."""
+
+    def __init__(self, live: SystemTurns, taken: list[str], before_recording: Callable[[Sequence[Event]], None]) -> None:
+        self._live = live
+        self._taken = taken
+        self._before_recording = before_recording
+
+    async def take(self, number: int, state: RunState, commands: Sequence[Command]) -> Sequence[Event]:
+        if number == len(self._taken):
+            events = await self._live.take(number, state, commands)
+            self._before_recording(events)
+            self._taken.append(json.dumps(EVENTS.dump_python(list(events), mode="json")))
+        return EVENTS.validate_python(json.loads(self._taken[number]))
+
+
+@dataclass
+class Trial:
+    """One run of one system over several lives. `site`, `recorder` and `taken` are what outlives a crash."""
+
+    folder: Path
+    plan: Plan
+    faults: Faults = field(default_factory=Faults)
+    site: SimulatedSite = field(default_factory=SimulatedSite)
+    recorder: FakeRecorder = field(default_factory=FakeRecorder)
+    taken: list[str] = field(default_factory=list)
+    # Called with every event before it is recorded, and with the events of a turn before the engine keeps them.
+    before_evidence: Callable[[RunEvent], None] = lambda _event: None
+    before_recording: Callable[[Sequence[Event]], None] = lambda _events: None
+
+    def __post_init__(self) -> None:
+        self.url = f"sqlite:///{self.folder}/state.db"
+        self.system = self.plan.systems[0].system.name
+        store = open_store(self.url)
+        store.runs.submit(RUN, self.plan, kind="migrate", operator="ana")
+        store.close()
+
+    def live(self) -> BaseException | None:
+        """One life; what ended it, or None when the run is over or waits for a person."""
+        return asyncio.run(asyncio.wait_for(self._live(), LIFE_SECONDS_MAX))
+
+    async def _live(self) -> BaseException | None:
+        store = open_store(self.url)
+        rows = WorkerStore(store.database, SystemClock())
+        threads: DeedThreads[Ended] = DeedThreads(threads_max=4)
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[BaseException | None] = loop.create_future()
+
+        def end(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(error))
+
+        def look_whether_at_rest(_run: str) -> None:
+            if rows.system_state(RUN, self.system)[0] in AT_REST and not rows.open_requests():
+                end(None)
+
+        def refuse_when_ended() -> None:
+            if ended.done():
+                raise SimulatedCrash
+
+        events = EventStream(_Recorder(self), (), SystemClock())
+        handlers = SimulatedHandlers(self.site, self.faults)
+        protocol = StepProtocol(rows, handlers, events, SystemClock(), worker="test", may_act=refuse_when_ended)
+        parts = Parts(rows, protocol, events, threads, SystemClock(), "test", look_whether_at_rest, end)
+        planned = self.plan.systems[0]
+        turns = SystemTurns(RUN, self.plan, planned, parts)
+        turns.deliver_first(rows.open_requests())
+
+        async def carry() -> None:
+            try:
+                await run_system(
+                    Reducer(planned, judge_gate), ListedTurns(turns, self.taken, self.before_recording)
+                )
+                end(None)
+            except SimulatedCrash as crash:
+                end(crash)
+
+        async def deliver() -> None:
+            while True:
+                for request in rows.open_requests():
+                    turns.deliver(request)
+                await asyncio.sleep(0.002)
+
+        tasks = [asyncio.create_task(carry()), asyncio.create_task(deliver())]
+        try:
+            return await ended
+        finally:
+            threads.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            store.close()
+
+    def ask(self, operation: str) -> None:
+        """A person asks, whether or not a process lives."""
+        store = open_store(self.url)
+        try:
+            store.runs.request(RUN, self.system, operation, by="ana", reason="test")
+        finally:
+            store.close()
+
+    def status(self) -> SystemStatus:
+        store = open_store(self.url)
+        try:
+            return store.runs.status(RUN).systems[0]
+        finally:
+            store.close()
+
+    def is_over(self) -> bool:
+        """Nothing can move the run any more."""
+        store = open_store(self.url)
+        try:
+            with store.database.reading() as connection:
+                return bool(connection.execute(sa.select(system_runs.c.over)).scalar_one())
+        finally:
+            store.close()
+
+    def problems(self) -> list[str]:
+        """What must never be, in the world and in the evidence."""
+        return self.site.violations() + evidence_problems(self.recorder.recorded)
+
+
+class _Recorder:
+    """The trial's recorder, with its ordered crashes."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+
+    def record(self, event: RunEvent) -> int:
+        self._trial.before_evidence(event)
+        return self._trial.recorder.record(event)
+
+    def keep(self, content: bytes, media_type: str) -> dict[str, object]:
+        return self._trial.recorder.keep(content, media_type)
+
+    def publish(self) -> None:
+        self._trial.recorder.publish()
+
+
+def evidence_problems(events: Sequence[RunEvent]) -> list[str]:
+    """Each end of a step has its start before it; nothing is started again once it passed."""
+    problems = []
+    open_starts: set[tuple[str, str, str]] = set()
+    passed: set[tuple[str, str, str]] = set()
+    for event in events:
+        key = (event.system, event.step, str(event.data.get("mode")))
+        if event.type == "step.started":
+            if key in passed and not event.data.get("resumed"):
+                problems.append(f"{key} was started again after it had passed")
+            open_starts.add(key)
+        elif event.type == "step.finished":
+            if key not in open_starts:
+                problems.append(f"{key} finished without a start")
+            if event.data["status"] == "passed":
+                passed.add(key)
+    return problems
