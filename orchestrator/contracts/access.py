@@ -39,5 +39,5 @@ class TransferAccess(Protocol):
         peer_user: str,
         initiator_user: str | None = None,
     ) -> AbstractContextManager[Access]:
-        """`peer_user` logs in at the peer; `initiator_user` runs ssh at the initiator (None: its login user) and owns the key."""
+        """`peer_user` logs in at the peer; `initiator_user` (None: its login user) runs ssh there and owns the key."""
         ...

@@ -79,7 +79,7 @@ class RunStatus(Frozen):
 
 
 class Runs(Protocol):
-    """The store of runs: what people see, and requests to the engine. Imports no engine; safe for any number of readers.
+    """The store of runs: what people see, and requests to the engine. Imports no engine; any number may read.
 
     Laws (tests/laws/runs_laws.py):
       submit    twice with one run id is once; raises RunInProgress when another unfinished run, or one that failed

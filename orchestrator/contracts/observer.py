@@ -11,7 +11,7 @@ class Recorder(Protocol):
 
     Laws (tests/laws/recorder_laws.py):
       record    returns only when the event is durable; returns its index in the log; raises LedgerFull or EvidenceError
-      keep      stores bytes under their digest and returns the reference to put into an event; storing twice is storing once
+      keep      stores bytes under their digest and returns the reference for an event; storing twice is storing once
       publish   signs a checkpoint over all recorded events
     """
 

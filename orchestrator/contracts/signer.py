@@ -7,7 +7,7 @@ from orchestrator.model.inventory import Person
 
 
 class ApprovalSigner(Protocol):
-    """Signs with a person's SSH key (`ssh-keygen -Y sign`, agent or file); the private key never enters this program."""
+    """Signs with a person's SSH key (`ssh-keygen -Y sign`, agent or file), which never enters this program."""
 
     def sign(self, statement: ApprovalStatement, key_file: str) -> SignedApproval: ...
 

@@ -54,7 +54,7 @@ class Inventory(Frozen):
     residency: tuple[ResidencyRule, ...] = ()
     links: tuple[Link, ...] = ()
     ssh_config: str | None = None  # a file for `ssh -F`
-    # The private key file of the CA whose user certificates the hosts accept; each transfer gets one of its own from it.
+    # The private key file of the CA whose user certificates the hosts accept; each transfer gets one from it.
     transfer_ca: str | None = None
     cloud: CloudSettings = CloudSettings()
     digest: Digest  # over the files as written, and over the key files that people.yml refers to
