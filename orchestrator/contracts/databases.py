@@ -56,8 +56,10 @@ class Databases(Protocol):
     def rejoin(
         self, cluster: PostgresCluster, old_primary: Host, upstream: Host, *, allow_rewind: bool = False
     ) -> TransferReport:
-        """Where the histories have parted, writes would be lost: DataError, unless `allow_rewind` accepts it; the report's
-        `detail["discarded_bytes"]` then tells how much."""
+        """Where the histories have parted, writes would be lost: DataError, unless `allow_rewind` accepts it.
+
+        The report's `detail["discarded_bytes"]` then tells how much.
+        """
         ...
 
 
