@@ -21,6 +21,7 @@ from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.places import (
     engine_database,
+    lab_folder,
     ledger_folder,
     shipped_folder,
     skerry_home,
@@ -200,7 +201,7 @@ def open_workshop(
     folder: Path, *, observers: Sequence[Observer] = (), hosts_file: Path | None = None, kind: type[Kind]
 ) -> Iterator[Kind]:
     """The workshop of the inventory in `folder`. `hosts_file`, or `$SKERRY_HOSTS`, replaces its hosts.yml."""
-    hosts = hosts_file or (Path(named) if (named := os.environ.get("SKERRY_HOSTS")) else None)
+    hosts = hosts_file or _other_hosts(folder)
     workshop = kind(load_inventory(folder, home=skerry_home(), hosts_file=hosts), observers)
     try:
         yield workshop
@@ -227,6 +228,15 @@ def log_origin() -> str:
     if written.exists():
         return written.read_text().split("+", 1)[0].strip()
     return os.environ.get("SKERRY_LOG_ORIGIN") or f"{socket.gethostname().split('.')[0] or 'localhost'}/skerry"
+
+
+def _other_hosts(folder: Path) -> Path | None:
+    """`$SKERRY_HOSTS`; for the lab's estate the file that a lab at other addresses leaves."""
+    if named := os.environ.get("SKERRY_HOSTS"):
+        return Path(named)
+    written = lab_folder() / "hosts.yml"
+    is_lab = folder.resolve() == (shipped_folder("inventories") / "lab").resolve()
+    return written if is_lab and written.exists() else None
 
 
 def _shipped(path: str) -> Path:

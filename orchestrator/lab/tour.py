@@ -15,6 +15,7 @@ from orchestrator.foundation.places import lab_folder, shipped_folder
 from orchestrator.lab import estate_town
 from orchestrator.lab.tour_journal import TourJournal
 from orchestrator.lab.tour_result import ClientView, EvidenceResult, TourResult, tour_result
+from orchestrator.lab.town import Town
 from orchestrator.model.facts import Facts
 from orchestrator.model.plan import Plan
 from orchestrator.operations.audit import verify_ledger
@@ -68,11 +69,11 @@ class Tour:
         if not (self._journal.done("lab") and town.is_up()):
             with self._phase("lab", "three sites, real hosts, two systems with data"):
                 estate_town.up(town, filings=self._settings.filings, documents=self._settings.documents)
-                with open_desk(shipped_folder("inventories") / "lab") as desk:
-                    estate_town.claim_source(desk)
+                with open_desk(estate_town.lab_inventory()) as desk:
+                    estate_town.claim_source(desk.inventory, desk.authority)
         with self._phase("traffic", "clients begin to file through the front name"):
             estate_town.traffic_start(town)
-        with open_desk(shipped_folder("inventories") / "lab", observers=self._observers) as desk:
+        with open_desk(estate_town.lab_inventory(), observers=self._observers) as desk:
             plan = self._prepare(desk)
             status = self._migrate(desk, plan)
         clients = self._clients(town)
@@ -85,8 +86,7 @@ class Tour:
         return result
 
     def _begin_anew(self) -> None:
-        estate_town.open_lab(kind=self._settings.kind).down()
-        self._path.unlink()
+        estate_town.purge(estate_town.open_lab(kind=self._settings.kind))
         self._journal = TourJournal(self._path, self._clock)
 
     @contextmanager
@@ -127,7 +127,7 @@ class Tour:
         with self._phase("run", story):
             return desk.run(plan, operator=OPERATOR, kind="migrate", on_run=lambda run: self._journal.keep("run", run))
 
-    def _clients(self, town: estate_town.Town) -> dict[str, ClientView]:
+    def _clients(self, town: Town) -> dict[str, ClientView]:
         kept = self._journal.kept("clients")
         if kept:
             return {name: ClientView.model_validate(view) for name, view in kept.items()}
