@@ -158,7 +158,7 @@ def _objectives(material: Material) -> str:
             rows[-1].append(event.index)
     words = (
         '<p class="note">Recovery time: from the moment clients lose the service to the moment it is verified again '
-        "from where they are. Recovery point: 0 when the digests taken after the last write were equal at every site.</p>"
+        "from where they are. Recovery point: 0 when digests taken after the last write were equal at every site.</p>"
     )
     return (
         table(["System", "Objective", "Asked for", "Achieved", "Verdict", "Log entry"], rows, numbers=(2, 3, 5)) + words
@@ -310,8 +310,9 @@ def _integrity(material: Material) -> str:
         about
         + (table(["Log size", "Timestamp (RFC 3161)"], rows, numbers=(0,)) if rows else "")
         + (
-            '<p class="note">Not shown by this bundle: events never logged; whether what was logged is true; other runs '
-            "of the log; anything before the first key in your policy; whether the controls as a whole are effective.</p>"
+            '<p class="note">Not shown by this bundle: events never logged; whether what was logged is true; other '
+            "runs of the log; anything before the first key in your policy; whether the controls as a whole are "
+            "effective.</p>"
         )
     )
 
