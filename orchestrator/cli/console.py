@@ -1,20 +1,29 @@
 """How values look to a person: sizes, times, tables, panels. Shared by all commands; nothing here decides anything."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 SHORT_DIGEST_DIGITS = 12
+# Columns that people copy words from, or that say little when folded.
+WHOLE_COLUMNS = ("system", "host", "plan", "step", "run", "approval", "person", "site", "side", "gate")
+
+
+PIPE_COLUMNS = 200  # nothing is folded for a width that nobody looks at
 
 
 def console() -> Console:
-    """Standard output: colours on a terminal, plain text in a pipe, never cut at 80 columns there."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Standard output: colours on a terminal, plain text in a pipe, never folded at 80 columns there."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    wanted = os.environ.get("COLUMNS", "")
+    return Console(highlight=False, soft_wrap=True, width=int(wanted) if wanted.isdigit() else PIPE_COLUMNS)
 
 
 def print_json(document: Any) -> None:
@@ -55,7 +64,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title
     drawn = Table(box=None, header_style="dim", title=title or None, title_justify="left", padding=(0, 2, 0, 0))
     for column in columns:
         right = column.startswith(">")
-        drawn.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        name = column.removeprefix(">")
+        justify: Literal["left", "right"] = "right" if right else "left"
+        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=right or name in WHOLE_COLUMNS)
     for row in rows:
         drawn.add_row(*row)
     return drawn

@@ -25,13 +25,14 @@ def action_text(action: Action) -> str:
         return f"{values['playbook']} {values['side']}"
     ends = [str(values[key]) for key in ("source", "replica", "from_side", "to_side") if key in values]
     if len(ends) == 2:
-        point = " (from the point)" if values.get("read") == "point" else ""
-        return f"{verb} {ends[0]} → {ends[1]}{point}"
+        point = ", its point" if values.get("read") == "point" else ""
+        return f"{verb.removeprefix('move ')} {ends[0]} → {ends[1]}{point}"
     if "side" in values:
-        front = " through the front" if values.get("through_front") else ""
+        front = " by front" if values.get("through_front") else ""
         return f"{verb} {values['side']}{front}"
     if "sides" in values:
-        return f"{verb} {' = '.join(values['sides'])}" if "digest" in verb else f"{verb} {', '.join(values['sides'])}"
+        compared = " = ".join(values["sides"])
+        return f"digests {compared}" if "digest" in verb else f"recovery point {', '.join(values['sides'])}"
     return verb
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
 # Names travel into shell words, unit names, DNS labels, SQL identifiers and file names: one small alphabet for all.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
+_NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+_NAME_LENGTH_MAX = 63  # a DNS label
+Name = Annotated[str, StringConstraints(pattern=_NAME_PATTERN, max_length=_NAME_LENGTH_MAX)]
 SiteName = Name
 HostName = Name
 SystemName = Name
@@ -15,6 +17,11 @@ DatasetName = Name
 StepId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*([_-][a-z0-9]+)*$", max_length=63)]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 PointId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+def is_name(word: str) -> bool:
+    """Whether `word` could be a Name."""
+    return len(word) <= _NAME_LENGTH_MAX and re.fullmatch(_NAME_PATTERN, word) is not None
 
 
 def _absolute(value: str) -> str:

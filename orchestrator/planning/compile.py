@@ -9,7 +9,7 @@ from orchestrator.model.action import Check, Watch
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.names import Digest, HostName, Name, SystemName
+from orchestrator.model.names import Digest, HostName, Name, SystemName, is_name
 from orchestrator.model.plan import Plan, SystemPlan
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.site import Side
@@ -37,7 +37,7 @@ def compile_plan(
 
     Raises PlanningError, whose message is all reasons, one a line: nothing may be touched when one of them holds.
     """
-    problems = list(_who_and_what(inventory, systems, author))
+    problems = list(_who_and_what(inventory, systems, wave, author))
     if not problems:
         chosen = [inventory.systems[name] for name in dict.fromkeys(systems)]
         for system in chosen:
@@ -78,7 +78,9 @@ def _in_dependency_order(systems: Sequence[System]) -> list[System]:
     return [by_name[name] for name in in_order(graph)]
 
 
-def _who_and_what(inventory: Inventory, systems: Sequence[SystemName], author: Name) -> Iterator[str]:
+def _who_and_what(inventory: Inventory, systems: Sequence[SystemName], wave: Name, author: Name) -> Iterator[str]:
+    if not is_name(wave):
+        yield f"the wave cannot be called {wave!r}: small letters and digits, with single dashes between"
     if author not in inventory.people:
         near = did_you_mean(author, list(inventory.people))
         yield f"nobody in people.yml is called {author}, so nobody would answer for this plan{near}"

@@ -212,6 +212,11 @@ def test_unknown_names_are_refused(estate, facts):
     ]
 
 
+def test_a_wave_needs_a_name_that_can_be_a_name_everywhere(estate, facts):
+    with pytest.raises(PlanningError, match="the wave cannot be called 'W_1'"):
+        compile_plan(RUNBOOK, estate, facts, systems=["ledger"], wave="W_1", author="bo", closure=CLOSURE)
+
+
 def test_the_lab_estate_plans(tmp_path):
     lab = load_inventory(ROOT / "inventories" / "lab", home=tmp_path)
     plan = compile_plan(
