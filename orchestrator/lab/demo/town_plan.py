@@ -6,6 +6,7 @@
 import json
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def build(town: Town, *, filings: int = 2000, documents: int = 1500, traffic_rat
     """Bring everything up: hosts, cloud, names, both systems with their data. Clients wait for `traffic_start`."""
     _check_paths(town)
     town.up(_hosts(town, traffic_rate_per_second))
+    with ThreadPoolExecutor() as together:
+        works = [
+            together.submit(_set_up_cloud, town),
+            together.submit(_set_up_filing, town, filings),
+            together.submit(_set_up_archive, town, documents),
+        ]
+    for work in works:
+        work.result()
+
+
+def _set_up_cloud(town: Town) -> None:
     folder = town.folder / "cloud"
     launch.lay_out(folder)
     write_image(folder / "images", "filing", units.filing_units(), description="filing, as its package brings it")
@@ -60,8 +72,6 @@ def build(town: Town, *, filings: int = 2000, documents: int = 1500, traffic_rat
         zone=ZONE,
         names=addresses,
     )
-    _set_up_filing(town, filings)
-    _set_up_archive(town, documents)
 
 
 def traffic_start(town: Town) -> None:

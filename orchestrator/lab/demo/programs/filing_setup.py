@@ -59,7 +59,9 @@ def make_cluster(directory: Path, network: str) -> None:
     if (directory / "PG_VERSION").exists():
         return
     words = [str(BINARIES / "initdb"), "-D", str(directory), "--data-checksums", "-A", "trust", "-U", "postgres"]
-    subprocess.run([*words, "--encoding=UTF8", "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL)
+    # Its own sync would flush the whole file system; one at the end of the seed is enough.
+    more = ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+    subprocess.run([*words, *more], check=True, stdout=subprocess.DEVNULL)
     with (directory / "postgresql.conf").open("a") as stream:
         stream.write(SETTINGS)
     (directory / "pg_hba.conf").write_text(ACCESS.format(network=network))
