@@ -1,0 +1,295 @@
+"""The worker over the durable engine: what it does with requests, a full ledger, a second process, and its own death."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engine.orphan_guard import MARK, OrphanGuard, marked_processes
+from orchestrator.engine.store import open_store
+from orchestrator.engine.worker import open_worker
+from orchestrator.foundation.errors import EngineUnavailable, GateClosed, LedgerFull, RunInProgress, UsageError
+from orchestrator.model.action import Approval, Preflight, Wait
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.planning.gates import judge_gate
+from tests.fakes.handlers import NoOpHandlers, SimulatedCrash, SimulatedHandlers
+from tests.fakes.plans import a_plan, a_step, shipped_steps
+from tests.fakes.recorder import FakeRecorder
+from tests.fakes.simulated_site import SimulatedSite
+
+SECONDS_MAX = 30
+
+
+class Place:
+    """A store and an engine in one folder, and workers over them, one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder}/state.db"
+        self.store = open_store(self.url)
+        self.recorder = FakeRecorder()
+        self.workers = []
+
+    def submit(self, plan, run="run-1"):
+        self.store.runs.submit(run, plan, kind="migrate", operator="ana")
+
+    def worker(self, handlers, **options):
+        worker = open_worker(
+            self.url, f"sqlite:///{self.folder}/engine.db", handlers, self.recorder, judge_gate=judge_gate, **options
+        )
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def await_state(self, state, run="run-1"):
+        deadline = time.monotonic() + SECONDS_MAX
+        while time.monotonic() < deadline:
+            if {found.state for found in self.store.runs.status(run).systems} == {state}:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"never {state}: {self.store.runs.status(run)}")
+
+    def types(self):
+        return [event.type for event in self.recorder.recorded]
+
+
+@pytest.fixture
+def place(tmp_path):
+    place = Place(tmp_path)
+    yield place
+    for worker in place.workers:
+        worker.stop()
+    place.store.close()
+
+
+CHAIN = (
+    a_step("one", Preflight(), inverse=Preflight()),
+    a_step("two", Preflight(), needs=("one",), inverse=Preflight()),
+    a_step("three", Preflight(), needs=("two",), inverse=Preflight()),
+)
+
+
+def test_the_shipped_move_commits_and_its_evidence_tells_the_whole_run(place):
+    site = SimulatedSite()
+    place.submit(a_plan(shipped_steps(), systems=("filing", "archive")))
+    status = place.worker(SimulatedHandlers(site)).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert [(found.system, found.state) for found in status.systems] == [
+        ("filing", "committed"),
+        ("archive", "committed"),
+    ]
+    assert status.state == "finished"
+    assert status.finished_at >= status.created_at
+    assert site.violations() == []
+    types = place.types()
+    assert types[:2] == ["run.created", "run.started"]
+    assert types[-1] == "run.finished"
+    assert types.count("gate.passed") == 4
+    assert place.recorder.recorded[-1].data["result"] == "passed"
+    assert place.recorder.published
+    for system in status.systems:
+        assert {step.step for step in system.steps} == {step.id for step in shipped_steps()}
+        assert all(step.state == "done" and step.attempts == 1 for step in system.steps)
+
+
+def test_a_started_step_is_durable_in_the_evidence_before_its_deed(place):
+    seen = []
+
+    def look(deed, emit):
+        emit("look.taken", {"of": deed.step.id})
+        seen.append([(event.type, event.step) for event in place.recorder.recorded][-2:])
+
+    place.submit(a_plan(CHAIN))
+    place.worker(NoOpHandlers(script=look)).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert seen == [[("step.started", step), ("look.taken", step)] for step in ("one", "two", "three")]
+
+
+def test_a_second_worker_is_refused_and_told_which_process_carries_the_runs(place):
+    place.worker(NoOpHandlers())
+    with pytest.raises(RunInProgress, match=f"process {os.getpid()} carries the runs"):
+        place.worker(NoOpHandlers())
+
+
+def test_one_process_carries_one_engine(place, tmp_path):
+    place.worker(NoOpHandlers())
+    other = Place(tmp_path / "other")
+    with pytest.raises(EngineUnavailable, match="carries an engine already"):
+        other.worker(NoOpHandlers())
+    other.store.close()
+
+
+def test_an_unknown_run_is_a_usage_error(place):
+    with pytest.raises(UsageError, match="there is no run nowhere"):
+        place.worker(NoOpHandlers()).await_finished("nowhere")
+
+
+def test_a_full_ledger_halts_before_the_next_deed_and_the_next_worker_goes_on(place):
+    handlers = NoOpHandlers()
+    place.submit(a_plan(CHAIN))
+    place.recorder.room = 6  # created, started, system.changed, one's start and end, two's start
+    with pytest.raises(LedgerFull):
+        place.worker(handlers).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    acted = list(handlers.acted)
+    assert acted in (["filing/one"], ["filing/one", "filing/two"])
+    assert place.store.runs.status("run-1").state == "running"
+    place.workers.pop().stop()
+
+    place.recorder.room = None
+    status = place.worker(handlers).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert status.systems[0].state == "committed"
+    assert handlers.acted.count("filing/one") == 1, "what was done is not done again"
+
+
+def test_a_crash_in_the_deed_is_probed_by_the_next_worker_and_what_was_applied_is_not_repeated(place):
+    applied = []
+
+    def crash_after_acting(deed, _emit):
+        applied.append(deed.step.id)
+        if deed.step.id == "two":
+            raise SimulatedCrash
+
+    place.submit(a_plan(CHAIN))
+    with pytest.raises(SimulatedCrash):
+        place.worker(NoOpHandlers(script=crash_after_acting)).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    place.workers.pop().stop()
+
+    handlers = NoOpHandlers(verdict=Probe.APPLIED)
+    status = place.worker(handlers).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert applied == ["one", "two"]
+    assert (handlers.probed, handlers.acted) == (["two"], ["filing/three"])
+    assert [(step.step, step.message) for step in status.systems[0].steps][1] == ("two", "found already done")
+    assert "step.probed" in place.types()
+
+
+def test_what_nobody_knows_waits_for_a_person_who_looks(place):
+    def crash(deed, _emit):
+        if deed.step.id == "two":
+            raise SimulatedCrash
+
+    place.submit(a_plan(CHAIN))
+    with pytest.raises(SimulatedCrash):
+        place.worker(NoOpHandlers(script=crash)).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    place.workers.pop().stop()
+
+    handlers = NoOpHandlers(verdict=Probe.UNKNOWN)
+    worker = place.worker(handlers)
+    status = worker.await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert (status.systems[0].state, status.systems[0].steps[1].state) == ("failed", "unknown")
+    assert handlers.acted == []
+
+    place.store.runs.request("run-1", "filing", "found_applied", by="ana", reason="the machine is there")
+    status = worker.await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert status.systems[0].state == "committed"
+    assert handlers.acted == ["filing/three"]
+
+
+def test_a_stopped_run_is_rolled_back_by_a_later_process(place):
+    failing = NoOpHandlers(script=lambda deed, _: Outcome.failed("no") if deed.step.id == "three" else None)
+    steps = (*CHAIN[:2], CHAIN[2].model_copy(update={"on_failure": "stop"}))
+    place.submit(a_plan(steps))
+    worker = place.worker(failing)
+    assert worker.await_finished("run-1", timeout_seconds=SECONDS_MAX).systems[0].state == "failed"
+    with pytest.raises(RunInProgress, match=r"filing is held by run run-1 \(failed: three: no\)"):
+        place.submit(a_plan(steps, wave="wave-2"), run="run-2")
+    place.workers.pop().stop()
+
+    place.store.runs.request("run-1", "", "rollback", by="ana", reason="not today")
+    handlers = NoOpHandlers()
+    status = place.worker(handlers).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert status.systems[0].state == "rolled_back"
+    assert handlers.acted == ["filing/three.undo", "filing/two.undo", "filing/one.undo"]
+    place.submit(a_plan(steps, wave="wave-2"), run="run-2")  # the system is free again
+
+
+def test_a_committed_run_is_not_rolled_back(place):
+    place.submit(a_plan(CHAIN))
+    place.worker(NoOpHandlers()).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    with pytest.raises(GateClosed, match="called failback"):
+        place.store.runs.request("run-1", "filing", "rollback", by="ana", reason="")
+
+
+def test_a_person_lets_a_waiting_run_go_on_within_half_a_second(place):
+    steps = (a_step("ask", Approval(), timeout=600), a_step("act", Preflight(), needs=("ask",)))
+    place.submit(a_plan(steps))
+    handlers = NoOpHandlers()
+    worker = place.worker(handlers)
+    place.await_state("running")
+    time.sleep(0.3)
+    (ask,) = place.store.runs.status("run-1").systems[0].steps
+    assert (ask.step, ask.state) == ("ask", "waiting")
+    asked_at = time.monotonic()
+    place.store.runs.request("run-1", "filing", "confirm", by="ana", reason="go", step="ask")
+    status = worker.await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert status.systems[0].state == "committed"
+    assert time.monotonic() - asked_at < 0.5 + 0.5  # half a second for a machine that does other things too
+
+
+def test_a_wait_that_began_before_a_restart_ends_when_it_would_have(place):
+    place.submit(a_plan((a_step("soak", Wait(seconds=1.5)),)))
+    began = time.monotonic()
+    place.worker(NoOpHandlers())
+    place.await_state("running")
+    place.workers.pop().stop()
+    worker = place.worker(NoOpHandlers())
+    assert worker.await_finished("run-1", timeout_seconds=SECONDS_MAX).systems[0].state == "committed"
+    assert 1.4 < time.monotonic() - began < 6
+
+
+def test_stopping_does_not_wait_for_a_deed_and_the_deed_ends_unheard(place):
+    gate = threading.Event()
+    handlers = NoOpHandlers(script=lambda _deed, _emit: gate.wait(SECONDS_MAX) and None)
+    place.submit(a_plan(CHAIN[:1]))
+    worker = place.worker(handlers)
+    place.await_state("running")
+    began = time.monotonic()
+    worker.stop()
+    place.workers.clear()
+    assert time.monotonic() - began < 5
+    gate.set()
+    assert place.store.runs.status("run-1").systems[0].state == "running"
+    status = place.worker(NoOpHandlers()).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert status.systems[0].state == "committed"
+
+
+def test_steps_that_need_nothing_of_each_other_run_at_once(place):
+    steps = tuple(a_step(f"step-{number}", Preflight()) for number in range(4))
+    handlers = NoOpHandlers(seconds=0.3)
+    place.submit(a_plan(steps))
+    place.worker(handlers).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert handlers.under_way_max == 4
+
+
+def test_what_a_dead_worker_started_is_ended_by_its_guard():
+    """Also what went into a session of its own, as ssh and ansible do."""
+    program = (
+        "import subprocess, sys, time\n"
+        "from orchestrator.engine.orphan_guard import OrphanGuard\n"
+        "guard = OrphanGuard('mark-of-a-test', lock_descriptor=None)\n"
+        "subprocess.Popen(['sleep', '61'])\n"
+        "subprocess.Popen(['setsid', 'sh', '-c', 'sleep 62 & sleep 63'])\n"
+        "print('up', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    assert process.stdout.readline() == b"up\n"
+    time.sleep(0.3)
+    assert len(marked_processes("mark-of-a-test")) >= 4
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 10
+    while marked_processes("mark-of-a-test") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert marked_processes("mark-of-a-test") == []
+
+
+def test_a_guard_that_is_told_to_leave_ends_nothing():
+    guard = OrphanGuard("mark-of-another-test", lock_descriptor=None)
+    child = subprocess.Popen(["sleep", "30"])
+    guard.leave()
+    assert MARK not in os.environ
+    assert child.poll() is None
+    child.kill()
+    child.wait()
