@@ -104,8 +104,15 @@ class Town:
         seconds_max = REQUEST_SECONDS_MAX + 5 * len(wanted)
         with self._one_at_a_time():
             if self.is_up():
-                self._ask("up", hosts=wanted, seconds_max=seconds_max)
-                return
+                try:
+                    self._ask("up", hosts=wanted, seconds_max=seconds_max)
+                except LabError:
+                    # Its answer counts, unless it was killed a moment ago and this was its last word.
+                    if not self._is_dying():
+                        raise
+                else:
+                    if not self._is_dying():
+                        return
             self._end()
             self._start()
             try:
@@ -342,12 +349,30 @@ class Town:
         except BaseException:
             self._kill([launcher])
             raise
-        remembered = [launcher, *launcher.children()]
+        remembered = [launcher, *launcher.children()[:1]]
         replace_file(
             self.folder / "daemon.json",
-            json.dumps({"kind": self.kind, "processes": [vars(process) for process in remembered]}).encode(),
+            json.dumps(
+                {
+                    "kind": self.kind,
+                    "numbered_in": os.readlink("/proc/self/ns/pid"),
+                    "processes": [vars(process) for process in remembered],
+                }
+            ).encode(),
             mode=0o600,
         )
+
+    def _record(self) -> dict[str, Any]:
+        """What was written when the daemon started; empty where none was, or it ended in order."""
+        path = self.folder / "daemon.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def _is_dying(self) -> bool:
+        """Whether a process that the lab stands on was killed: the rest may still answer, but not for long."""
+        record = self._record()
+        if record.get("numbered_in") != os.readlink("/proc/self/ns/pid"):
+            return False
+        return not all(machine.Process(**process).lives() for process in record["processes"])
 
     def _await_answer(self, launcher: machine.Process, log: Path) -> None:
         deadline = time.monotonic() + START_SECONDS_MAX
@@ -360,16 +385,17 @@ class Town:
 
     def _end(self) -> None:
         """Kill what runs, sweep what a killed lab left, and wait until both are gone."""
+        record = self._record()
+        if record and record["numbered_in"] != os.readlink("/proc/self/ns/pid"):
+            raise LabError("a lab cannot be ended from within", hint="Run the command outside of the lab")
         with suppress(LabError):
             self._ask("farewell", seconds_max=5.0)
-        record = self.folder / "daemon.json"
-        if record.exists():
-            known = json.loads(record.read_text())["processes"]
-            # The innermost first: where it is the first process of a pid namespace, everything within dies with it.
-            self._kill([machine.Process(**process) for process in reversed(known)])
-        self._kill(machine.leftovers(self.folder))
+        # The innermost first: where it is the first process of a pid namespace, everything within dies with it.
+        self._kill([machine.Process(**process) for process in reversed(record.get("processes", []))])
+        while leftovers := machine.leftovers(self.folder):
+            self._kill(leftovers)
         (self.folder / wire.CONTROL_SOCKET).unlink(missing_ok=True)
-        record.unlink(missing_ok=True)
+        (self.folder / "daemon.json").unlink(missing_ok=True)
 
     def _kill(self, processes: Sequence[machine.Process]) -> None:
         for process in processes:

@@ -135,7 +135,7 @@ def test_loss_loses_packets_between_two_sites_only(lab: Town) -> None:
 
     def arrived(source: str, target: str) -> int:
         lab.place(target, {"/opt/count.py": PlacedFile(count.encode())})
-        lab.run_inside(target, ["sh", "-c", "python3 /opt/count.py >/tmp/count 2>&1 &"])
+        lab.run_inside(target, ["sh", "-c", ": >/tmp/count; python3 /opt/count.py >/tmp/count 2>&1 &"])
         while "ready" not in lab.run_inside(target, ["cat", "/tmp/count"]).text:
             time.sleep(0.02)
         lab.run_inside(source, ["python3", "-c", ask, lab.hosts()[target].address])

@@ -1,5 +1,6 @@
 """The lab's town, on both grounds: hosts, ways in, life and death. Run as root and as an ordinary user."""
 
+import contextlib
 import json
 import os
 import signal
@@ -71,7 +72,8 @@ def test_a_certificate_of_the_user_ca_opens_a_host(lab: Town, tmp_path: Path) ->
     assert refused.returncode == 255
     assert "Permission denied" in refused.stderr
     subprocess.run(
-        ["ssh-keygen", "-q", "-s", lab.user_ca, "-I", "test", "-n", login, "-V", "+5m", tmp_path / "key.pub"], check=True
+        ["ssh-keygen", "-q", "-s", lab.user_ca, "-I", "test", "-n", login, "-V", "+5m", tmp_path / "key.pub"],
+        check=True,
     )
     accepted = ssh(lab, "dr-a", "true", options=only_this)
     assert accepted.returncode == 0, accepted.stderr
@@ -105,7 +107,9 @@ def test_an_enabled_unit_runs_at_every_boot_and_files_outlive_the_power(lab: Tow
 
 
 def test_run_inside_gives_back_all_and_ends_what_takes_too_long(lab: Town) -> None:
-    done = lab.run_inside("onprem-a", ["sh", "-c", "cat; echo to-stderr >&2; exit 7"], stdin=b"x" * 300_000, check=False)
+    done = lab.run_inside(
+        "onprem-a", ["sh", "-c", "cat; echo to-stderr >&2; exit 7"], stdin=b"x" * 300_000, check=False
+    )
     assert (done.exit_code, len(done.stdout), done.stderr) == (7, 300_000, b"to-stderr\n")
     with pytest.raises(LabError, match="ended with 7: to-stderr"):
         lab.run_inside("onprem-a", ["sh", "-c", "echo to-stderr >&2; exit 7"])
@@ -277,7 +281,8 @@ def test_the_lab_outlives_a_killed_command_and_comes_up_clean_after_everything_w
     assert ssh(unborn, "onprem-z", "true").returncode == 0
     unborn.place("onprem-z", {"/srv/kept": PlacedFile(b"kept")})
     for row in traces(unborn.folder).processes:
-        os.kill(int(row.split()[0]), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(row.split()[0]), signal.SIGKILL)
     unborn.up([LONELY])
     assert ssh(unborn, "onprem-z", "true").returncode == 0
     assert unborn.run_inside("onprem-z", ["cat", unborn.hosts()["onprem-z"].path("/srv/kept")]).text == "kept"
@@ -290,7 +295,9 @@ def test_killing_the_daemon_alone_is_followed_by_a_clean_start(unborn: Town) -> 
     os.kill(launcher, signal.SIGKILL)
     unborn.up([LONELY])
     assert ssh(unborn, "onprem-z", "true").returncode == 0
-    assert "sleep 600" not in unborn.run_inside("onprem-z", ["sh", "-c", "ps xo args"]).text or unborn.kind == "loopback"
+    assert (
+        "sleep 600" not in unborn.run_inside("onprem-z", ["sh", "-c", "ps xo args"]).text or unborn.kind == "loopback"
+    )
 
 
 def test_two_labs_stand_side_by_side(unborn: Town, tmp_path: Path) -> None:

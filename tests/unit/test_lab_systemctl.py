@@ -127,7 +127,9 @@ def test_a_guard_in_a_drop_in_keeps_a_unit_from_starting(host):
     guard.parent.mkdir(parents=True, exist_ok=True)
     guard.write_text("#!/bin/sh\necho fenced; exit 3\n")
     guard.chmod(0o755)
-    host.unit("10-guard.conf", "[Service]\nExecStartPre=/usr/local/lib/guard\n", folder="etc/systemd/system/s.service.d")
+    host.unit(
+        "10-guard.conf", "[Service]\nExecStartPre=/usr/local/lib/guard\n", folder="etc/systemd/system/s.service.d"
+    )
     done = host.systemctl("start", "s")
     assert done.returncode == 1
     assert "/usr/local/lib/guard of s.service ended with 3" in done.stderr
@@ -140,7 +142,9 @@ def test_a_guard_in_a_drop_in_keeps_a_unit_from_starting(host):
 
 def test_drop_ins_add_and_an_empty_value_forgets(host):
     host.unit("s.service", "[Service]\nEnvironment=A=1\nExecStart=/bin/false\nType=oneshot\n")
-    host.unit("20.conf", "[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo $A $B'\n", folder="run/systemd/system/s.service.d")
+    host.unit(
+        "20.conf", "[Service]\nExecStart=\nExecStart=/bin/sh -c 'echo $A $B'\n", folder="run/systemd/system/s.service.d"
+    )
     host.unit("30.conf", '[Service]\nEnvironment="B=two words"\n', folder="etc/systemd/system/s.service.d")
     assert host.systemctl("start", "s").returncode == 0
     assert (host.root / "var/log/s.service.log").read_text() == "1 two words\n"
