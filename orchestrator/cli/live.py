@@ -21,7 +21,13 @@ from orchestrator.contracts.progress import Progress
 from orchestrator.model.event import RunEvent
 
 PLAIN_PROGRESS_SECONDS = 5.0
-_MARKS = {"passed": ("✓", "green"), "failed": ("✗", "red"), "timed_out": ("?", "yellow"), "skipped": ("–", "dim")}
+_MARKS = {
+    "passed": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "timed_out": ("?", "yellow"),
+    "skipped": ("–", "dim"),
+    "unknown": ("?", "yellow"),
+}
 
 
 def bytes_text(count: float) -> str:
@@ -122,9 +128,9 @@ class LiveRun:
         self.say(f"    {system:<10} {step}: {progress_text(progress)}")
 
     def _finished(self, event: RunEvent, mode: str, watched_seconds: float) -> None:
-        result = str(event.data.get("result", ""))
+        result = str(event.data.get("status", ""))
         mark, style = _MARKS.get(result, ("•", ""))
-        seconds = float(event.data.get("seconds", watched_seconds) or watched_seconds)
+        seconds = float(event.data.get("durationSeconds", watched_seconds) or watched_seconds)
         line = Text(f"  {mark} ", style=style)
         line.append(f"{event.system:<10} ", style="bold")
         line.append(f"{_arrow(mode)}{event.step:<22}")
