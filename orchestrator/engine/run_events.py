@@ -40,15 +40,24 @@ def tell_run_begun(events: EventStream, row: RunRow, plan: Plan, *, worker: str)
 
 
 def tell_run_finished(events: EventStream, run: str, systems: dict[str, tuple[str, str]]) -> None:
-    """run.finished; passed only when every system is committed."""
+    """run.finished; passed only when every system is committed. Partial is never passed."""
     counts: dict[str, int] = {}
     for state, _ in systems.values():
         counts[state] = counts.get(state, 0) + 1
     data: dict[str, Any] = {
-        "result": "passed" if set(counts) == {"committed"} else "failed",
+        "result": _result(set(counts)),
         "rolledBack": counts.get("rolled_back", 0) > 0,
         "counts": counts,
     }
     if len(systems) <= SYSTEMS_NAMED_MAX:
         data["systems"] = {name: {"state": state, "reason": reason} for name, (state, reason) in systems.items()}
     events.tell("run.finished", run=run, data=data)
+
+
+def _result(states: set[str]) -> str:
+    """The run's outcome from its systems': passed, rolled_back, partial (some here, some back), or failed."""
+    if states == {"committed"}:
+        return "passed"
+    if states == {"rolled_back"}:
+        return "rolled_back"
+    return "partial" if states == {"committed", "rolled_back"} else "failed"
