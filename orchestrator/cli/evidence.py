@@ -1,10 +1,17 @@
-"""`skerry evidence`: what an auditor does with the ledger."""
+"""`skerry evidence`: what operators and auditors do with the ledger and with bundles."""
 
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+LEDGER = click.option(
+    "--ledger", type=click.Path(path_type=Path, file_okay=False), help="The ledger's folder [$SKERRY_HOME/ledger]."
+)
+POLICY_HELP = "The auditor's own trust policy (JSON)."
 
 
 @click.group("evidence", help="Verify, export and anchor the evidence of runs.")
@@ -12,39 +19,178 @@ def commands() -> None:
     """Group of the evidence commands."""
 
 
-@commands.command("verify")
-@click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--policy", type=click.Path(path_type=Path, dir_okay=False), help="The auditor's own trust policy (JSON)."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def verify(path: Path | None, policy: Path | None, as_json: bool) -> None:
-    """Recompute a ledger's whole log. Needs no network, no state store and no lock.
-
-    PATH is the ledger's folder; the default is $SKERRY_HOME/ledger. Keys are taken from --policy. Without it they are
-    the ones beside the log: that shows a whole log, and not whose it is.
-
-    Exit codes: 0 verified; 52 the log does not verify.
-    """
-    from orchestrator.evidence.show import as_data, as_text
-    from orchestrator.evidence.trust_policy import read_trust_policy
-    from orchestrator.evidence.verify_log import own_keys, verify_log
-    from orchestrator.foundation.errors import BrokenLog
+def _ledger(named: Path | None) -> Path:
     from orchestrator.foundation.places import ledger_folder
 
+    return named or ledger_folder()
+
+
+@commands.command("verify")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help=POLICY_HELP)
+@JSON
+def verify(path: Path | None, policy: Path | None, as_json: bool) -> None:
+    """Verify a bundle, or recompute a ledger's whole log. Needs no network, no state store and no lock.
+
+    PATH is a bundle's or a ledger's folder; the default is $SKERRY_HOME/ledger. A bundle needs --policy. For a log
+    without it, keys are the ones beside the log: that shows a whole log, and not whose it is.
+
+    Exit codes: 0 verified; 52 the log does not verify; 53 a bundle does not satisfy the policy.
+    """
+    from orchestrator.evidence.bundle import is_bundle
+    from orchestrator.evidence.show import verify_and_show
+
     began = time.perf_counter()
-    folder = path or ledger_folder()
-    trusted = read_trust_policy(policy) if policy else None
-    vkeys = trusted.log_policy.logs if trusted else own_keys(folder)
-    report = verify_log(folder, vkeys=vkeys, policy=trusted.log_policy if trusted else None)
-    seconds = time.perf_counter() - began
+    folder = _ledger(path)
+    verify_and_show(folder, policy, bundle=is_bundle(folder), as_json=as_json, began=began, say=click.echo)
+
+
+@commands.command("export")
+@click.argument("run")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Trust policy to enclose a copy of.")
+@LEDGER
+@JSON
+def export(run: str, out: Path, policy: Path | None, ledger: Path | None, as_json: bool) -> None:
+    """Export RUN (an id, or `last`) as a bundle that verifies offline: evidence, report, tables, statements, proofs.
+
+    Exit codes: 0 exported; 2 no such run; 50 the bundle cannot be written.
+    """
+    from orchestrator.evidence.export import export_bundle
+    from orchestrator.evidence.trust_policy import read_trust_policy
+
+    folder = _ledger(ledger)
+    run = _named_run(folder, run)
+    content = read_trust_policy(policy).content if policy else _draft(folder)
+    files = export_bundle(folder, run, out, policy=content)
+    size = sum(map(len, files.values()))
     if as_json:
-        click.echo(json.dumps(as_data(report, trusted, seconds)))
-    else:
-        click.echo(as_text(report, trusted, seconds))
+        click.echo(json.dumps({"run": run, "path": str(out), "files": len(files), "bytes": size}))
+        return
+    click.echo(f"{out}: {len(files)} files, {size / 1000:.0f} kB. Open report.html; README.txt says how to verify.")
+    if not policy:
+        click.echo("The enclosed policy is a draft from the estate's own words; an auditor keeps their own.")
+
+
+def _named_run(folder: Path, run: str) -> str:
+    if run != "last":
+        return run
+    from orchestrator.foundation.errors import UsageError
+
+    runs = _population(folder).runs
+    if not runs:
+        raise UsageError("the log has no run yet")
+    return str(runs[-1].run)
+
+
+def _population(folder: Path) -> Any:
+    from orchestrator.evidence.export import read_entries
+    from orchestrator.evidence.population import population
+    from orchestrator.evidence.verify_log import own_keys, verify_log
+    from orchestrator.foundation.errors import BrokenLog
+
+    report = verify_log(folder, vkeys=own_keys(folder))
     if not report.verified:
-        failed = len(report.findings.failed)
-        raise BrokenLog(
-            f"the log in {folder} does not verify: {failed} of {report.findings.checks} checks failed",
-            hint="Keep a copy as it is. Compare with checkpoints held elsewhere (object lock, witness, timestamps).",
-        )
+        raise BrokenLog(f"the log in {folder} does not verify", hint=f"See: skerry evidence verify {folder}")
+    return population(read_entries(folder / "log", report.size))
+
+
+def _draft(folder: Path) -> bytes:
+    """A policy out of the log's own keys and the estate's people; for auditors to examine, not to trust."""
+    from orchestrator.evidence.trust_policy import draft_trust_policy
+    from orchestrator.evidence.verify_log import own_keys
+    from orchestrator.operations.estate import read_estate
+
+    return draft_trust_policy(
+        [str(key) for key in own_keys(folder)],
+        {person.id: (person.roles, person.keys) for person in read_estate().people.values()},
+        not_before="2020-01-01T00:00:00Z",
+        not_after="2040-01-01T00:00:00Z",
+    )
+
+
+@commands.command("policy")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write [standard output].")
+@LEDGER
+@JSON
+def policy(out: Path | None, ledger: Path | None, as_json: bool) -> None:
+    """Draft a trust policy: the log's keys, and the estate's people with their roles and SSH keys.
+
+    It is the operator's word. An auditor examines it, changes it, and keeps it away from the operator.
+
+    Exit codes: 0 written; 10 the estate cannot be read; 52 there is no log.
+    """
+    from orchestrator.foundation.atomic_file import replace_file
+
+    content = _draft(_ledger(ledger))
+    if out is None:
+        click.echo(content.decode(), nl=False)
+        return
+    replace_file(out, content)
+    click.echo(json.dumps({"path": str(out)}) if as_json else f"{out}: a draft; examine it, and keep it yourself.")
+
+
+@commands.command("population")
+@click.option("--drill-every", type=float, metavar="DAYS", help="Find systems that were not drilled this often.")
+@LEDGER
+@JSON
+def population_command(drill_every: float | None, ledger: Path | None, as_json: bool) -> None:
+    """List every run of the whole log, which is verified first, so that a sample is drawn from all there is.
+
+    Exit codes: 0 listed; 52 the log does not verify.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from orchestrator.evidence.population import drill_gaps
+
+    found = _population(_ledger(ledger))
+    questions = list(found.questions)
+    if drill_every is not None:
+        systems = sorted({system for run in found.runs for system in run.systems})
+        for system in systems:
+            questions += drill_gaps(found.runs, system, timedelta(days=drill_every), datetime.now(UTC))
+    if as_json:
+        click.echo(json.dumps({"runs": [run.as_data() for run in found.runs], "questions": questions}))
+        return
+    for run in found.runs:
+        back = ", rolled back" if run.rolled_back else ""
+        words = f"{run.kind or '?'} of {', '.join(run.systems) or '?'} by {run.operator or '?'}: {run.result}{back}"
+        click.echo(f"{run.run}  {run.created[:19] or '?':<19}  {words}; {run.approvals} approvals, {run.events} events")
+    click.echo(f"{len(found.runs)} runs: every run of the log.")
+    for question in questions:
+        click.echo(f"  ask     {question}")
+
+
+@commands.command("review")
+@click.argument("run")
+@click.option("--as", "person", required=True, help="Who reviews: a person of the estate.")
+@click.option("--role", required=True, help="In which role.")
+@click.option("--key", required=True, help="Their SSH key (file, or .pub of a key that an agent holds).")
+@click.option("--conclusion", required=True, help="What they conclude, in one sentence.")
+@click.option(
+    "--findings", type=click.Path(path_type=Path, dir_okay=False), help="JSON list: id, text, action, owner, due."
+)
+@LEDGER
+@JSON
+def review(
+    run: str,
+    person: str,
+    role: str,
+    key: str,
+    conclusion: str,
+    findings: Path | None,
+    ledger: Path | None,
+    as_json: bool,
+) -> None:
+    """Sign a review of a finished RUN (an id, or `last`) and put it on record. For a person who did not run it.
+
+    Exit codes: 0 recorded; 2 no such run; 50 the ledger cannot be written, or the key does not sign.
+    """
+    from orchestrator.evidence.review import record_review
+
+    folder = _ledger(ledger)
+    found = json.loads(findings.read_text(encoding="utf-8")) if findings else []
+    run = _named_run(folder, run)
+    index = record_review(folder, run, person=person, role=role, key_file=key, conclusion=conclusion, findings=found)
+    told = {"run": run, "by": person, "log_index": index}
+    click.echo(json.dumps(told) if as_json else f"Review of {run} by {person} is on record, log entry {index}.")

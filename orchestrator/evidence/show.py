@@ -1,15 +1,25 @@
 """How a verification reads on a terminal and as JSON."""
 
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence.findings import Findings
-from orchestrator.evidence.trust_policy import TrustPolicy
-from orchestrator.evidence.verify_log import LogReport
+from orchestrator.evidence.trust_policy import TrustPolicy, read_trust_policy
+from orchestrator.evidence.verify_bundle import BundleReport, verify_bundle
+from orchestrator.evidence.verify_log import LogReport, own_keys, verify_log
+from orchestrator.foundation.errors import BrokenLog, EvidenceRejected, UsageError
 
 NOT_SHOWN_BY_A_LOG = (
     "Not shown by this log: events never logged; whether what was logged is true; that this history is the only one\n"
     "(for that, compare with checkpoints held by others: object lock, witness, timestamps); whether the controls as a\n"
     "whole are effective."
+)
+NOT_SHOWN_BY_A_BUNDLE = (
+    "Not shown by this bundle: events never logged; whether what was logged is true; other runs of the log (verify\n"
+    "the whole log for those); anything before the first key in your policy; whether the controls as a whole are effective."
 )
 KEYS_FROM_THE_FOLDER = (
     "keys            from the log's own folder, not from an auditor's policy: they show that the log is whole,\n"
@@ -74,3 +84,59 @@ def as_data(report: LogReport, policy: TrustPolicy | None, seconds: float) -> di
         "seconds": round(seconds, 3),
         "not_shown": NOT_SHOWN_BY_A_LOG.replace("\n", " "),
     }
+
+
+def bundle_as_text(report: BundleReport, policy: TrustPolicy, seconds: float) -> str:
+    lines = [f"skerry evidence verify   bundle {report.folder}", policy_line(policy)]
+    lines += grouped(report.findings)
+    lines += ["", verdict_line(report.findings, seconds)]
+    if report.verified:
+        lines.append(NOT_SHOWN_BY_A_BUNDLE)
+    return "\n".join(lines)
+
+
+def bundle_as_data(report: BundleReport, policy: TrustPolicy, seconds: float) -> dict[str, Any]:
+    return {
+        "verified": report.verified,
+        "kind": "bundle",
+        "path": report.folder,
+        "run": report.run,
+        "origin": report.origin,
+        "size": report.size,
+        "keys_from": "policy",
+        "policy": policy.digest,
+        "checks": report.findings.as_data(),
+        "seconds": round(seconds, 3),
+        "not_shown": NOT_SHOWN_BY_A_BUNDLE.replace("\n", " "),
+    }
+
+
+def verify_and_show(
+    folder: Path, policy_file: Path | None, *, bundle: bool, as_json: bool, began: float, say: Callable[[str], None]
+) -> None:
+    """Verify a bundle or a log, say what was found, and raise BrokenLog or EvidenceRejected unless it holds."""
+    policy = read_trust_policy(policy_file) if policy_file else None
+    if bundle:
+        if policy is None:
+            raise UsageError(
+                "a bundle is judged with a trust policy of your own",
+                hint=f"Add --policy FILE. The copy in {folder}/policy is for reference: it proves nothing.",
+            )
+        found = verify_bundle(folder, policy)
+        seconds = time.perf_counter() - began
+        told = bundle_as_data(found, policy, seconds) if as_json else bundle_as_text(found, policy, seconds)
+        say(json.dumps(told) if as_json else str(told))
+        if not found.verified:
+            failed, checks = len(found.findings.failed), found.findings.checks
+            raise EvidenceRejected(f"the bundle {folder} does not verify: {failed} of {checks} checks failed")
+        return
+    vkeys = policy.log_policy.logs if policy else own_keys(folder)
+    report = verify_log(folder, vkeys=vkeys, policy=policy.log_policy if policy else None)
+    seconds = time.perf_counter() - began
+    say(json.dumps(as_data(report, policy, seconds)) if as_json else as_text(report, policy, seconds))
+    if not report.verified:
+        failed = len(report.findings.failed)
+        raise BrokenLog(
+            f"the log in {folder} does not verify: {failed} of {report.findings.checks} checks failed",
+            hint="Keep a copy as it is. Compare with checkpoints held elsewhere (object lock, witness, timestamps).",
+        )

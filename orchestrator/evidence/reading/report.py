@@ -8,12 +8,18 @@ from orchestrator.evidence.reading.controls import TO_BE_CONFIRMED, determinatio
 from orchestrator.evidence.reading.material import Material, root_text
 from orchestrator.evidence.reading.report_parts import Cell, Html, chip, code, digest, facts, figures, table
 from orchestrator.evidence.reading.report_style import STYLE
-from orchestrator.evidence.reading.timeline import timeline
-from orchestrator.evidence.reading.words import duration, outcome, size, text, title
+from orchestrator.evidence.reading.timeline import timeline, turning_points_told
+from orchestrator.evidence.reading.words import duration, outcome, readable, size, text, title
 from orchestrator.evidence.rules import outage_bounds
 from orchestrator.evidence.story import SystemStory, seconds_between
 
 Section = Callable[[Material], str]
+_DEEDS = {
+    "approval.granted": "approved the plan",
+    "run.ordered": "ordered the start",
+    "result.signed": "signed the result",
+    "review.signed": "reviewed the results",
+}
 
 
 def report_page(material: Material) -> bytes:
@@ -51,7 +57,6 @@ def report_page(material: Material) -> bytes:
 
 def _header(material: Material) -> str:
     story = material.story
-    told = {"passed": "passed", "failed": "did not pass", "unfinished": "unfinished"}.get(story.result, story.result)
     back = any(system.was_rolled_back for system in story.systems.values())
     result = chip("passed" if story.result == "passed" else "rolled back" if back else story.result)
     systems = list(story.systems.values())
@@ -62,8 +67,8 @@ def _header(material: Material) -> str:
     seconds = duration(_span(material))
     return (
         f'<header><p class="over">Evidence report · {text(story.kind)}</p><h1>{text(title(story))} {result.code}</h1>'
-        f'<p class="lead">{text(lead)}. The run {text(told)}; it took {seconds}, from {text(story.events[0].time)} '
-        f"to {text(story.events[-1].time)}.</p>"
+        f'<p class="lead">{text(lead)}. It took {seconds}, from {text(readable(story.events[0].time))} '
+        f"to {text(readable(story.events[-1].time))} UTC.</p>"
         f'<p class="note">Run <code>{text(story.run)}</code> · operator {text(story.operator)} · author of the plan '
         f"{text(story.author)} · plan {digest(story.plan_digest).code}</p></header>"
         '<div class="callout"><p><b>This page proves nothing by itself.</b> It is a reading copy, made from the log. '
@@ -108,7 +113,9 @@ def _figure(name: str, measured: dict[str, object] | None) -> tuple[str, str, st
 
 def _timelines(material: Material) -> str:
     drawn = [
-        f"<h3>{text(name)}</h3>{timeline(system)}" for name, system in material.story.systems.items() if system.attempts
+        f"<h3>{text(name)}</h3>{timeline(system)}{turning_points_told(system)}"
+        for name, system in material.story.systems.items()
+        if system.attempts
     ]
     legend = (
         '<p class="legend"><i style="background:#4a7fb5"></i>done<i style="background:#d99a2b"></i>undone'
@@ -137,13 +144,11 @@ def _people(material: Material) -> str:
     rows: list[list[Cell]] = []
     for signed in material.signed:
         said = signed.statement.predicate
-        what = {"approval.granted": "approved the plan", "run.ordered": "ordered the start"}.get(signed.event.type)
+        what = _DEEDS.get(signed.event.type, signed.event.type)
         key = signed.envelope.signatures[0][0]
         existed = material.existed_by(signed.event.index) or "no timestamp"
-        time = str(said.get("statementTime", signed.event.time))
-        rows.append(
-            [signed.by, signed.role, what or str(signed.event.type), time, existed, signed.event.index, code(key)]
-        )
+        time = readable(str(said.get("statementTime", signed.event.time)))
+        rows.append([signed.by, signed.role, what, time, existed, signed.event.index, code(key)])
     head = ["Who", "As", "What", "Says when", "Existed by (timestamp)", "Log entry", "Key"]
     return about + table(head, rows, numbers=(5,))
 

@@ -13,8 +13,8 @@ h1{font-size:30px;line-height:1.2;margin:0 0 8px;font-weight:650;letter-spacing:
 h2{font-size:18px;margin:38px 0 10px;font-weight:650;border-bottom:1px solid var(--line);padding-bottom:5px}
 h2 span{color:var(--soft);font-weight:400;margin-right:8px}
 h3{font-size:15px;margin:20px 0 6px}
-p{margin:0 0 10px;max-width:75ch}
-.lead{font-size:17px;max-width:70ch}
+p{margin:0 0 10px;max-width:82ch}
+.lead{font-size:17px;max-width:82ch}
 .note{color:var(--soft);font-size:13px}
 .chip{display:inline-block;border-radius:99px;padding:1px 10px;font-size:13px;font-weight:600;white-space:nowrap;
 background:var(--warn-bg);color:var(--warn)}
@@ -41,7 +41,10 @@ code{font:12px/1.4 "JetBrains Mono",ui-monospace,Consolas,monospace;overflow-wra
 .timeline text{font:10.5px "Segoe UI",Arial,sans-serif;fill:var(--ink)}
 .timeline .label{text-anchor:end}
 .timeline .time{text-anchor:middle;fill:var(--soft)}
-.timeline .marked{fill:var(--soft)}
+.timeline .marked{fill:#fff;font-weight:700;text-anchor:middle}
+.timeline .point{fill:var(--ink)}.timeline .point.rollback{fill:var(--bad)}
+.points{columns:3;font-size:12.5px;color:var(--soft);margin:-6px 0 18px;padding-left:20px}
+header .note{max-width:none}
 .timeline .tick{stroke:var(--line)}
 .timeline .mark{stroke:var(--ink);stroke-dasharray:3 3}
 .timeline .mark.rollback{stroke:var(--bad)}

@@ -3,13 +3,18 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.reading.words import duration, text
 from orchestrator.evidence.story import Attempt, SystemStory, moment
 
 WIDTH, LABELS, ROW, TOP = 1000, 190, 18, 26
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 TICKS_WANTED_MAX = 9
-_MARKS = (("rollback.started", "rollback"), ("authority.moved", "authority"), ("front.switched", "clients switched"))
+_MARKS = {
+    "rollback.started": "rollback begins",
+    "authority.moved": "authority to write",
+    "front.switched": "clients sent",
+}
 
 
 def timeline(system: SystemStory) -> str:
@@ -68,14 +73,26 @@ def _clock(seconds: int) -> str:
 
 def _marks(system: SystemStory, across: Callable[[datetime], float], height: float) -> list[str]:
     parts = []
-    for kind, word in _MARKS:
-        for event in system.of(kind):
-            x = across(moment(event.time))
-            parts.append(
-                f'<line class="mark {word.split()[0]}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - 20}"/>'
-            )
-            told = f"{word} → {event.data.get('to') or event.data.get('side')}" if kind != "rollback.started" else word
-            anchor = "end" if x > WIDTH * 0.75 else "start"
-            level = height - 12 if kind != "front.switched" else height - 3
-            parts.append(f'<text class="marked" x="{x:.1f}" y="{level:.0f}" text-anchor="{anchor}">{text(told)}</text>')
+    for number, event in enumerate(turning_points(system), start=1):
+        x = across(moment(event.time))
+        kind = event.type.partition(".")[0]
+        parts.append(f'<line class="mark {kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - 18}"/>')
+        parts.append(f'<circle class="point {kind}" cx="{x:.1f}" cy="{height - 10}" r="7.5"/>')
+        parts.append(f'<text class="marked" x="{x:.1f}" y="{height - 6.3:.1f}">{number}</text>')
     return parts
+
+
+def turning_points(system: SystemStory) -> list[LoggedEvent]:
+    """Moves of authority, switches of clients and the beginning of a rollback, in order."""
+    found = [event for kind in _MARKS for event in system.of(kind)]
+    return sorted(found, key=lambda event: event.index)
+
+
+def turning_points_told(system: SystemStory) -> str:
+    """The numbers of the drawing, in words."""
+    words = []
+    for event in turning_points(system):
+        where = event.data.get("to") or event.data.get("side")
+        words.append(f"{_MARKS[event.type]}{f' → {where}' if where else ''} at {event.time[11:23]}")
+    listed = "".join(f"<li>{text(word)}</li>" for word in words)
+    return f'<ol class="points">{listed}</ol>' if listed else ""

@@ -26,6 +26,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole // 60 % 60:02d} min"
 
 
+def readable(time: str) -> str:
+    """2026-11-21 23:20:27, out of the form that the log has."""
+    return time[:19].replace("T", " ")
+
+
 def size(count: int) -> str:
     """Bytes in powers of ten, as disks are sold: 12.3 MB."""
     value = float(count)
@@ -52,7 +57,7 @@ def outcome(system: SystemStory) -> str:
 
 def title(story: RunStory) -> str:
     wave = story.created.get("wave", "")
-    return f"{TITLES.get(story.kind, 'Run')}{f' of wave {wave}' if wave else ''}"
+    return f"{TITLES.get(story.kind, 'Run')}{f' of {wave}' if wave else ''}"
 
 
 def mode_word(attempt: Attempt) -> str:
