@@ -155,10 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         stopped = errors.Interrupted("interrupted")
         return _complain("Interrupted", stopped.message, stopped.hint, stopped.exit_code, as_json=as_json)
-    except BrokenPipeError:
-        # Who read our output is gone; a second write at exit would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as stop:
+        # click ends so when whoever read our output is gone. That is no error of ours.
+        gone = isinstance(stop.__context__, BrokenPipeError)
+        return 0 if gone or stop.code is None else int(stop.code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        hint = "Look at that path: who owns it, its mode, and the space that is left."
+        return _complain("OSError", f"{place}{error.strerror or error}", hint, FAULT_EXIT_CODE, as_json=as_json)
     except Exception as error:
         return _own_fault(error, as_json=as_json)
     return result if isinstance(result, int) else 0

@@ -31,7 +31,6 @@ class Town:
     hosts: dict[HostName, Host] = field(default_factory=dict)
     machines: dict[HostName, MachineSpec] = field(default_factory=dict)
     places: dict[HostName, Location] = field(default_factory=dict)  # where each host's site names it
-    named: set[str] = field(default_factory=set)  # also hosts and sites that are not well formed
     elsewhere: set[str] = field(default_factory=set)  # hosts of no site: Ansible's, not ours
 
 
@@ -148,7 +147,6 @@ def _add_site(
 ) -> str:
     if outer is not None:
         findings.append(written.finding(location, f"site {group} stands within site {outer}; a host has one site"))
-    town.named.add(group)
     data = {key: value for key, (value, _) in own.items() if key in _SITE_VARIABLES}
     variables = judge(_SiteVariables, data, written, findings, at=(*location, "vars"))
     if variables is None:
@@ -163,7 +161,6 @@ def _add_site(
 def _add_host(written: WrittenFile, findings: list[Finding], town: Town, entries: list[_Membership]) -> None:
     """One host from all the groups that name it; variables written at the host win over those of its groups."""
     name, place = entries[0].host, entries[0].location
-    town.named.add(name)
     if "[" in name:
         findings.append(written.finding(place, f"host range {name!r} is not read here; write each host by its name"))
         return

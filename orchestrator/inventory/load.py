@@ -86,7 +86,7 @@ class _Loading:
             machines=town.machines,
             host_places=town.places,
             hosts_elsewhere=frozenset(town.elsewhere),
-            hosts_named=frozenset(town.named),
+            hosts_whole=hosts is not None and not any(finding.file == hosts.name for finding in self._findings),
             systems=systems,
             systems_named=frozenset(bodies),
             people_named=frozenset(people_bodies),

@@ -42,8 +42,9 @@ class Estate(NamedTuple):
     hosts_elsewhere: frozenset[str]  # named in the hosts file, at no site
     systems: Mapping[SystemName, System]
     policy: PolicyParts | None  # None: not well formed, so nothing is judged by it
-    # Names of what is there, well formed or not: one mistake must not be told as two.
-    hosts_named: frozenset[str]
+    # Names of what is there, well formed or not: one mistake must not be told as two. Where the hosts file itself has a
+    # mistake, what it lacks may be what was meant, so nothing is said to be missing from it.
+    hosts_whole: bool
     systems_named: frozenset[str]
     people_named: frozenset[str]
 
@@ -95,12 +96,12 @@ def _placements(estate: Estate, system: System) -> Iterator[Breach]:
             if host is None and name in estate.hosts_elsewhere:
                 message = f"host {name} stands at no site: put it into a group that has the variable skerry_side"
                 yield Breach(SYSTEMS, location, message)
-            elif host is None and name not in estate.hosts_named:
+            elif host is None and estate.hosts_whole:
                 yield Breach(SYSTEMS, location, f"no host is called {name}{did_you_mean(name, list(estate.hosts))}")
             elif host is not None and (site := estate.sites.get(host.site)) is not None and site.side is not side:
                 message = f"host {name} stands at site {site.name}, whose side is {site.side.value}, not {side.value}"
                 yield Breach(SYSTEMS, location, message)
-    if system.quiesce is not None and system.quiesce.host not in (None, *estate.hosts_named):
+    if system.quiesce is not None and system.quiesce.host not in (None, *estate.hosts) and estate.hosts_whole:
         location = ("systems", system.name, "quiesce", "host")
         yield Breach(SYSTEMS, location, f"no host is called {system.quiesce.host}")
 
@@ -222,6 +223,6 @@ def _paths(estate: Estate) -> Iterator[Breach]:
 def _links(estate: Estate, policy: PolicyParts) -> Iterator[Breach]:
     for position, link in enumerate(policy.links):
         for key, site in (("source", link.source), ("replica", link.replica)):
-            if site not in estate.sites and site not in estate.hosts_named:
+            if site not in estate.sites and estate.hosts_whole:
                 near = did_you_mean(site, list(estate.sites))
                 yield Breach(POLICY, ("links", position, key), f"no site is called {site}{near}")

@@ -97,7 +97,10 @@ def find_plan(catalogue: Catalogue, named: str) -> Plan:
 def _by_prefix(catalogue: Catalogue, wanted: str, named: str) -> tuple[str, dict[str, Any]]:
     digits = wanted.removeprefix("sha256:")
     if len(digits) < PREFIX_DIGITS_MIN:
-        raise UsageError(f"name a plan by at least {PREFIX_DIGITS_MIN} digits of its digest, not {named!r}")
+        raise UsageError(
+            f"name a plan by at least {PREFIX_DIGITS_MIN} digits of its digest, not {named!r}",
+            hint="See the plans with: skerry plan list",
+        )
     found = catalogue.list("plan", prefix=wanted, limit=2)
     if not found:
         raise UsageError(f"there is no plan {named}", hint="See the plans with: skerry plan list")

@@ -1,0 +1,132 @@
+"""What --json prints is what docs/cli_json.md says: every command below is held to its example there."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.app import main
+from orchestrator.operations.desk import open_desk
+from tests.fakes.surveys import healthy
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "cli_json.md").read_text()
+
+
+def example(command: str) -> dict[str, Any]:
+    section = DOCUMENT.split(f"\n## {command}\n", 1)[1].split("\n## ", 1)[0]
+    found = re.search(r"```json\n(.+?)\n```", section, re.DOTALL)
+    assert found, f"docs/cli_json.md has no example below {command}"
+    document: dict[str, Any] = json.loads(found[1])
+    return document
+
+
+def holds(actual, promised, place="") -> None:
+    """Every key of the example is there with the same kind of value; more keys may be."""
+    if isinstance(promised, dict):
+        assert isinstance(actual, dict), place
+        for key, value in promised.items():
+            assert key in actual, f"{place}.{key} is missing"
+            holds(actual[key], value, f"{place}.{key}")
+    elif isinstance(promised, list):
+        assert isinstance(actual, list), place
+        for item in actual if promised else []:
+            holds(item, promised[0], f"{place}[]")
+    elif isinstance(promised, bool) or not isinstance(promised, int | float):
+        assert type(actual) is type(promised), place
+    else:
+        assert isinstance(actual, int | float), place
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory):
+    """A home, an estate whose persons have keys, and facts of healthy hosts."""
+    folder = tmp_path_factory.mktemp("office")
+    estate = folder / "estate"
+    shutil.copytree(ROOT / "tests" / "good_inventories" / "small", estate)
+    for person in ("ada", "bo"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / person)], check=True)
+    people = f"""people:
+  ada: {{name: Ada, roles: [system-owner], keys: ["file:{folder}/ada.pub"]}}
+  bo: {{name: Bo, roles: [migration-engineer, system-owner], keys: ["file:{folder}/bo.pub"]}}
+"""
+    (estate / "group_vars" / "skerry" / "people.yml").write_text(people)
+    return folder
+
+
+@pytest.fixture
+def skerry(office, monkeypatch, capsys):
+    """Run one command in this process: (exit code, what it printed, what it complained)."""
+    monkeypatch.setenv("SKERRY_HOME", str(office / "home"))
+    monkeypatch.setenv("SKERRY_INVENTORY", str(office / "estate"))
+    monkeypatch.setenv("SKERRY_HOSTS", "")
+    monkeypatch.delenv("SKERRY_HOSTS")
+
+    def run(*words: str):
+        code = main(list(words))
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def digest(office, skerry):
+    """The digest of a plan that bo made."""
+    with open_desk(office / "estate") as desk:
+        desk.catalogue.put("facts", desk.inventory.digest, healthy(desk.inventory).model_dump(mode="json"))
+    code, out, err = skerry("plan", "make", "--wave", "w-1", "--as", "bo", "--json")
+    assert code == 0, err
+    return json.loads(out)["digest"]
+
+
+@pytest.mark.parametrize("command", ["estate check", "estate show", "runbook check", "runbook show", "runbook graph"])
+def test_reading_commands(skerry, command):
+    code, out, err = skerry(*command.split(), "--json")
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == 1
+    holds(json.loads(out), example(f"skerry {command}"))
+
+
+def test_plan_make_prints_what_its_digest_is_over(skerry, digest):
+    code, out, _ = skerry("plan", "make", "--wave", "w-1", "--as", "bo", "--json")
+    document = json.loads(out)
+    holds(document, example("skerry plan make"))
+    assert code == 0
+    assert document["digest"] == digest, "the same plan made again is the same plan"
+
+
+def test_plan_list(skerry, digest):
+    code, out, _ = skerry("plan", "list", "--json")
+    document = json.loads(out)
+    holds(document, example("skerry plan list"))
+    assert code == 0
+    assert document["plans"][0]["digest"] == digest
+
+
+def test_approve_and_plan_show(skerry, digest, office):
+    code, out, err = skerry("approve", digest[7:17], "--as", "ada", "--key", str(office / "ada"), "--json")
+    assert code == 0, err
+    holds(json.loads(out), example("skerry approve"))
+    code, out, _ = skerry("plan", "show", digest, "--json")
+    document = json.loads(out)
+    holds(document, example("skerry plan show"))
+    assert code == 0
+    assert document["approval"]["approved"] is True
+
+
+def test_an_error_is_one_document_with_its_problems(skerry, office, tmp_path):
+    bad = tmp_path / "bad"
+    shutil.copytree(office / "estate", bad)
+    (bad / "hosts.yml").write_text("others:\n  host: {}\n")
+    code, out, err = skerry("--inventory", str(bad), "estate", "check", "--json")
+    document = json.loads(err)
+    assert (code, out) == (10, "")
+    holds(document, example("Errors") | {"problems": [{"file": "", "line": 0, "message": ""}]})
+    first = document["problems"][0]
+    assert (Path(first["file"]).name, first["line"]) == ("hosts.yml", 2)
+    assert first["message"] == "unknown key 'host' in group others; did you mean 'hosts'?"
