@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 # Words arrive as positional arguments, so nothing of them is ever read as shell text. `read` blocks until the
 # caller's end of stdin closes: that is the lifeline. The shell's own messages go nowhere; fd 6 is stderr.
+# timeout(1) leads a process group with the command in it. The lifeline ends that group and not timeout alone, which
+# loses a signal that comes while it forks; once it has begun, it is not ended before it is done.
 _SCRIPT = """\
 limit=$1 size=$2 mark=$3; shift 3
 cd /
@@ -30,7 +32,15 @@ else
 fi
 timeout -k 5 "$limit" "$@" <&4 2>&6 3<&- 4<&- 6>&- &
 deed=$!
-{ read -r never <&3; kill "$deed"; } >/dev/null 6>&- &
+{
+  read -r never <&3
+  trap '' TERM
+  kill "$deed"
+  kill -s TERM -- "-$deed"
+  tries=0
+  while [ "$tries" -lt 50 ] && kill -s 0 -- "-$deed"; do sleep 0.1; tries=$((tries + 1)); done
+  [ "$tries" -lt 50 ] || kill -s KILL -- "-$deed"
+} >/dev/null 6>&- &
 lifeline=$!
 wait "$deed"
 code=$?

@@ -1,6 +1,7 @@
 """SshTransport on a real sshd: the laws, and every way in which a connection goes wrong."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -94,6 +95,11 @@ def processes_with(text: str) -> list[str]:
             if text in words:
                 found.append(words)
     return found
+
+
+def a_nap() -> str:
+    """Seconds to sleep that no other test sleeps, so that the sleeper is known by them."""
+    return f"{random.randint(4000, 9000)}.{random.randint(100000, 999999)}"
 
 
 def await_start(command: str) -> None:
@@ -205,21 +211,22 @@ def test_a_connection_cut_in_the_middle_is_unreachable_and_ends_the_command(
     sshd: LocalSshd, transport: SshTransport
 ) -> None:
     caught: list[Exception] = []
+    nap = a_nap()
 
     def run() -> None:
         try:
-            transport.run(["sleep", "4711.25"])
+            transport.run(["sleep", nap])
         except HostUnreachable as error:
             caught.append(error)
 
     thread = threading.Thread(target=run)
     thread.start()
-    await_start("sleep 4711.25")
+    await_start(f"sleep {nap}")
     sshd.stop()
     thread.join(timeout=15)
     assert caught, "the cut was not noticed"
     assert "unknown" in str(caught[0])
-    assert await_none("sleep 4711.25") == []
+    assert await_none(f"sleep {nap}") == []
     with pytest.raises(HostUnreachable):
         transport.run(["true"])
     sshd.start()
@@ -234,11 +241,12 @@ def test_a_command_killed_on_the_host_is_told_from_a_broken_connection(transport
 
 
 def test_a_command_that_ignores_its_end_is_killed(transport: SshTransport) -> None:
+    nap = a_nap()
     started = time.monotonic()
     with pytest.raises(CommandTimedOut):
-        transport.run(["sh", "-c", "trap '' TERM; sleep 4712.25 & wait; sleep 4712.5"], timeout_seconds=0.5)
+        transport.run(["sh", "-c", f"trap '' TERM; sleep {nap} & wait; sleep {nap}"], timeout_seconds=0.5)
     assert time.monotonic() - started < 9
-    assert await_none("sleep 4712.") == []
+    assert await_none(f"sleep {nap}") == []
 
 
 def test_a_command_that_prints_without_end_is_stopped(transport: SshTransport) -> None:
@@ -280,12 +288,14 @@ def test_an_sshd_without_sessions_to_share_is_named(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_listener_ends_the_command(transport: SshTransport) -> None:
+    nap = a_nap()
+
     def refuse(line: str) -> None:
         raise ZeroDivisionError(line)
 
     with pytest.raises(ZeroDivisionError):
-        transport.run(["sh", "-c", "echo first; exec sleep 4713.25"], on_line=refuse)
-    assert await_none("sleep 4713.25") == []
+        transport.run(["sh", "-c", f"echo first; exec sleep {nap}"], on_line=refuse)
+    assert await_none(f"sleep {nap}") == []
 
 
 def test_a_word_with_a_nul_is_refused_here(transport: SshTransport) -> None:
@@ -310,7 +320,7 @@ transport.run(["sleep", sys.argv[4]], timeout_seconds=3600)
 def test_our_death_ends_the_command_the_connection_and_its_socket(
     sshd: LocalSshd, tmp_path: Path, ending: signal.Signals
 ) -> None:
-    nap = f"471{ending.value}.125"
+    nap = a_nap()
     run_dir = tmp_path / "child"
     words = [sys.executable, "-c", CHILD, sshd.host.model_dump_json(), str(sshd.ssh_config), str(run_dir), nap]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -338,9 +348,10 @@ def test_what_a_killed_process_left_is_swept_by_the_next(sshd: LocalSshd, tmp_pa
 @pytest.mark.platform("root")
 def test_another_user_runs_the_command_and_can_be_ended(transport: SshTransport) -> None:
     assert transport.run(["id", "-un"], user="nobody").text == "nobody"
+    nap = a_nap()
     with pytest.raises(CommandTimedOut):
-        transport.run(["sleep", "4715.25"], user="nobody", timeout_seconds=0.5)
-    assert await_none("sleep 4715.25") == []
+        transport.run(["sleep", nap], user="nobody", timeout_seconds=0.5)
+    assert await_none(f"sleep {nap}") == []
 
 
 @pytest.mark.platform("root")
