@@ -141,9 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is the error tree's. Never raises for what an operator can cause."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words
+    output = sys.stdout
     try:
         # standalone_mode=False lets errors come to us; --help and --version come back as exit code 0.
         result = skerry.main(words, prog_name="skerry", standalone_mode=False)
+        output.flush()
     except errors.OrchestratorError as error:
         return _complain(type(error).__name__, error.message, error.hint, error.exit_code, as_json=as_json)
     except click.exceptions.Exit as stop:
@@ -156,9 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stopped = errors.Interrupted("interrupted")
         return _complain("Interrupted", stopped.message, stopped.hint, stopped.exit_code, as_json=as_json)
     except SystemExit as stop:
-        # click ends so when whoever read our output is gone. That is no error of ours.
-        gone = isinstance(stop.__context__, BrokenPipeError)
-        return 0 if gone or stop.code is None else int(stop.code)
+        # click ends so, and wraps the output, when whoever read it is gone. That is no error of ours.
+        return 0 if sys.stdout is not output or stop.code is None else int(stop.code)
+    except BrokenPipeError:
+        # The same, found at the last flush. Python would flush once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+        return 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         hint = "Look at that path: who owns it, its mode, and the space that is left."

@@ -106,7 +106,10 @@ def test_an_error_that_nobody_foresaw_keeps_its_trace_and_says_where(run, tmp_pa
     def stumble() -> None:
         raise ZeroDivisionError("nobody foresaw this")
 
-    code, _, err = run("estate", "stumble")
+    try:
+        code, _, err = run("estate", "stumble")
+    finally:
+        del estate.commands["stumble"]
     kept = tmp_path / "home" / "fault.txt"
     assert code == 1
     assert f"This is a fault of skerry. The trace is in {kept}; please report it." in err
@@ -162,8 +165,9 @@ def test_interrupted_is_130_and_says_how_to_go_on():
     assert "Run the same command again to go on." in answer.stderr
 
 
-def test_a_reader_who_leaves_is_no_error():
-    words = [sys.executable, "-m", "orchestrator.cli.app", "runbook", "schema"]
+@pytest.mark.parametrize("command", [["runbook", "schema"], ["runbook", "check"]], ids=["much", "little"])
+def test_a_reader_who_leaves_is_no_error(command):
+    words = [sys.executable, "-m", "orchestrator.cli.app", *command]
     reader, writer = os.pipe()
     os.close(reader)
     answer = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, timeout=30, check=False)
