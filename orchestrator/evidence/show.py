@@ -19,7 +19,8 @@ NOT_SHOWN_BY_A_LOG = (
 )
 NOT_SHOWN_BY_A_BUNDLE = (
     "Not shown by this bundle: events never logged; whether what was logged is true; other runs of the log (verify\n"
-    "the whole log for those); anything before the first key in your policy; whether the controls as a whole are effective."
+    "the whole log for those); anything before the first key in your policy; whether the controls as a whole are\n"
+    "effective."
 )
 KEYS_FROM_THE_FOLDER = (
     "keys            from the log's own folder, not from an auditor's policy: they show that the log is whole,\n"
