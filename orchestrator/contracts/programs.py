@@ -15,6 +15,7 @@ from orchestrator.foundation.errors import CommandFailed, MissingTool
 from orchestrator.model.host import Host
 
 # Isolated and without site packages: the host's Python start is most of the cost of a small program.
+NAME_SHOWN_MAX = 320
 PYTHON_WORDS = ("python3", "-I", "-S", "-")
 
 
@@ -79,6 +80,7 @@ def name_some(names: list[list[str]], count: int) -> str:
 
 
 def printable(path: str) -> str:
-    """A name as people can read it: line breaks and bytes that are no text as escapes."""
+    """A name as people can read it: line breaks and bytes that are no text as escapes, the middle of long ones left out."""
     raw = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in raw)
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in raw)
+    return shown if len(shown) <= NAME_SHOWN_MAX else f"{shown[:150]} … {shown[-150:]}"

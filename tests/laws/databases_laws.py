@@ -1,0 +1,150 @@
+"""Laws of contracts.databases.Databases and DatabaseDigests: inherit, give a `ground` fixture, and every law runs.
+
+The ground has: `mover`, `cluster`, hosts `source`, `dr`, `cloud`; `write(host, text)` commits a row through the server
+at `host`; `rows(host) -> list` of texts as that server shows them. At the beginning `source` is a primary with one row.
+"""
+
+import pytest
+
+from orchestrator.contracts.databases import Role
+from orchestrator.foundation.errors import DataError, ReplicaLagging
+
+
+class DatabasesLaws:
+    def chain(self, ground):
+        """source → dr → cloud, caught up."""
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        ground.mover.make_standby(ground.cluster, ground.dr, ground.cloud)
+        self.catch_up(ground)
+
+    def catch_up(self, ground):
+        for upstream, standby in ((ground.source, ground.dr), (ground.dr, ground.cloud)):
+            ground.mover.await_caught_up(ground.cluster, upstream, standby, timeout_seconds=20)
+
+    def switch(self, ground, old, new):
+        lsn = ground.mover.shut_down(ground.cluster, old)
+        ground.mover.await_received(ground.cluster, new, lsn, timeout_seconds=20)
+        ground.mover.promote(ground.cluster, new)
+
+    def test_role_tells_what_is(self, ground):
+        assert ground.mover.role(ground.cluster, ground.source) is Role.PRIMARY
+        assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        assert ground.mover.role(ground.cluster, ground.dr) is Role.STANDBY
+        ground.mover.shut_down(ground.cluster, ground.source)
+        assert ground.mover.role(ground.cluster, ground.source) is Role.STOPPED
+        assert ground.mover.start(ground.cluster, ground.source) is Role.PRIMARY
+
+    def test_a_standby_streams_and_making_it_again_changes_nothing(self, ground):
+        first = ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        assert first.method == "pg_basebackup"
+        assert first.bytes_wire > 0
+        again = ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        assert (again.method, again.bytes_wire) == ("streaming", 0)
+        ground.write(ground.source, "later")
+        lag = ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+        assert lag.streaming
+        assert "later" in ground.rows(ground.dr)
+
+    def test_a_primary_is_never_made_a_standby(self, ground):
+        with pytest.raises(DataError):
+            ground.mover.make_standby(ground.cluster, ground.dr, ground.source)
+        with pytest.raises(DataError):
+            ground.mover.rejoin(ground.cluster, ground.source, ground.dr)
+        assert ground.mover.role(ground.cluster, ground.source) is Role.PRIMARY
+
+    def test_standbys_cascade(self, ground):
+        self.chain(ground)
+        ground.write(ground.source, "through both")
+        self.catch_up(ground)
+        assert "through both" in ground.rows(ground.cloud)
+
+    def test_digests_are_equal_on_primary_and_standbys_and_tell_a_row_apart(self, ground):
+        self.chain(ground)
+        digests = {
+            ground.mover.digest(ground.cluster, host).digest for host in (ground.source, ground.dr, ground.cloud)
+        }
+        assert len(digests) == 1
+        ground.write(ground.source, "one more")
+        assert ground.mover.digest(ground.cluster, ground.source).digest not in digests
+
+    def test_a_clean_switch_loses_nothing_and_the_old_primary_rejoins(self, ground):
+        self.chain(ground)
+        ground.write(ground.source, "last word")
+        self.switch(ground, ground.source, ground.cloud)
+        assert ground.mover.role(ground.cluster, ground.cloud) is Role.PRIMARY
+        assert "last word" in ground.rows(ground.cloud)
+        ground.mover.promote(ground.cluster, ground.cloud)
+        ground.write(ground.cloud, "written at the cloud")
+        ground.mover.rejoin(ground.cluster, ground.source, ground.cloud)
+        ground.mover.rejoin(ground.cluster, ground.source, ground.cloud)
+        assert ground.mover.role(ground.cluster, ground.source) is Role.STANDBY
+        ground.mover.await_caught_up(ground.cluster, ground.cloud, ground.source, timeout_seconds=20)
+        assert ground.rows(ground.source) == ground.rows(ground.cloud)
+        self.switch(ground, ground.cloud, ground.source)
+        ground.write(ground.source, "home again")
+        ground.mover.rejoin(ground.cluster, ground.cloud, ground.source)
+        ground.mover.await_caught_up(ground.cluster, ground.source, ground.cloud, timeout_seconds=20)
+        assert "home again" in ground.rows(ground.cloud)
+
+    def test_shut_down_twice_gives_one_position(self, ground):
+        assert ground.mover.shut_down(ground.cluster, ground.source) == ground.mover.shut_down(
+            ground.cluster, ground.source
+        )
+
+    def test_a_standby_that_lacks_the_position_is_lagging(self, ground):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        with pytest.raises(ReplicaLagging):
+            ground.mover.await_received(ground.cluster, ground.dr, "7F/0", timeout_seconds=0.2)
+
+    def test_writes_that_only_the_old_primary_has_are_not_discarded_unasked(self, ground):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        self.switch(ground, ground.source, ground.dr)
+        ground.mover.start(ground.cluster, ground.source)
+        ground.write(ground.source, "only here")
+        ground.mover.shut_down(ground.cluster, ground.source)
+        ground.write(ground.dr, "and this only there")
+        with pytest.raises(DataError, match="never received"):
+            ground.mover.rejoin(ground.cluster, ground.source, ground.dr)
+        report = ground.mover.rejoin(ground.cluster, ground.source, ground.dr, allow_rewind=True)
+        assert report.method == "pg_rewind"
+        assert int(report.detail["discarded_bytes"]) > 0
+        ground.mover.await_caught_up(ground.cluster, ground.dr, ground.source, timeout_seconds=20)
+        assert ground.rows(ground.source) == ground.rows(ground.dr)
+
+    def test_a_moment_is_reached_again_by_standbys(self, ground):
+        self.chain(ground)
+        ground.write(ground.source, "before")
+        for standby in (ground.dr, ground.cloud):
+            ground.mover.prepare_moment(ground.cluster, standby)
+        lsn, digest = ground.mover.hold_moment(ground.cluster, ground.source, "skerry_p1", seconds_max=5)
+        ground.write(ground.source, "after")
+        for standby in (ground.dr, ground.cloud):
+            found = ground.mover.digest_at(ground.cluster, standby, lsn, timeout_seconds=20)
+            assert found.digest == digest
+        self.catch_up(ground)
+        assert "after" in ground.rows(ground.cloud)
+        assert ground.mover.digest(ground.cluster, ground.cloud).digest != digest
+
+    def test_a_moment_that_was_run_past_is_refused(self, ground):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        lsn, _ = ground.mover.hold_moment(ground.cluster, ground.source, "skerry_p1", seconds_max=5)
+        ground.write(ground.source, "after")
+        ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+        with pytest.raises(DataError, match="past the moment"):
+            ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=5)
+
+    def test_a_standby_cannot_name_a_moment(self, ground):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        with pytest.raises(DataError):
+            ground.mover.hold_moment(ground.cluster, ground.dr, "skerry_p1", seconds_max=5)
+
+    def test_what_belongs_to_a_moment_is_done_while_writers_wait(self, ground):
+        self.chain(ground)
+        ground.mover.prepare_moment(ground.cluster, ground.dr)
+        named = []
+        lsn, digest = ground.mover.hold_moment(
+            ground.cluster, ground.source, "skerry_p2", seconds_max=5, named=named.append
+        )
+        assert named == [lsn]
+        assert ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=20).digest == digest

@@ -1,0 +1,191 @@
+"""PostgreSQL clusters between real hosts: base backup, cascade, switch, rejoin, rewind, moments."""
+
+import threading
+import time
+
+import pytest
+
+from orchestrator.contracts.databases import Role
+from orchestrator.foundation.errors import DataError, HostUnreachable, VersionMismatch
+from orchestrator.hosts.ssh import open_transports
+from orchestrator.movers.postgres.mover import PostgresMover
+from tests.laws.databases_laws import DatabasesLaws
+from tests.platform.clusters import DATA, PASSWORD, make_ground
+
+pytestmark = pytest.mark.platform("hosts", "postgresql")
+
+
+@pytest.fixture(scope="module")
+def transports(town, tmp_path_factory):
+    with open_transports(town.ssh_config, tmp_path_factory.mktemp("run"), None) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def cluster_on_hosts(town, transports):
+    made = make_ground(town, transports)
+    made.prepare()
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def ground(cluster_on_hosts):
+    cluster_on_hosts.fresh()
+    return cluster_on_hosts
+
+
+class TestPostgresMover(DatabasesLaws):
+    pass
+
+
+def test_the_password_is_in_no_word_of_any_process_and_in_one_file_of_the_server_alone(ground):
+    seen = []
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            seen.append(
+                ground.run(
+                    ground.dr,
+                    "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '; true",
+                    user="root",
+                )
+            )
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    finally:
+        stop.set()
+        watcher.join()
+    assert any("pg_basebackup" in text for text in seen)
+    assert not any(PASSWORD in text for text in seen)
+    folder = ground.dr.path(DATA).rsplit("/", 1)[0]
+    assert ground.run(ground.dr, f"stat -c %a {folder}/.skerry-movers.pgpass") == "600"
+    assert PASSWORD not in ground.run(ground.dr, f"cat {ground.dr.path(DATA)}/postgresql.auto.conf")
+
+
+def test_a_wrong_password_is_an_error_of_data_not_of_reach(ground):
+    wrong = PostgresMover(ground.transports, lambda reference: "wrong")
+    with pytest.raises(DataError, match="authentication failed"):
+        wrong.make_standby(ground.cluster, ground.source, ground.dr)
+    assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
+
+
+def test_an_upstream_that_is_down_is_unreachable(ground):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.mover.shut_down(ground.cluster, ground.source)
+    with pytest.raises((DataError, HostUnreachable), match="no server runs"):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.cloud)
+
+
+def test_another_version_is_refused_before_the_first_byte(ground):
+    other = ground.cluster.model_copy(update={"binaries": "/usr/local/nowhere/bin"})
+    with pytest.raises(VersionMismatch, match="dr-a"):
+        ground.mover._at(ground.cluster, ground.source)
+        from orchestrator.movers.postgres.standby import check_fit
+
+        check_fit(ground.mover._at(ground.cluster, ground.source), ground.mover._at(other, ground.dr))
+
+
+def test_tablespaces_outside_the_data_directory_are_refused(ground):
+    folder = ground.source.path("/var/lib/postgresql/space")
+    ground.run(ground.source, f"rm -rf {folder}; mkdir {folder}")
+    ground.sql(ground.source, f"create tablespace elsewhere location '{folder}'", "postgres")
+    with pytest.raises(VersionMismatch, match="elsewhere"):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
+
+
+def test_a_backup_that_broke_off_is_begun_anew(ground):
+    ground.sql(
+        ground.source,
+        "create table ballast as select g id, repeat(md5(g::text), 20) t from generate_series(1, 60000) g",
+    )
+    failures = []
+
+    def copy():
+        try:
+            ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        except (DataError, HostUnreachable) as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not ground.run(ground.dr, "pgrep -x pg_basebackup || true") and time.monotonic() < deadline:
+        pass
+    ground.run(ground.dr, "pkill -9 -x pg_basebackup", user="root")
+    thread.join()
+    assert failures
+    assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+    assert (
+        ground.mover.digest(ground.cluster, ground.source).digest
+        == ground.mover.digest(ground.cluster, ground.dr).digest
+    )
+
+
+def test_a_moment_under_load_keeps_writers_waiting_shortly(ground):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    stop = threading.Event()
+    waits = []
+
+    def load():
+        while not stop.is_set():
+            began = time.monotonic()
+            ground.write(ground.source, "under load")
+            waits.append(time.monotonic() - began)
+
+    writers = [threading.Thread(target=load) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        ground.mover.prepare_moment(ground.cluster, ground.dr)
+        lsn, digest = ground.mover.hold_moment(ground.cluster, ground.source, "skerry_load", seconds_max=5)
+        time.sleep(0.3)
+        found = ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=30)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert found.digest == digest
+    assert max(waits) < 2.0
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update filings set who = 'First' where id = 1",
+        "insert into plain values ('x', null)",
+        "alter table filings add column extra int",
+        "create view seen as select * from filings",
+        "select nextval('filings_id_seq') from generate_series(1, 100)",
+        "grant select on filings to replicator",
+        "create function one() returns int language sql as 'select 1'",
+        "comment on table filings is 'the register'",
+        "select lo_from_bytea(0, '\\x616263')",
+        "create role somebody",
+    ],
+)
+def test_any_difference_of_content_or_schema_gives_another_digest(ground, statement):
+    before = ground.mover.digest(ground.cluster, ground.source).digest
+    ground.sql(ground.source, statement)
+    assert ground.mover.digest(ground.cluster, ground.source).digest != before
+
+
+def test_differences_name_the_table(ground):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.mover.prepare_moment(ground.cluster, ground.dr)
+    ground.write(ground.source, "not yet there")
+    assert ground.mover.differences(ground.cluster, ground.source, ground.dr) == [
+        "filing: sequences: content differs",
+        "filing: table public.filings: content differs",
+    ]
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+    assert ground.mover.differences(ground.cluster, ground.source, ground.dr) == []

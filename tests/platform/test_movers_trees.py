@@ -1,0 +1,406 @@
+"""File trees between real hosts: rsync, certificates, points, digests."""
+
+import os
+import stat
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orchestrator.foundation.errors import (
+    DataError,
+    HostUnreachable,
+    MissingTool,
+    NoSpace,
+    RunInProgress,
+    SourceChanged,
+)
+from orchestrator.hosts.ssh import open_transports
+from orchestrator.lab.faults import Fault, parse_fault
+from orchestrator.model.dataset import FileTree
+from orchestrator.movers.file_tree import FileTreeSettings
+from tests.laws.point_store_laws import PointStoreLaws
+from tests.laws.tree_mover_laws import TreeMoverLaws
+from tests.platform.moving import PointGround, TreeGround, file_tree_mover
+
+pytestmark = pytest.mark.platform("hosts", "rsync")
+
+
+@pytest.fixture(scope="module")
+def transports(town, tmp_path_factory):
+    with open_transports(town.ssh_config, tmp_path_factory.mktemp("run"), None) as opened:
+        yield opened
+
+
+def make_ground(town, transports, changes="replaced"):
+    tree = FileTree(name="documents", path="/srv/movers/documents", changes=changes)
+    ground = TreeGround(town, transports, file_tree_mover(town, transports), tree)
+    ground.clear()
+    return ground
+
+
+@contextmanager
+def fault(town, *words):
+    put = parse_fault(words)
+    town.put_fault(put)
+    try:
+        yield
+    finally:
+        town.heal(put)
+
+
+@pytest.fixture
+def ground(town, transports):
+    made = make_ground(town, transports)
+    yield made
+    made.clear()
+
+
+class TestFileTreeMover(TreeMoverLaws):
+    pass
+
+
+class TestPortablePointsByLinks(PointStoreLaws):
+    @pytest.fixture
+    def ground(self, town, transports):
+        trees = make_ground(town, transports)
+        yield PointGround(trees)
+        trees.clear()
+
+
+class TestPortablePointsByCopies(PointStoreLaws):
+    @pytest.fixture
+    def ground(self, town, transports):
+        trees = make_ground(town, transports, changes="in_place")
+        yield PointGround(trees)
+        trees.clear()
+
+    def test_a_point_of_a_tree_written_in_place_keeps_its_content(self, ground):
+        ground.write("a", b"one")
+        point = ground.store.take("p1")
+        with (ground.trees.path(ground.trees.source) / "a").open("r+b") as stream:
+            stream.write(b"two")
+        assert ground.read_point(point) == {"a": b"one"}
+
+
+def names_of_every_kind(top: Path) -> None:
+    """Everything a tree can hold and an ordinary user may make."""
+    raw = os.fsencode(top)
+    top.mkdir(parents=True)
+    for name in (
+        b"new\nline",
+        b"-leading",
+        b"bytes \xff\xfe",
+        b"n" * 255,
+        b" blank ",
+        b"quote'\"$x`",
+        b"back\\slash",
+        b"*?[",
+    ):
+        with open(raw + b"/" + name, "wb") as stream:
+            stream.write(name)
+    deep = os.open(top, os.O_RDONLY)
+    for _ in range(18):
+        os.mkdir("d" * 200, dir_fd=deep)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(os.open("bottom", os.O_WRONLY | os.O_CREAT, dir_fd=deep))
+    os.close(deep)
+    (top / "links").mkdir()
+    (top / "links/one").write_bytes(b"linked")
+    os.link(top / "links/one", top / "links/two")
+    os.link(top / "links/one", top / "elsewhere")
+    (top / "links/dangling").symlink_to("nowhere")
+    (top / "links/absolute").symlink_to("/etc/passwd")
+    (top / "links/loop").symlink_to("loop")
+    os.symlink(b"bytes \xff", raw + b"/links/raw")
+    os.mkfifo(top / "fifo")
+    with (top / "sparse").open("wb") as stream:
+        stream.truncate(64 * 1024 * 1024)
+        stream.seek(40 * 1024 * 1024)
+        stream.write(b"island")
+    (top / "empty").mkdir(mode=0o700)
+    (top / "empty file").write_bytes(b"")
+    (top / "setuid").write_bytes(b"#!")
+    (top / "setuid").chmod(0o4755)
+    (top / "sticky").mkdir()
+    (top / "sticky").chmod(0o1777)
+    os.setxattr(top / "setuid", "user.note", bytes(range(256)))
+    os.utime(top / "empty file", ns=(1, 1234567890_123456789))
+    os.utime(top / "links", ns=(1, 987654321_000000001))
+    (top / "none").write_bytes(b"nobody reads me")
+    (top / "none").chmod(0o000)
+    (top / "closed").mkdir()
+    (top / "closed" / "inside").write_bytes(b"x")
+    (top / "closed").chmod(0o000)
+
+
+def test_everything_a_tree_can_hold_arrives_equal(ground):
+    top = ground.path(ground.source)
+    names_of_every_kind(top)
+    if os.geteuid() == 0:
+        os.mknod(top / "character", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        os.mknod(top / "block", 0o600 | stat.S_IFBLK, os.makedev(7, 99))
+        os.mknod(top / "socket", 0o700 | stat.S_IFSOCK)
+        os.chown(top / "empty file", 4242, 2424)
+        ground.run(
+            ground.source, ["setfacl", "-m", "u:4242:r,d:u:4243:rwx", ground.source.path(ground.tree.path) + "/empty"]
+        )
+        ground.run(ground.source, ["setcap", "cap_net_raw+ep", ground.source.path(ground.tree.path) + "/setuid"])
+    report = ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
+    one = ground.mover.digest(ground.tree, ground.source)
+    other = ground.mover.digest(ground.tree, ground.replica)
+    assert one.digest == other.digest
+    assert one.entries > 40
+    # Holes stay holes: 64 MiB of them cost neither the wire nor the disk.
+    assert report.bytes_wire < 8 * 1024 * 1024
+    there = ground.path(ground.replica)
+    assert (there / "sparse").stat().st_blocks * 512 < 8 * 1024 * 1024
+    assert (there / "links/one").stat().st_ino == (there / "elsewhere").stat().st_ino
+    if os.geteuid() == 0:
+        assert "u:4242" in ground.run(
+            ground.replica, ["getfacl", "-cpE", ground.replica.path(ground.tree.path) + "/empty"]
+        ).replace("user", "u")
+        assert b"cap_net_raw" in subprocess.run(["getcap", there / "setuid"], capture_output=True, check=True).stdout
+    again = ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert (again.files, again.changed) == (0, ())
+
+
+def test_hard_links_that_became_two_files_are_found(ground):
+    ground.write(ground.source, "one", b"linked")
+    os.link(ground.path(ground.source) / "one", ground.path(ground.source) / "two")
+    ground.mover.copy(ground.tree, ground.source, ground.replica)
+    there = ground.path(ground.replica)
+    before, folder = (there / "two").stat(), there.stat()
+    (there / "two").unlink()
+    (there / "two").write_bytes(b"linked")
+    os.utime(there / "two", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.utime(there, ns=(folder.st_atime_ns, folder.st_mtime_ns))
+    found = ground.mover.differences(ground.tree, ground.source, ground.replica)
+    assert found == ["one: one file with two only at onprem-a"]
+
+
+def test_a_file_of_many_pieces_is_compared_to_the_last_bit(ground):
+    content = os.urandom(1 << 20) * 70
+    ground.write(ground.source, "big", content + b"end")
+    ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
+    path = ground.path(ground.replica) / "big"
+    before = path.stat()
+    with path.open("r+b") as stream:
+        stream.seek(33 * 1024 * 1024 + 5)
+        bit = stream.read(1)[0] ^ 0x10
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([bit]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    # Size and time say that nothing changed, so rsync has nothing to do; the digest knows better.
+    assert ground.mover.copy(ground.tree, ground.source, ground.replica).files == 0
+    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == ["big: content"]
+
+
+def test_a_tree_that_changes_while_it_is_digested_has_no_digest(ground):
+    for number in range(40):
+        ground.write(ground.source, f"f{number:02d}", os.urandom(4 << 20))
+    busy = ground.path(ground.source) / "f39"
+    stop = threading.Event()
+
+    def scribble():
+        while not stop.is_set():
+            with busy.open("r+b") as stream:
+                stream.write(os.urandom(64))
+            time.sleep(0.001)
+
+    writer = threading.Thread(target=scribble)
+    writer.start()
+    try:
+        with pytest.raises(SourceChanged, match="f39 .changed while it was read"):
+            ground.mover.digest(ground.tree, ground.source)
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_an_unreadable_entry_is_an_error_not_an_omission(ground):
+    if os.geteuid() == 0 and ground.source.become:
+        pytest.skip("root reads everything; the next test has a disk that does not")
+    ground.write(ground.source, "secret", b"x")
+    (ground.path(ground.source) / "secret").chmod(0)
+    with pytest.raises(DataError, match="secret"):
+        ground.mover.digest(ground.tree, ground.source)
+
+
+def test_a_missing_source_is_refused_and_deletes_nothing(ground):
+    ground.write(ground.replica, "kept", b"last good copy")
+    with pytest.raises(DataError, match="documents"):
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert ground.read(ground.replica) == {"kept": b"last good copy"}
+
+
+def test_two_copies_to_one_replica_do_not_run_at_once(ground):
+    for number in range(30):
+        ground.write(ground.source, f"f{number:02d}", os.urandom(2 << 20))
+    slow = file_tree_mover(ground.town, ground.transports, FileTreeSettings(bandwidth_bytes_per_second=20 << 20))
+    outcomes = []
+    first = threading.Thread(
+        target=lambda: outcomes.append(
+            slow.copy(ground.tree, ground.source, ground.replica, progress=lambda _: begun.set())
+        )
+    )
+    begun = threading.Event()
+    first.start()
+    begun.wait(20)
+    with pytest.raises(RunInProgress):
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+    first.join()
+    assert outcomes[0].files == 30
+    assert outcomes[0].seconds > 1.5  # the limit held
+
+
+def test_a_copy_killed_in_the_middle_is_resumed(ground):
+    for number in range(20):
+        ground.write(ground.source, f"f{number:02d}", os.urandom(2 << 20))
+    slow = file_tree_mover(ground.town, ground.transports, FileTreeSettings(bandwidth_bytes_per_second=20 << 20))
+    begun = threading.Event()
+    failures = []
+
+    def copy():
+        try:
+            slow.copy(
+                ground.tree, ground.source, ground.replica, progress=lambda moment: moment.bytes_done and begun.set()
+            )
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    assert begun.wait(20)
+    ground.run(ground.source, ["pkill", "-9", "-x", "rsync"])
+    thread.join()
+    assert "broke off" in str(failures[0])
+    arrived = len(ground.read(ground.replica))
+    assert 0 < arrived < 20
+    report = ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert report.files <= 20 - arrived + 1
+    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
+    assert ground.traces() == []
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(ground, town):
+    ground.write(ground.source, "a", b"small")
+    ground.path(ground.replica).parent.mkdir(parents=True)
+    with fault(town, "disk-full", "dr-a", "/srv/movers", "12"):
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        ground.mover.points(ground.tree, ground.replica).take("good")
+        good = ground.mover.digest(ground.tree, ground.replica, point="good").digest
+        ground.write(ground.source, "big", os.urandom(24 << 20))
+        with pytest.raises(NoSpace, match="dr-a: no room for documents"):
+            ground.mover.copy(ground.tree, ground.source, ground.replica)
+        assert ground.mover.digest(ground.tree, ground.replica, point="good").digest == good
+        assert [point.id for point in ground.mover.points(ground.tree, ground.replica).list()] == ["good"]
+
+
+def test_a_point_that_does_not_fit_leaves_nothing_behind(town, transports):
+    trees = make_ground(town, transports, changes="in_place")
+    trees.path(trees.source).parent.mkdir(parents=True)
+    with fault(town, "disk-full", "onprem-a", "/srv/movers", "12"):
+        top = trees.source.path(trees.tree.path)
+        trees.run(trees.source, ["sh", "-c", f"mkdir -p {top} && head -c 8000000 /dev/urandom > {top}/big"])
+        store = trees.mover.points(trees.tree, trees.source)
+        with pytest.raises(NoSpace, match="onprem-a: point p1 of documents"):
+            store.take("p1")
+        assert store.list() == []
+        assert trees.run(trees.source, ["ls", "-A", f"{top}/../.skerry-points/documents"]) == ""
+    trees.clear()
+
+
+def test_a_cut_line_breaks_the_copy_off_and_it_is_resumed(ground, town):
+    for number in range(20):
+        ground.write(ground.source, f"f{number:02d}", os.urandom(2 << 20))
+    settings = FileTreeSettings(bandwidth_bytes_per_second=10 << 20, stall_seconds=5)
+    slow = file_tree_mover(town, ground.transports, settings)
+    cut = threading.Event()
+
+    def on_progress(moment):
+        if moment.bytes_done and not cut.is_set():
+            cut.set()
+            town.put_fault(Fault("partition", ("onprem", "dr")))
+
+    try:
+        with pytest.raises(HostUnreachable, match="broke off"):
+            slow.copy(ground.tree, ground.source, ground.replica, progress=on_progress)
+    finally:
+        town.heal()
+    arrived = len(ground.read(ground.replica))
+    assert 0 < arrived < 20
+    report = ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert report.files <= 20 - arrived + 1
+    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
+    assert ground.traces() == []
+
+
+def test_files_that_vanish_during_the_copy_are_named_and_never_pass_as_equal(ground):
+    for number in range(400):
+        ground.write(ground.source, f"f{number:03d}", os.urandom(64 << 10))
+    slow = file_tree_mover(ground.town, ground.transports, FileTreeSettings(bandwidth_bytes_per_second=12 << 20))
+    gone = threading.Event()
+
+    def on_progress(moment):
+        if moment.bytes_done and not gone.is_set():
+            gone.set()
+            for number in range(300, 400):
+                ground.remove(ground.source, f"f{number:03d}")
+
+    report = slow.copy(ground.tree, ground.source, ground.replica, progress=on_progress)
+    assert int(report.detail["passes"]) > 1
+    assert "f3" in report.detail["copied_again"]
+    assert "unsettled" not in report.detail
+    assert sorted(ground.read(ground.replica)) == [f"f{number:03d}" for number in range(300)]
+
+
+def test_a_path_that_rsync_cannot_take_fails_by_name(ground):
+    top = ground.path(ground.source)
+    top.mkdir(parents=True)
+    deep = os.open(top, os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=deep)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
+    # The digest goes down all the way; a copy that could not is told as failed.
+    assert ground.mover.digest(ground.tree, ground.source).entries == 26
+    with pytest.raises(DataError, match="max-path"):
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+
+
+def test_a_host_without_rsync_is_named(ground, town):
+    ground.write(ground.source, "a", b"x")
+    asked = []
+
+    class WithoutRsync:
+        """The replica's transport, on a host that finds no rsync."""
+
+        def __init__(self, inner):
+            self.inner = inner
+            self.host = inner.host
+
+        def run(self, words, **more):
+            asked.append(words[0])
+            if words[0] == "python3":
+                words = ["env", "PATH=/nonexistent", "/usr/bin/python3", *words[1:]]
+            return self.inner.run(words, **more)
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+    mover = file_tree_mover(town, ground.transports)
+    plain = ground.transports
+    mover._transports = lambda host: WithoutRsync(plain(host)) if host.name == "dr-a" else plain(host)
+    with pytest.raises(MissingTool, match="dr-a: rsync is missing"):
+        mover.copy(ground.tree, ground.source, ground.replica)
+    assert asked == ["python3"]
