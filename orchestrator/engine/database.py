@@ -1,16 +1,18 @@
 """One database, SQLite or PostgreSQL: connections, transactions, and its errors in our words."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.engine.tables import metadata
 from orchestrator.foundation.errors import EngineUnavailable
+
+T = TypeVar("T")
 
 BUSY_SECONDS_MAX = 30
 # SQLite allows 32 766 bound values in one statement; stay far below.
@@ -28,6 +30,8 @@ class Database:
         self._is_sqlite = url.startswith("sqlite")
         # SQLite's own wait for the write lock is an unfair busy loop; within one process a lock is fair and cheap.
         self._writing = threading.Lock()
+        self._queued: list[_Write[Any]] = []
+        self._queueing = threading.Lock()
         self._engine = _sqlite_engine(url) if self._is_sqlite else _postgres_engine(url)
         with self._errors():
             metadata.create_all(self._engine)
@@ -47,12 +51,54 @@ class Database:
         """One transaction; durable when the block ends, undone when it raises."""
         with self._errors():
             if self._is_sqlite:
-                connecting = self._engine.connect().execution_options(writes=True)
-                with self._writing, connecting as connection, connection.begin():
+                with self._writing, self._transaction() as connection:
                     yield connection
             else:
                 with self._engine.begin() as connection:
                     yield connection
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """The result of `work`, durable. For what happens often: on SQLite the writes of threads that wait for each
+        other share one transaction, and one sync of the disk. `work` may be called again when another's fails.
+        """
+        if not self._is_sqlite:
+            with self.writing() as connection:
+                return work(connection)
+        mine = _Write(work)
+        with self._queueing:
+            self._queued.append(mine)
+        with self._writing:
+            if not mine.is_settled:
+                with self._queueing:
+                    batch, self._queued = self._queued, []
+                self._write_together(batch)
+        return mine.result()
+
+    def _write_together(self, batch: "list[_Write[Any]]") -> None:
+        try:
+            with self._errors(), self._transaction() as connection:
+                results = [write.work(connection) for write in batch]
+        except Exception:
+            # One of them failed and took the others along: each for itself, so that only it learns of it.
+            for write in batch:
+                self._write_alone(write)
+            return
+        for write, result in zip(batch, results, strict=True):
+            write.settle(result)
+
+    def _write_alone(self, write: "_Write[Any]") -> None:
+        try:
+            with self._errors(), self._transaction() as connection:
+                result = write.work(connection)
+        except Exception as error:
+            write.fail(error)
+        else:
+            write.settle(result)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def writing_alone(self) -> Iterator[sa.Connection]:
@@ -99,6 +145,27 @@ class Database:
             raise EngineUnavailable(
                 f"{where}: {cause}", hint="Check that the database is up and has room, then run the same command again."
             ) from error
+
+
+class _Write(Generic[T]):
+    """One thread's write, waiting for its turn or settled."""
+
+    def __init__(self, work: Callable[[sa.Connection], T]) -> None:
+        self.work = work
+        self.is_settled = False
+        self._value: T | None = None
+        self._error: Exception | None = None
+
+    def settle(self, value: T) -> None:
+        self._value, self.is_settled = value, True
+
+    def fail(self, error: Exception) -> None:
+        self._error, self.is_settled = error, True
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
 
 
 def _sqlite_engine(url: str) -> sa.Engine:

@@ -1,26 +1,24 @@
 """The adapter to the durable engine, DBOS, and the only module that knows it.
 
-The engine keeps, for each system's run, the list of its turns; after a crash it gives them back and goes on behind
-the last. Everything else (steps, requests, limits, what people see) is ours. Its sharp edges, and how each is blunted,
-stand in docs/adr/0001-engine.md.
+The engine keeps which system runs there are, who carries each, and sees to it that a run whose worker died is carried
+again. What happened within a run (turns, steps, requests, what people see) is ours: the engine's own records may be
+lost without loss. Its sharp edges, and how each is blunted, stand in docs/adr/0001-engine.md.
 """
 
 import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from orchestrator.engine.actor import Turns, run_system
 from orchestrator.engine.reducer import Reducer
-from orchestrator.engine.run_state import RunState
-from orchestrator.engine.turns import EVENTS, Command, Event
 from orchestrator.foundation.errors import EngineUnavailable, OrchestratorError
 
 # A run is taken up again only by an engine of the same version: raised only when old runs cannot be read any more.
@@ -120,7 +118,7 @@ class DurableEngine:
     async def carry(self, run: str, system: str) -> str:
         try:
             async with self._open_turns(run, system) as (reducer, turns):
-                state = await run_system(reducer, _RecordedTurns(turns))
+                state = await run_system(reducer, turns)
         # What breaks here is no failed step, and must not end the run in the engine's books: halt and leave it pending.
         except Exception as error:
             halted = error if isinstance(error, OrchestratorError) else EngineUnavailable(f"run {run}: {error!r}")
@@ -129,21 +127,6 @@ class DurableEngine:
             await asyncio.Event().wait()
             raise
         return state.status
-
-
-class _RecordedTurns:
-    """Turns whose events the engine keeps."""
-
-    def __init__(self, live: Turns) -> None:
-        self._live = live
-
-    async def take(self, number: int, state: RunState, commands: Sequence[Command]) -> Sequence[Event]:
-        async def turn() -> list[Any]:
-            events = await self._live.take(number, state, commands)
-            recorded: list[Any] = EVENTS.dump_python(list(events), mode="json")
-            return recorded
-
-        return EVENTS.validate_python(await DBOS.run_step_async({"name": "turn"}, turn))
 
 
 @DBOS.workflow(name=SYSTEM_RUN, max_recovery_attempts=None)

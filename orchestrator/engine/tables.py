@@ -68,6 +68,16 @@ steps = sa.Table(
     sa.Index("steps_by_run", "run", "system"),
 )
 
+# The events of each system's run, turn by turn: what a restarted worker folds again before it goes on.
+turns = sa.Table(
+    "turns",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("events", sa.Text, nullable=False),
+)
+
 # What was said to evidence once and must not be said again when a turn is repeated after a crash.
 announced = sa.Table(
     "announced",

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from orchestrator.contracts.engine import GateJudge, RunStatus
 from orchestrator.contracts.handler import Handlers
 from orchestrator.contracts.observer import Observer, Recorder
-from orchestrator.engine.actor import Turns
+from orchestrator.engine.actor import JournaledTurns, Turns
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.durable import DurableEngine
 from orchestrator.engine.event_stream import EventStream
@@ -181,7 +181,7 @@ class EngineWorker:
         turns.deliver_first(await asyncio.to_thread(self._rows.open_requests, run, system))
         self._carried[(run, system)] = turns
         try:
-            yield Reducer(planned, self._judge_gate), turns
+            yield Reducer(planned, self._judge_gate), JournaledTurns(run, system, turns, self._rows)
         finally:
             self._carried.pop((run, system), None)
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, Operation, SystemState
 from orchestrator.engine.database import Database
-from orchestrator.engine.tables import announced, plans, requests, run_locks, runs, steps, system_runs
+from orchestrator.engine.tables import announced, plans, requests, run_locks, runs, steps, system_runs, turns
 from orchestrator.engine.turns import Mode
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.model.outcome import Outcome
@@ -148,7 +148,8 @@ class WorkerStore:
         return row.state, row.reason
 
     def set_system_state(self, run: str, system: str, state: SystemState, reason: str, *, holds: bool) -> None:
-        with self._database.writing() as connection:
+
+        def change(connection: sa.Connection) -> None:
             connection.execute(
                 sa.update(system_runs)
                 .where(system_runs.c.run == run, system_runs.c.system == system)
@@ -164,6 +165,21 @@ class WorkerStore:
                     .where(requests.c.run == run, requests.c.system == system)
                     .values(handled=True)
                 )
+
+        self._database.write(change)
+
+    # ---- turns
+
+    def turns(self, run: str, system: str) -> Sequence[str]:
+        """The events of every turn taken, in order, as JSON."""
+        query = sa.select(turns.c.events).where(turns.c.run == run, turns.c.system == system).order_by(turns.c.number)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalars().all()
+
+    def add_turn(self, run: str, system: str, number: int, events: str) -> bool:
+        """Keep the events of a turn; False, and nothing is kept, when another process has taken that turn."""
+        row = {"run": run, "system": system, "number": number, "events": events}
+        return self._database.write(lambda connection: self._database.add_new(connection, turns, [row]) == 1)
 
     # ---- requests
 
@@ -209,7 +225,8 @@ class WorkerStore:
         """Write the intent to do a step, unless this attempt has ended already; what stood there before."""
         key = step_key(run, system, step, mode)
         now = timestamp(self._clock.now())
-        with self._database.writing() as connection:
+
+        def begin(connection: sa.Connection) -> EarlierIntent:
             earlier = connection.execute(_STEP_BY_KEY, {"key": key}).one_or_none()
             if earlier is None:
                 row: dict[str, Any] = {"key": key, "run": run, "system": system, "step": step, "mode": mode}
@@ -224,6 +241,8 @@ class WorkerStore:
                 _RESTART_STEP, change | {"the_key": key, "new_worker": worker, "new_started_at": now}
             )
             return EarlierIntent(earlier.state, outcome, earlier.starts + 1)
+
+        return self._database.write(begin)
 
     def finish_step(
         self,
@@ -246,8 +265,7 @@ class WorkerStore:
             "new_seconds": seconds,
             "new_finished_at": timestamp(self._clock.now()),
         }
-        with self._database.writing() as connection:
-            return connection.execute(_FINISH_STEP, change).rowcount == 1
+        return self._database.write(lambda connection: connection.execute(_FINISH_STEP, change).rowcount == 1)
 
     def abandon_step(self, run: str, system: str, step: str, mode: Mode, *, outcome: Outcome) -> bool:
         """Write that nobody knows how a begun step ended; False when its end was written meanwhile."""

@@ -1,8 +1,8 @@
 """The crash matrix: every boundary of every shipped runbook × each trouble × {go on, roll back}, on the simulated site.
 
 `python -m tests.crash.crash_matrix [RUNBOOK…]` runs all of it and prints the table. A cell passes when the run ended in
-the state it should, exactly one side has authority, nothing that was acknowledged is lost, no two sides could ever write,
-and the evidence is in order.
+the state it should, exactly one side has authority, nothing that was acknowledged is lost, no two sides could ever
+write, and the evidence is in order.
 """
 
 import shutil

@@ -1,7 +1,8 @@
-"""A worker process over a durable site, for tests that kill it: `python -m tests.crash.engine_process FOLDER RUN [SYSTEM…]`.
+"""A worker process over a durable site, for tests that kill it.
 
-It submits the run when SYSTEMs are given and it is not there yet, carries it to its end, and says how each system ended.
-What fails is read from FOLDER/faults.json; every deed takes a few milliseconds, so that kills fall into all of it.
+`python -m tests.crash.engine_process FOLDER RUN [SYSTEM…]` submits the run when SYSTEMs are given and it is not there
+yet, carries it to its end, and says how each system ended. What fails is read from FOLDER/faults.json; every deed takes
+a few milliseconds, so that kills fall into all of it.
 """
 
 import json

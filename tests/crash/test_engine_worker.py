@@ -1,4 +1,4 @@
-"""The worker over the durable engine: what it does with requests, a full ledger, a second process, and its own death."""
+"""The worker over the durable engine: requests, a full ledger, a second process, and its own death."""
 
 import os
 import subprocess

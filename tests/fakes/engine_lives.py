@@ -1,12 +1,11 @@
 """Lives of a process that carries one system's run: each begins with what the one before left durable.
 
-The parts are the product's own (reducer, actor, live turns, step protocol, store); in place of the durable engine stands
-a list of turns, and in place of the world the simulated site. A life ends when the run is over or at rest, when it
-halts, or by a crash at an ordered place.
+The parts are the product's own (reducer, actor, turns, step protocol, store); what the durable engine would take up
+again is taken up by hand, and in place of the world stands the simulated site. A life ends when the run is over or at
+rest, when it halts, or by a crash at an ordered place.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +13,15 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, SystemStatus
-from orchestrator.engine.actor import run_system
+from orchestrator.engine.actor import JournaledTurns, run_system
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.reducer import Reducer
-from orchestrator.engine.run_state import RunState
 from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.store import open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
 from orchestrator.engine.tables import system_runs
-from orchestrator.engine.turns import EVENTS, Command, Event
+from orchestrator.engine.turns import EVENTS, Event
 from orchestrator.engine.worker_store import WorkerStore
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.model.event import RunEvent
@@ -37,32 +35,30 @@ RUN = "run-1"
 LIFE_SECONDS_MAX = 5
 
 
-class ListedTurns:
-    """A durable engine in a list: what is in it was taken, what is not is taken live."""
+class CrashingJournal:
+    """The store's journal of turns, with an ordered crash before a turn is kept."""
 
-    def __init__(self, live: SystemTurns, taken: list[str], before_recording: Callable[[Sequence[Event]], None]) -> None:
-        self._live = live
-        self._taken = taken
+    def __init__(self, rows: WorkerStore, before_recording: Callable[[Sequence[Event]], None]) -> None:
+        self._rows = rows
         self._before_recording = before_recording
 
-    async def take(self, number: int, state: RunState, commands: Sequence[Command]) -> Sequence[Event]:
-        if number == len(self._taken):
-            events = await self._live.take(number, state, commands)
-            self._before_recording(events)
-            self._taken.append(json.dumps(EVENTS.dump_python(list(events), mode="json")))
-        return EVENTS.validate_python(json.loads(self._taken[number]))
+    def turns(self, run: str, system: str) -> Sequence[str]:
+        return self._rows.turns(run, system)
+
+    def add_turn(self, run: str, system: str, number: int, events: str) -> bool:
+        self._before_recording(EVENTS.validate_json(events))
+        return self._rows.add_turn(run, system, number, events)
 
 
 @dataclass
 class Trial:
-    """One run of one system over several lives. `site`, `recorder` and `taken` are what outlives a crash."""
+    """One run of one system over several lives. The store, `site` and `recorder` outlive a crash."""
 
     folder: Path
     plan: Plan
     faults: Faults = field(default_factory=Faults)
     site: SimulatedSite = field(default_factory=SimulatedSite)
     recorder: FakeRecorder = field(default_factory=FakeRecorder)
-    taken: list[str] = field(default_factory=list)
     # Called with every event before it is recorded, and with the events of a turn before the engine keeps them.
     before_evidence: Callable[[RunEvent], None] = lambda _event: None
     before_recording: Callable[[Sequence[Event]], None] = lambda _events: None
@@ -106,9 +102,9 @@ class Trial:
 
         async def carry() -> None:
             try:
-                await run_system(
-                    Reducer(planned, judge_gate), ListedTurns(turns, self.taken, self.before_recording)
-                )
+                journal = CrashingJournal(rows, self.before_recording)
+                journaled = JournaledTurns(RUN, self.system, turns, journal)
+                await run_system(Reducer(planned, judge_gate), journaled)
                 end(None)
             except SimulatedCrash as crash:
                 end(crash)
