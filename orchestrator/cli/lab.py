@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
-from orchestrator.foundation.errors import DataError
+from orchestrator.foundation.errors import BrokenLog, DataError, RunFailed
 
+# The tour shows both ends of a move: one system arrives, the other's check fails on purpose and it comes home.
+EXPECTED = {"filing": "committed", "archive": "rolled_back"}
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON; the contract is docs/cli_json.md.")
 KIND_OPTION = click.option(
     "--kind",
@@ -136,7 +138,13 @@ def tour(kind: str, filings: int, documents: int, keep: bool, anew: bool, as_jso
     with show.live.shown():
         result = Tour(settings, show, [show.live]).run()
     show.result(result)
+    if not result.evidence.verified:
+        raise BrokenLog("the evidence does not verify", hint="See why: skerry evidence verify")
     broken = [system.name for system in result.systems if system.lost]
+    unexpected = [system for system in result.systems if system.outcome != EXPECTED.get(system.name)]
+    if unexpected and not broken:
+        told = "; ".join(f"{system.name} is {system.outcome}: {system.reason}" for system in unexpected)
+        raise RunFailed(told, hint=f"See every step: skerry runs show {result.run}. The lab's state is kept as it is.")
     if broken:
         raise DataError(f"acknowledged filings are lost: {', '.join(broken)}")
 

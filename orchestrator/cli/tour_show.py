@@ -30,10 +30,13 @@ class TourShow:
     def told(self, text: str) -> None:
         self.live.say(f"  {text}")
 
-    def facts(self, facts: Facts) -> None:
+    def facts(self, facts: Facts, to_be_made: set[str]) -> None:
         if self._as_json:
             return
         for name, host in sorted(facts.hosts.items()):
+            if not host.reachable and name in to_be_made:
+                self.console.print(Text(f"  {name:<18} to be made by the plan", style="dim"))
+                continue
             if not host.reachable:
                 self.console.print(Text(f"  {name:<18} not reached: {host.why_not}", style="dim"))
                 continue

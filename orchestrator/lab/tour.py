@@ -44,7 +44,7 @@ class TourGuide(Protocol):
     """What the tour tells while it goes: a phase begins, a table is ready. The command line draws it."""
 
     def phase(self, name: str, text: str) -> None: ...
-    def facts(self, facts: Facts) -> None: ...
+    def facts(self, facts: Facts, to_be_made: set[str]) -> None: ...
     def plan(self, plan: Plan) -> None: ...
     def told(self, text: str) -> None: ...
 
@@ -104,7 +104,7 @@ class Tour:
             return find_plan(desk.catalogue, kept)
         with self._phase("survey", "facts from the hosts"):
             facts = survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=lambda _: None)
-            self._guide.facts(facts)
+            self._guide.facts(facts, set(desk.inventory.machines))
         with self._phase("plan", "runbook + inventory + facts → a frozen plan"):
             plan = desk.make_plan(
                 shipped_folder("runbooks") / "migrate.yml",

@@ -26,11 +26,13 @@ def pull_base_backup(
     PostgreSQL cannot resume one; the data directory is not touched.
     """
     folder = incoming_folder(standby)
-    standby.transport.run(
-        ["sh", "-c", 'mkdir -p "${1%/*}" && rm -rf "$1" && install -d -m 700 ${2:+-o "$2" -g "$2"} "$1"', "make",
-         folder, "postgres" if standby.host.become else ""],
-        user="root",
-    )  # fmt: skip
+    # Where a host knows one user id alone, the owner cannot be named and need not be: the server's user owns all.
+    script = (
+        'mkdir -p "${1%/*}" && rm -rf "$1" &&'
+        ' { install -d -m 700 ${2:+-o "$2" -g "$2"} "$1" 2>/dev/null || install -d -m 700 "$1"; }'
+    )
+    owner = "postgres" if standby.host.become else ""
+    standby.transport.run(["sh", "-c", script, "make", folder, owner], user="root")
     copied = 0
 
     def hear(line: str) -> None:
