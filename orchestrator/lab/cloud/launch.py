@@ -21,7 +21,7 @@ from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import LabError
 from orchestrator.lab.town import Town
 
-START_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 120.0
 API_PORT = 4566
 DNS_PORT = 53
 SERVER = "orchestrator.lab.cloud.server"
@@ -145,7 +145,6 @@ def _environment() -> dict[str, str]:
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": os.environ.get("HOME", "/"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH", "")])),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
         "MOTO_ENABLE_AMI_VALIDATION": "true",
     }

@@ -4,6 +4,7 @@ Rules: an instance without our tags is never started, stopped or ended; a host's
 `skerry:system` and `skerry:run`; a machine is ready when it is running and has printed its SSH host keys.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -24,6 +25,7 @@ HOST_TAG, SYSTEM_TAG, RUN_TAG = "skerry:host", "skerry:system", "skerry:run"
 RUNNING_SECONDS_MAX = 600.0
 HOST_KEYS_SECONDS_MAX = 900.0  # console output comes minutes after the boot on some instance types
 VISIBLE_SECONDS_MAX = 60.0  # EC2 is eventually consistent: a new id may be unknown for a while
+MACHINES_PER_KEY_MAX = 5
 POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.1, 5.0
 LIVE_STATES = ["pending", "running", "stopping", "stopped"]
 
@@ -49,7 +51,7 @@ class AwsMachines:
                 raise PlanningError(f"{host.name}: a machine needs the tag {needed}")
         instance = self._find(host)
         if instance is None:
-            instance_id = self._run(host, spec, client_token(key), wanted)
+            instance_id = self._make(host, spec, key, wanted)
         else:
             instance_id = str(instance["InstanceId"])
             found = _tags(instance).get(SYSTEM_TAG)
@@ -147,6 +149,20 @@ class AwsMachines:
         return host_keys_in(str(answer.get("Output", "")))
 
     # -- making
+
+    def _make(self, host: Host, spec: MachineSpec, key: str, tags: dict[str, str]) -> str:
+        """The machine of this key. EC2 goes on answering a token with its machine after that was ended by somebody:
+        then the key's next token is used, in an order that a repeat follows too.
+        """
+        for turn in range(1, MACHINES_PER_KEY_MAX + 1):
+            instance_id = self._run(host, spec, client_token(f"{key}#{turn}"), tags)
+            instance = self._poll(functools.partial(self._describe, instance_id), VISIBLE_SECONDS_MAX)
+            if instance is None:
+                raise TargetError(f"{host.name}: {instance_id} was started and is unknown to EC2 since")
+            if instance["State"]["Name"] not in ("shutting-down", "terminated"):
+                return instance_id
+            self._await_state(instance_id, "terminated")
+        raise TargetError(f"{host.name}: {MACHINES_PER_KEY_MAX} machines were made for it and ended by somebody")
 
     def _run(self, host: Host, spec: MachineSpec, token: str, tags: dict[str, str]) -> str:
         listed = [{"Key": name, "Value": value} for name, value in sorted(tags.items())]

@@ -120,12 +120,19 @@ class AwsSession:
     """One account and region. Clients are made when first asked for and may be used from many threads."""
 
     def __init__(
-        self, settings: CloudSettings, *, allowed_regions: frozenset[str], clock: Clock, ssh_user_ca: str = ""
+        self,
+        settings: CloudSettings,
+        *,
+        allowed_regions: frozenset[str],
+        clock: Clock,
+        ssh_user_ca: str = "",
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> None:
         self.settings = settings
         self.ssh_user_ca = ssh_user_ca  # a public key line that new machines shall trust for logins; "" for none
         self.clock = clock
         self._allowed_regions = allowed_regions
+        self._attempts_max = attempts_max
         self._clients: dict[str, Any] = {}
 
     @property
@@ -155,7 +162,7 @@ class AwsSession:
                     config=Config(
                         connect_timeout=CONNECT_SECONDS_MAX,
                         read_timeout=READ_SECONDS_MAX,
-                        retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
+                        retries={"mode": "standard", "total_max_attempts": self._attempts_max},
                         max_pool_connections=32,
                         user_agent_extra="skerry",
                         s3={"addressing_style": "path"} if self.settings.endpoint else {},

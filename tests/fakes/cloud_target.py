@@ -1,0 +1,92 @@
+"""A cloud in memory that obeys the laws of Target and Front."""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from orchestrator.contracts.target import FrontAnswer, Machine
+from orchestrator.foundation.errors import TargetError, TargetForbidden
+from orchestrator.model.host import Host
+from orchestrator.model.system import MachineSpec, Route53Front
+
+OURS = ("skerry:host", "skerry:run")
+
+
+@dataclass
+class FakeTarget:
+    """Machines by id. `images` are the images there are; `calls` counts what would have cost money."""
+
+    images: set[str] = field(default_factory=lambda: {"plain"})
+    machines: dict[str, Machine] = field(default_factory=dict)
+    calls: int = 0
+
+    def ensure(self, host: Host, spec: MachineSpec, *, key: str, tags: dict[str, str]) -> Machine:
+        wanted = {**tags, "skerry:host": host.name, "Name": host.name}
+        found = self._live(host)
+        if found is not None:
+            if found.tags["skerry:system"] != wanted["skerry:system"]:
+                raise TargetForbidden(f"{host.name}: {found.id} belongs to {found.tags['skerry:system']}")
+            self.start(found.id)
+            return self.machines[found.id]
+        if spec.image not in self.images:
+            raise TargetError(f"no image of ours is called {spec.image}")
+        return self.machines[self.run(host.name, host.address, wanted)]
+
+    def run(self, name: str, address: str, tags: dict[str, str]) -> str:
+        """Start a machine, ours or not."""
+        if any(each.private_address == address and each.state != "terminated" for each in self.machines.values()):
+            raise TargetError(f"Address {address} is in use.")
+        self.calls += 1
+        identifier = f"i-{self.calls:017x}"
+        key = "ssh-ed25519 " + hashlib.sha256(identifier.encode()).hexdigest()
+        self.machines[identifier] = Machine(
+            id=identifier, state="running", private_address=address, host_keys=(key,), tags={"Name": name, **tags}
+        )
+        return identifier
+
+    def find(self, host: Host) -> Machine | None:
+        return self._live(host)
+
+    def stop(self, machine_id: str) -> None:
+        self._put(machine_id, "stopped")
+
+    def start(self, machine_id: str) -> None:
+        self._put(machine_id, "running")
+
+    def terminate(self, machine_id: str) -> None:
+        if machine_id in self.machines:
+            self._put(machine_id, "terminated")
+
+    def _live(self, host: Host) -> Machine | None:
+        for machine in self.machines.values():
+            ours = all(tag in machine.tags for tag in OURS) and machine.tags["skerry:host"] == host.name
+            if ours and machine.state != "terminated":
+                return machine
+        return None
+
+    def _put(self, machine_id: str, state: str) -> None:
+        machine = self.machines.get(machine_id)
+        if machine is None:
+            raise TargetError(f"machine {machine_id} does not exist")
+        if not all(tag in machine.tags for tag in OURS):
+            raise TargetForbidden(f"machine {machine_id} does not carry our tags; it is not touched")
+        self.machines[machine_id] = machine.model_copy(update={"state": state})
+
+
+@dataclass
+class FakeFront:
+    """Records by name; the zones there are."""
+
+    zones: set[str] = field(default_factory=lambda: {"skerry.test"})
+    records: dict[str, FrontAnswer] = field(default_factory=dict)
+
+    def current(self, front: Route53Front) -> FrontAnswer | None:
+        self._check(front)
+        return self.records.get(front.name)
+
+    def switch(self, front: Route53Front, address: str, *, key: str) -> None:
+        self._check(front)
+        self.records[front.name] = FrontAnswer(address=address, ttl_seconds=front.ttl_seconds)
+
+    def _check(self, front: Route53Front) -> None:
+        if front.zone not in self.zones:
+            raise TargetError(f"one public zone must be called {front.zone}; found 0")

@@ -1,0 +1,33 @@
+"""The fakes of the cloud obey the laws that the real ones obey."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.fakes.cloud_target import FakeFront, FakeTarget
+from tests.laws.front_laws import FrontLaws
+from tests.laws.target_laws import TargetLaws
+
+
+class TestFakeTarget(TargetLaws):
+    @pytest.fixture
+    def target(self) -> FakeTarget:
+        return FakeTarget()
+
+    @pytest.fixture
+    def foreign(self, target: FakeTarget) -> Callable[[str, str], str]:
+        return lambda name, address: target.run(name, address, {})
+
+    @pytest.fixture
+    def state_of(self, target: FakeTarget) -> Callable[[str], str]:
+        return lambda machine: target.machines[machine].state
+
+
+class TestFakeFront(FrontLaws):
+    @pytest.fixture
+    def front(self) -> FakeFront:
+        return FakeFront()
+
+    @pytest.fixture
+    def authority(self, front: FakeFront) -> Callable[[str], str | None]:
+        return lambda name: front.records[name].address if name in front.records else None
