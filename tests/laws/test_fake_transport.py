@@ -1,3 +1,5 @@
+"""Hosts in memory obey the laws of transports, so that they may stand in elsewhere."""
+
 import pytest
 
 from orchestrator.model.host import Host

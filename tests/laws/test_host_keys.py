@@ -1,3 +1,5 @@
+"""The host keys that skerry learned itself obey the laws of a host key ring."""
+
 import threading
 from collections.abc import Callable
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""This machine, reached as a host, obeys the laws of transports."""
+
 from pathlib import Path
 
 import pytest
