@@ -50,13 +50,13 @@ def make_keys(folder: Path) -> Path:
 
 
 class StagedClock:
-    """Every look at it is a tenth of a second later; it began a minute ago."""
+    """Every look at it is three tenths of a second later; it began a minute ago."""
 
     def __init__(self, began: datetime | None = None) -> None:
         self._now = began or datetime.now(UTC) - timedelta(seconds=60)
 
     def now(self) -> datetime:
-        self._now += timedelta(milliseconds=100)
+        self._now += timedelta(milliseconds=300)
         return self._now.replace(microsecond=self._now.microsecond // 1000 * 1000)
 
     def monotonic_seconds(self) -> float:
@@ -156,7 +156,7 @@ class StagedRun:
         approvers: tuple[str, ...] = ("ana",),
         approve: Callable[[ApprovalStatement], ApprovalStatement] = lambda said: said,
         signed_by: Callable[[str], str] = lambda person: person,
-        on_publish: Callable[[], None] = lambda: None,
+        on_publish: Callable[[], None] | None = None,
         clock: StagedClock | None = None,
     ) -> None:
         self.ledger, self.keys, self.run = ledger, keys, "0193" + secrets.token_hex(14)
@@ -165,7 +165,8 @@ class StagedRun:
         self.plan_digest = digest_of(self.plan)
         self._tweak = tweak
         self._approvers, self._approve, self._signed_by = approvers, approve, signed_by
-        self._on_publish = on_publish
+        self._on_publish = on_publish or (lambda: None)
+        self._publishes = on_publish is not None
         self.recorder: LedgerRecorder
 
     def tell(self, kind: str, data: dict[str, Any], subject: str = "") -> None:
@@ -255,8 +256,9 @@ class StagedRun:
         message = "done" if status == "passed" else "the service answers 500"
         finished = {"mode": mode, "status": status, "message": message, "durationSeconds": 0.3, "observed": {"n": 1}}
         self.tell("step.finished", finished, subject)
-        self.recorder.publish()
-        self._on_publish()
+        if self._publishes:
+            self.recorder.publish()
+            self._on_publish()
 
     def _events_within(self, system: str, subject: str, action: dict[str, Any]) -> None:
         match action["verb"]:
@@ -283,7 +285,7 @@ class StagedRun:
             case "switch_front":
                 self.tell("front.switched", {"side": action["side"], "after": "10.30.1.11"}, subject)
             case "commit":
-                rto = {"objective": "rto", "target_seconds": 120.0, "achieved_seconds": 2.9, "met": True}
+                rto = {"objective": "rto", "target_seconds": 120.0, "achieved_seconds": 5.0, "met": True}
                 self.tell("objective.measured", rto, subject)
                 rpo = {"objective": "rpo", "target_seconds": 5.0, "achieved_seconds": 0.0, "met": True}
                 self.tell("objective.measured", rpo, subject)
@@ -321,7 +323,7 @@ class StagedRun:
         try:
             predicate = {
                 "conclusion": "filing accepted, archive to be repeated",
-                "strengths": ["Clients of filing noticed under three seconds."],
+                "strengths": ["Clients of filing noticed five seconds."],
                 "findings": [
                     {
                         "id": "F1",
