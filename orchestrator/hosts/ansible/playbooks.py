@@ -27,6 +27,8 @@ from orchestrator.hosts.ssh_connection import SshConnection
 from orchestrator.model.host import Host
 
 _STOP_SECONDS_MAX = 15.0
+_SAID_OF_THE_WHOLE = ("verbose", "error")
+_SAID_LINES_SHOWN = 8
 _ITEMS_FAILED = "One or more items failed"  # a loop's own word; its items have said why
 
 
@@ -41,6 +43,7 @@ class _Heard:
     failed: set[str] = field(default_factory=set)
     unreachable: set[str] = field(default_factory=set)
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)  # by Ansible itself, of no host: why a play could not even begin
     end: dict[str, Any] | None = None
 
     def take(self, line: dict[str, Any]) -> None:
@@ -50,6 +53,8 @@ class _Heard:
         told = line["event"]
         event = PlaybookEvent(**told["plain"])
         self.events += 1
+        if event.event in _SAID_OF_THE_WHOLE and event.stdout.strip():
+            self.said = [*self.said, event.stdout.strip()][-_SAID_LINES_SHOWN:]
         if event.host:
             self.reached.add(event.host)
         if event.unreachable:
@@ -117,7 +122,7 @@ class AnsiblePlaybooks:
             hosts_unreachable=tuple(sorted(heard.unreachable)),
             events=heard.events,
             seconds=round(time.monotonic() - started, 3),
-            failures=tuple(heard.failures),
+            failures=tuple(heard.failures) or ((" ".join(heard.said),) if rc and heard.said else ()),
             results=heard.results,
             versions=dict(heard.end["versions"]) if heard.end is not None else {},
         )
