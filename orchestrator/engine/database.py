@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from orchestrator.engine.tables import metadata
+from orchestrator.engine.tables import SCHEMA_NUMBER, metadata, schema
 from orchestrator.foundation.errors import EngineUnavailable
 
 T = TypeVar("T")
@@ -34,7 +34,32 @@ class Database:
         self._queueing = threading.Lock()
         self._engine = _sqlite_engine(url) if self._is_sqlite else _postgres_engine(url)
         with self._errors():
-            metadata.create_all(self._engine)
+            self._bring_up_to_date()
+
+    def _bring_up_to_date(self) -> None:
+        """Make what is missing. Tables only ever grow: an older store gets new tables and columns, and keeps its rows."""
+        if self._schema_number() == SCHEMA_NUMBER:
+            return
+        with self.writing_alone() as connection:
+            metadata.create_all(connection)
+            present = sa.inspect(connection)
+            for table in metadata.sorted_tables:
+                there = {column["name"] for column in present.get_columns(table.name)}
+                for column in table.columns:
+                    if column.name not in there:
+                        kind = column.type.compile(self._engine.dialect)
+                        connection.execute(sa.text(f"alter table {table.name} add column {column.name} {kind}"))
+                        if column.default is not None:
+                            connection.execute(sa.update(table).values({column.name: column.default.arg}))
+            connection.execute(sa.delete(schema))
+            connection.execute(sa.insert(schema), [{"number": SCHEMA_NUMBER}])
+
+    def _schema_number(self) -> int:
+        """0 where there are no tables yet."""
+        with self._engine.connect() as connection:
+            if not sa.inspect(connection).has_table(schema.name):
+                return 0
+            return int(connection.execute(sa.select(sa.func.max(schema.c.number))).scalar() or 0)
 
     @property
     def is_sqlite(self) -> bool:

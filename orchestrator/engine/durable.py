@@ -57,7 +57,7 @@ class DurableEngine:
         _quiet_its_logger()
         config = DBOSConfig(
             name="skerry",
-            system_database_url=self._url,
+            system_database_url=_with_driver(self._url),
             application_version=APPLICATION_VERSION,
             executor_id=self._executor,
             serializer=DBOSPortableJSONSerializer(),
@@ -68,20 +68,24 @@ class DurableEngine:
         if self._url.startswith("sqlite"):
             config["system_database_engine"] = _sqlite_engine(self._url)
         try:
-            DBOS(config=config)
-            DBOS.launch()
+            self._launch(config)
             if DBOS.retrieve_queue(QUEUE) is None:
                 # The library looks for new queues once a second, but takes up those it finds at launch at once.
                 self._register_queue()
                 DBOS.destroy()
                 if "system_database_engine" in config:
                     config["system_database_engine"] = _sqlite_engine(self._url)
-                DBOS(config=config)
-                DBOS.launch()
+                self._launch(config)
             self._register_queue()
         except Exception as error:
             DurableEngine.present = None
             raise EngineUnavailable(f"the durable engine does not start: {error}") from error
+
+    def _launch(self, config: DBOSConfig) -> None:
+        library = DBOS(config=config)
+        # Runs that are taken up again pass through this queue, which it looks into once a second otherwise.
+        library._registry.get_internal_queue()._polling_interval_sec = QUEUE_POLL_SECONDS  # noqa: SLF001
+        DBOS.launch()
 
     def _register_queue(self) -> None:
         DBOS.register_queue(
@@ -167,6 +171,13 @@ def _sqlite_engine(url: str) -> sa.Engine:
             connection.create_function("unixepoch", -1, lambda *_: round(time.time(), 3))
 
     return engine
+
+
+def _with_driver(url: str) -> str:
+    named = sa.make_url(url)
+    if named.drivername in ("postgres", "postgresql"):
+        named = named.set(drivername="postgresql+psycopg")
+    return named.render_as_string(hide_password=False)
 
 
 class _Forward(logging.Handler):

@@ -4,6 +4,11 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
+# Raised with every change below; a change only ever adds tables and columns, each column with a default.
+SCHEMA_NUMBER = 2
+
+schema = sa.Table("schema_number", metadata, sa.Column("number", sa.Integer, primary_key=True))
+
 plans = sa.Table(
     "plans",
     metadata,
@@ -19,8 +24,10 @@ runs = sa.Table(
     sa.Column("wave", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("operator", sa.Text, nullable=False),
-    # submitted → running → finishing → finished; a request to a finished run makes it running again
+    # submitted → beginning → running → finishing → finished; a request to a finished run makes it running again
     sa.Column("state", sa.Text, nullable=False),
+    # Who writes the run's beginning or end into the evidence; only then does it matter whether that worker lives.
+    sa.Column("worker", sa.Text, nullable=False, default=""),
     sa.Column("created_at", sa.Text, nullable=False),
     sa.Column("finished_at", sa.Text, nullable=False, default=""),
     sa.Index("runs_by_state", "state"),

@@ -6,9 +6,11 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import sqlalchemy as sa
 
@@ -19,6 +21,7 @@ from orchestrator.engine.actor import JournaledTurns, Turns
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.durable import DurableEngine
 from orchestrator.engine.event_stream import EventStream
+from orchestrator.engine.heartbeat import DEAD_SECONDS, Heartbeat
 from orchestrator.engine.orphan_guard import OrphanGuard
 from orchestrator.engine.reducer import Reducer
 from orchestrator.engine.run_events import tell_run_begun, tell_run_finished
@@ -26,15 +29,23 @@ from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.store import Store, open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
 from orchestrator.engine.worker_lock import WorkerLock
-from orchestrator.engine.worker_store import WorkerStore
+from orchestrator.engine.worker_store import RunRow, WorkerStore
+from orchestrator.engine.workers_store import WorkersStore
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import EngineUnavailable, UsageError
 from orchestrator.model.plan import Plan
 
-POLL_SECONDS = 0.1
-DEEDS_PARALLEL_MAX = 32
 ENQUEUED_AT_ONCE_MAX = 100
 PLANS_KEPT_MAX = 8
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Bounds of one worker. `dead_seconds` matters on PostgreSQL, where others take over; all must agree on it."""
+
+    deeds_parallel_max: int = 32
+    poll_seconds: float = 0.1
+    dead_seconds: float = DEAD_SECONDS
 
 
 def open_worker(
@@ -46,21 +57,24 @@ def open_worker(
     clock: Clock | None = None,
     *,
     judge_gate: GateJudge,
-    deeds_parallel_max: int = DEEDS_PARALLEL_MAX,
-    poll_seconds: float = POLL_SECONDS,
+    settings: WorkerSettings | None = None,
+    end_process: Callable[[str], None] | None = None,
 ) -> "EngineWorker":
-    """A worker over the store and the durable engine at these URLs; nothing happens before `start`."""
+    """A worker over the store and the durable engine at these URLs; nothing happens before `start`.
+
+    `end_process` is called with the reason when this process may have been taken for dead (PostgreSQL only), and must
+    not return; by default the process ends with the exit code of EngineUnavailable.
+    """
     clock = clock or SystemClock()
     return EngineWorker(
         open_store(store_url, clock=clock),
-        store_url,
-        engine_url,
+        (store_url, engine_url),
         handlers,
         EventStream(recorder, observers, clock),
         clock,
         judge_gate=judge_gate,
-        deeds_parallel_max=deeds_parallel_max,
-        poll_seconds=poll_seconds,
+        settings=settings or WorkerSettings(),
+        end_process=end_process or _end_process,
     )
 
 
@@ -70,24 +84,24 @@ class EngineWorker:
     def __init__(
         self,
         store: Store,
-        store_url: str,
-        engine_url: str,
+        urls: tuple[str, str],
         handlers: Handlers,
         events: EventStream,
         clock: Clock,
         *,
         judge_gate: GateJudge,
-        deeds_parallel_max: int,
-        poll_seconds: float,
+        settings: WorkerSettings,
+        end_process: Callable[[str], None],
     ) -> None:
         self._store = store
         self._rows = WorkerStore(store.database, clock)
         self._events = events
         self._judge_gate = judge_gate
-        self._poll_seconds = poll_seconds
-        self._lock = _worker_lock(store_url)
-        self._name = f"{socket.gethostname()}/{os.getpid()}"
-        self._threads: DeedThreads[Ended] = DeedThreads(threads_max=deeds_parallel_max)
+        self._settings = settings
+        self._lock = _worker_lock(urls[0])
+        # Each life is another worker: what its former ones left is taken over.
+        self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._threads: DeedThreads[Ended] = DeedThreads(threads_max=settings.deeds_parallel_max)
         protocol = StepProtocol(
             self._rows, handlers, events, clock, worker=self._name, may_act=self._refuse_when_halted
         )
@@ -95,8 +109,20 @@ class EngineWorker:
             self._rows, protocol, events, self._threads, clock, self._name, self._came_to_rest, self._halt
         )
         self._engine = DurableEngine(
-            engine_url, executor="local", open_turns=self._open_turns, halt=self._halt
+            urls[1],
+            executor="local" if store.database.is_sqlite else self._name,
+            open_turns=self._open_turns,
+            halt=self._halt,
         )
+        self._heartbeat: Heartbeat | None = None
+        if not store.database.is_sqlite:
+            self._heartbeat = Heartbeat(
+                WorkersStore(store.database, clock),
+                self._engine,
+                self._name,
+                dead_seconds=settings.dead_seconds,
+                end_process=end_process,
+            )
         self._carried: dict[tuple[str, str], SystemTurns] = {}
         self._plans: dict[str, Plan] = {}
         self._loading = threading.Lock()
@@ -115,6 +141,8 @@ class EngineWorker:
             descriptor = self._lock.descriptor if self._lock is not None else None
             self._guard = OrphanGuard(secrets.token_hex(8), lock_descriptor=descriptor)
             self._engine.launch()
+            if self._heartbeat is not None:
+                self._heartbeat.start()
         except BaseException:
             self.stop()
             raise
@@ -146,6 +174,9 @@ class EngineWorker:
             self._forwarder = None
         self._threads.stop()
         self._engine.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
         if self._guard is not None:
             if self._threads.is_idle:
                 self._guard.leave()
@@ -170,6 +201,8 @@ class EngineWorker:
     def _refuse_when_halted(self) -> None:
         if self._error is not None or self._ending.is_set():
             raise EngineUnavailable("this worker has halted")
+        if self._heartbeat is not None and not self._heartbeat.may_act:
+            raise EngineUnavailable("this worker may have been taken for dead")
 
     # ---- systems
 
@@ -206,23 +239,39 @@ class EngineWorker:
         """Rows that people wrote become work, and the ends of systems become the end of their run."""
         try:
             self._maybe_finished.update(row.run for row in self._rows.runs_in("running"))
-            for row in self._rows.runs_in("finishing"):
-                self._finish(row.run)
             while not self._ending.is_set() and self._error is None:
                 self._begin_submitted_runs()
+                self._inherit_runs()
                 more = self._enqueue_systems()
                 self._deliver_requests()
                 self._finish_runs()
                 if not more:
-                    self._wake.wait(self._poll_seconds)
+                    self._wake.wait(self._settings.poll_seconds)
                     self._wake.clear()
         except BaseException as error:
             self._halt(error)
 
     def _begin_submitted_runs(self) -> None:
         for row in self._rows.runs_in("submitted"):
-            tell_run_begun(self._events, row, self._plan(row.run), worker=self._name)
-            self._rows.set_run_state(row.run, "running", only_from="submitted")
+            if self._rows.set_run_state(row.run, "beginning", only_from="submitted", worker=self._name):
+                self._begin(row)
+
+    def _begin(self, row: RunRow) -> None:
+        tell_run_begun(self._events, row, self._plan(row.run), worker=self._name)
+        self._rows.set_run_state(row.run, "running", only_from="beginning", worker="")
+
+    def _inherit_runs(self) -> None:
+        """Runs whose beginning or end was being written by a worker that is gone."""
+        rows = [row for row in self._rows.runs_in("beginning", "finishing") if row.worker != self._name]
+        if not rows:
+            return
+        live = self._heartbeat.live() if self._heartbeat is not None else set()
+        for row in rows:
+            if row.worker not in live and self._rows.inherit_run(row, worker=self._name):
+                if row.state == "beginning":
+                    self._begin(row)
+                else:
+                    self._finish(row.run)
 
     def _enqueue_systems(self) -> bool:
         found = self._rows.systems_to_enqueue(limit=ENQUEUED_AT_ONCE_MAX)
@@ -241,15 +290,21 @@ class EngineWorker:
     def _finish_runs(self) -> None:
         while self._maybe_finished:
             run = self._maybe_finished.pop()
-            if self._rows.begin_finishing(run):
+            if self._rows.begin_finishing(run, worker=self._name):
                 self._finish(run)
 
     def _finish(self, run: str) -> None:
         tell_run_finished(self._events, run, self._rows.system_states(run))
         self._events.publish()
-        self._rows.set_run_state(run, "finished", only_from="finishing")
+        self._rows.set_run_state(run, "finished", only_from="finishing", worker="")
         with self._changed:
             self._changed.notify_all()
+
+
+def _end_process(why: str) -> NoReturn:
+    """At once, without clean-up: another worker may be doing what this one was about to do."""
+    os.write(2, f"skerry worker: {why}; this process ends\n".encode())
+    os._exit(EngineUnavailable.exit_code)
 
 
 def _worker_lock(store_url: str) -> WorkerLock | None:

@@ -44,6 +44,7 @@ class RunRow:
     kind: str
     operator: str
     state: str
+    worker: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class WorkerStore:
         query = sa.select(runs).where(runs.c.state.in_(states)).order_by(runs.c.created_at)
         with self._database.reading() as connection:
             found = connection.execute(query).all()
-        return [RunRow(row.run, row.plan, row.wave, row.kind, row.operator, row.state) for row in found]
+        return [RunRow(row.run, row.plan, row.wave, row.kind, row.operator, row.state, row.worker) for row in found]
 
     def plan(self, digest: str) -> Plan:
         with self._database.reading() as connection:
@@ -86,25 +87,35 @@ class WorkerStore:
         with self._database.reading() as connection:
             return connection.execute(sa.select(runs.c.state).where(runs.c.run == run)).scalar_one_or_none()
 
-    def set_run_state(self, run: str, state: str, *, only_from: str) -> bool:
+    def set_run_state(self, run: str, state: str, *, only_from: str, worker: str) -> bool:
         """Move a run on; False when it was not where it was thought to be."""
         finished_at = timestamp(self._clock.now()) if state == "finished" else ""
         change = (
             sa.update(runs)
             .where(runs.c.run == run, runs.c.state == only_from)
-            .values(state=state, finished_at=finished_at)
+            .values(state=state, worker=worker, finished_at=finished_at)
         )
         with self._database.writing() as connection:
             return connection.execute(change).rowcount == 1
 
-    def begin_finishing(self, run: str) -> bool:
+    def inherit_run(self, row: RunRow, *, worker: str) -> bool:
+        """Take the beginning or the end of a run over from a worker that is gone; True for one caller only."""
+        change = (
+            sa.update(runs)
+            .where(runs.c.run == row.run, runs.c.state == row.state, runs.c.worker == row.worker)
+            .values(worker=worker)
+        )
+        with self._database.writing() as connection:
+            return connection.execute(change).rowcount == 1
+
+    def begin_finishing(self, run: str, *, worker: str) -> bool:
         """True for the one caller who finds all systems of the run at rest and nothing asked for."""
         moving = sa.exists().where(system_runs.c.run == run, system_runs.c.state.not_in(sorted(AT_REST)))
         asked = sa.exists().where(requests.c.run == run, requests.c.handled.is_(False))
         change = (
             sa.update(runs)
             .where(runs.c.run == run, runs.c.state == "running", ~moving, ~asked)
-            .values(state="finishing")
+            .values(state="finishing", worker=worker)
         )
         with self._database.writing() as connection:
             return connection.execute(change).rowcount == 1
