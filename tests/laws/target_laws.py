@@ -1,5 +1,6 @@
 """The laws of contracts.target.Target. Inherit, and give the fixtures named in the class."""
 
+import secrets
 from collections.abc import Callable
 
 import pytest
@@ -20,8 +21,12 @@ class TargetLaws:
     the given Name and address, and returns its id; `state_of`, the provider's own word on a machine.
     """
 
-    def made(self, target: Target, *, key: str = "run-1/provision") -> Machine:
-        return target.ensure(HOST, SPEC, key=key, tags=TAGS)
+    @pytest.fixture(autouse=True)
+    def _own_key(self) -> None:
+        self.run = secrets.token_hex(8)  # a provider remembers keys longer than one test
+
+    def made(self, target: Target, *, step: str = "provision") -> Machine:
+        return target.ensure(HOST, SPEC, key=f"{self.run}/{step}", tags=TAGS)
 
     def test_a_machine_is_running_at_the_planned_address_with_its_host_keys(self, target: Target) -> None:
         machine = self.made(target)
@@ -33,7 +38,7 @@ class TargetLaws:
         assert self.made(target).id == self.made(target).id
 
     def test_a_later_run_finds_the_machine_of_the_earlier_one(self, target: Target) -> None:
-        assert self.made(target).id == self.made(target, key="run-2/provision").id
+        assert self.made(target).id == self.made(target, step="provision-again").id
 
     def test_find_sees_what_ensure_made_and_nothing_else(self, target: Target) -> None:
         assert target.find(HOST) is None
@@ -73,7 +78,7 @@ class TargetLaws:
     def test_the_machine_of_another_system_is_refused(self, target: Target) -> None:
         self.made(target)
         with pytest.raises(TargetForbidden, match="belongs to filing"):
-            target.ensure(HOST, SPEC, key="k", tags={**TAGS, "skerry:system": "archive"})
+            target.ensure(HOST, SPEC, key=f"{self.run}/x", tags={**TAGS, "skerry:system": "archive"})
 
     def test_stop_and_start_reach_their_state_and_may_be_repeated(
         self, target: Target, state_of: Callable[[str], str]
@@ -96,7 +101,7 @@ class TargetLaws:
         target.terminate(machine.id)
         target.terminate(machine.id)
         assert target.find(HOST) is None
-        assert self.made(target, key="run-2/provision").id != machine.id
+        assert self.made(target, step="provision-again").id != machine.id
 
     def test_a_missing_machine_is_terminated_already(self, target: Target) -> None:
         target.terminate("i-0123456789abcdef0")

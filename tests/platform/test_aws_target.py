@@ -1,5 +1,6 @@
 """targets/aws against the strict cloud: the laws, and trouble on the way."""
 
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,13 +64,13 @@ class TestRoute53Traffic(FrontLaws):
 class TestTroubleWithMachines:
     def test_half_of_all_calls_throttled_still_makes_one_machine(self, target: AwsMachines, cloud: AwsCloud) -> None:
         cloud.put_faults({"kind": "throttle", "service": "ec2", "probability": 0.5, "seed": 7})
-        machine = target.ensure(HOST, SPEC, key="k", tags=TAGS)
+        machine = target.ensure(HOST, SPEC, key=secrets.token_hex(8), tags=TAGS)
         cloud.heal()
         assert cloud.live_machines() == [machine.id]
 
     def test_an_answer_that_was_lost_makes_no_second_machine(self, target: AwsMachines, cloud: AwsCloud) -> None:
         cloud.put_faults({"kind": "drop_after", "service": "ec2", "action": "RunInstances", "count": 2})
-        machine = target.ensure(HOST, SPEC, key="k", tags=TAGS)
+        machine = target.ensure(HOST, SPEC, key=secrets.token_hex(8), tags=TAGS)
         assert cloud.live_machines() == [machine.id]
 
     def test_throttling_without_end_is_said_to_be_worth_another_try(self, target: AwsMachines, cloud: AwsCloud) -> None:
@@ -93,7 +94,7 @@ class TestTroubleWithMachines:
         code = "InsufficientInstanceCapacity"
         cloud.put_faults({"kind": "refuse", "action": "RunInstances", "code": code, "status": 500})
         with pytest.raises(TargetError, match=code) as caught:
-            impatient.ensure(HOST, SPEC, key="k", tags=TAGS)
+            impatient.ensure(HOST, SPEC, key=secrets.token_hex(8), tags=TAGS)
         cloud.heal()
         assert "instance type" in caught.value.hint
         assert cloud.live_machines() == []
@@ -101,13 +102,13 @@ class TestTroubleWithMachines:
     def test_a_quota_is_a_refusal_with_a_hint(self, target: AwsMachines, cloud: AwsCloud) -> None:
         large = SPEC.model_copy(update={"instance_type": "m5.24xlarge"})
         with pytest.raises(TargetForbidden, match="VcpuLimitExceeded") as caught:
-            target.ensure(HOST, large, key="k", tags=TAGS)
+            target.ensure(HOST, large, key=secrets.token_hex(8), tags=TAGS)
         assert "quota" in caught.value.hint
 
     def test_no_permission_names_the_action_that_lacks(self, target: AwsMachines, cloud: AwsCloud) -> None:
         cloud.put_faults({"kind": "refuse", "action": "RunInstances", "code": "UnauthorizedOperation", "status": 403})
         with pytest.raises(TargetForbidden, match="UnauthorizedOperation") as caught:
-            target.ensure(HOST, SPEC, key="k", tags=TAGS)
+            target.ensure(HOST, SPEC, key=secrets.token_hex(8), tags=TAGS)
         assert "policies" in caught.value.hint
 
     def test_a_region_that_residency_does_not_name_is_refused_before_any_call(self, cloud: AwsCloud) -> None:

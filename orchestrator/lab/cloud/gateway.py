@@ -14,13 +14,15 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Flask
+from moto.ec2.models import ec2_backends
 from moto.moto_api._internal import mock_random
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import EnvironBuilder
 
+from orchestrator.foundation.errors import LabError
 from orchestrator.lab.cloud import faults as trouble
 from orchestrator.lab.cloud.answers import Answer, AwsError, refusal
-from orchestrator.lab.cloud.call import AwsCall, read_call, with_body
+from orchestrator.lab.cloud.call import ACCOUNT, AwsCall, read_call, with_body
 from orchestrator.lab.cloud.faults import Faults
 from orchestrator.lab.cloud.journal import Entry, Journal
 from orchestrator.lab.cloud.strict.layer import Lenient, StrictService
@@ -86,14 +88,22 @@ class Gateway:
             environ["RAW_URI"] = entry.path
             call = read_call(environ, entry.body)
             with self.lock:
+                self._warm(environ, call)
                 mock_random.seed(entry.number)
                 answer = self._serve(environ, call, entry.kept)
                 self._number = max(self._number, entry.number)
             if not answer.good:
-                print(f"replay: {call.service}.{call.action} #{entry.number} answers {answer.status}", file=sys.stderr)
+                said = answer.body.decode(errors="replace")
+                raise LabError(f"replay of call {entry.number}, {call.service}.{call.action}: {answer.status}: {said}")
             count += 1
         mock_random.seed()
         return count
+
+    def _warm(self, environ: dict[str, Any], call: AwsCall) -> None:
+        """Let moto make what it makes at the first touch of a service or region: a seeded call must not."""
+        self._moto.get_application(with_body(environ, call.body))
+        if call.service in ("ec2", "ebs"):
+            _ = ec2_backends[ACCOUNT][call.region]
 
     def _answer(self, environ: dict[str, Any], call: AwsCall) -> Answer:
         rule = self._faults.draw(call)
@@ -127,6 +137,7 @@ class Gateway:
             if not call.changes:
                 return self._serve(environ, call, None)
             self._number += 1
+            self._warm(environ, call)
             mock_random.seed(self._number)
             answer = self._serve(environ, call, None)
             mock_random.seed()

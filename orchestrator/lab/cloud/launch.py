@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,7 +62,7 @@ def start_in_town(town: Town, *, region: str) -> str:
         pid = town.spawn(words, env=_environment(), log=folder / "log", sockets=[outside, inside])
     replace_file(folder / "server.pid", str(pid).encode())
     replace_file(known, url.encode() + b"\n")
-    await_answer(url, folder / "log")
+    await_answer(url, folder / "log", lambda: _spawned_runs(town, folder / "server.pid"))
     return url
 
 
@@ -92,17 +92,17 @@ def cloud_alone(folder: Path, *, region: str = "us-east-1") -> Iterator[str]:
             )
     try:
         replace_file(folder / "endpoint", url.encode() + b"\n")
-        await_answer(url, folder / "log")
+        await_answer(url, folder / "log", lambda: process.poll() is None)
         yield url
     finally:
         process.kill()
         process.wait()
 
 
-def answers(url: str) -> bool:
+def answers(url: str, *, seconds_max: float = 2.0) -> bool:
     """Whether a cloud answers there."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds_max)
     try:
         connection.request("GET", "/_lab/health")
         return connection.getresponse().status == 200
@@ -129,13 +129,15 @@ def control(url: str, path: str, method: str = "POST", body: bytes = b"{}") -> b
     return text
 
 
-def await_answer(url: str, log: Path) -> None:
-    """Return when the cloud answers; LabError with the end of its log when it does not in time."""
+def await_answer(url: str, log: Path, is_alive: Callable[[], bool]) -> None:
+    """Return when the cloud answers; LabError with the end of its log when it has ended, or does not in time."""
     until = time.monotonic() + START_SECONDS_MAX
-    while not answers(url):
-        if time.monotonic() > until:
+    while not answers(url, seconds_max=0.5):
+        ended = not is_alive()
+        if ended or time.monotonic() > until:
             said = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise LabError(f"the lab's cloud did not answer at {url} in {START_SECONDS_MAX:g} s:\n{said}")
+            what = "ended at its start" if ended else f"did not answer in {START_SECONDS_MAX:g} s"
+            raise LabError(f"the lab's cloud at {url} {what}:\n{said}")
         time.sleep(0.05)
 
 
