@@ -184,7 +184,7 @@ class _Reading:
         return result
 
     def _scalar(self, node: yaml.Node, location: Location) -> Any:
-        if node.tag in _TEXT_TAGS:
+        if node.tag == "tag:yaml.org,2002:str" or node.tag in _TEXT_TAGS:
             return str(node.value)
         try:
             return self._scalars.construct_object(node)

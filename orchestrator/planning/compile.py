@@ -20,6 +20,7 @@ from orchestrator.planning.objectives import unmet_objectives
 MOVED_KINDS = ("file_tree", "postgresql")  # what the verbs of a runbook carry; anything else would be left behind
 STAYING = ("retire", "retain", "repurchase")  # strategies that move nothing
 SPACE_RESERVE = 1.1  # a replica needs its source's bytes, and a tenth to work in
+NAMES_SHOWN_MAX = 5  # in a message; more say nothing more
 POSTGRES_MAJOR = 10_000  # server_version_num counts the major version in ten thousands
 
 
@@ -40,8 +41,9 @@ def compile_plan(
     problems = list(_who_and_what(inventory, systems, wave, author))
     if not problems:
         chosen = [inventory.systems[name] for name in dict.fromkeys(systems)]
+        members = frozenset(systems)
         for system in chosen:
-            problems.extend(_system_problems(runbook, inventory, facts, system, [item.name for item in chosen]))
+            problems.extend(_system_problems(runbook, inventory, facts, system, members))
         problems.extend(_space_problems(chosen, facts))
     if problems:
         raise PlanningError("\n".join(problems))
@@ -93,7 +95,7 @@ def _who_and_what(inventory: Inventory, systems: Sequence[SystemName], wave: Nam
 
 
 def _system_problems(
-    runbook: Runbook, inventory: Inventory, facts: Facts, system: System, wave_members: Sequence[SystemName]
+    runbook: Runbook, inventory: Inventory, facts: Facts, system: System, wave_members: frozenset[SystemName]
 ) -> Iterator[str]:
     if system.strategy in STAYING:
         yield f"system {system.name}: its strategy is {system.strategy}, so there is nothing to move"
@@ -198,11 +200,12 @@ def _space_problems(systems: Sequence[System], facts: Facts) -> Iterator[str]:
                 held = there.bytes_used if there.exists else 0
                 key = replica, there.file_system, there.bytes_free
                 needed[key] = needed.get(key, 0) + max(0, int(here.bytes_used * SPACE_RESERVE) - held)
-                named.setdefault(key, []).append(dataset.name)
+                named.setdefault(key, []).append(f"{system.name}/{dataset.name}")
     for key, bytes_needed in needed.items():
         host, _, bytes_free = key
         if bytes_needed > bytes_free:
-            datasets = ", ".join(named[key])
+            shown, more = named[key][:NAMES_SHOWN_MAX], len(named[key]) - NAMES_SHOWN_MAX
+            datasets = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
             yield f"host {host} has {bytes_free} bytes free, {bytes_needed} are needed for {datasets}"
 
 

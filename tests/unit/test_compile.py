@@ -117,7 +117,7 @@ def test_a_host_that_was_not_asked_is_refused(estate, facts):
 def test_too_little_space_at_the_replica_is_refused(estate, facts):
     full = dataset_changed(facts, "spare-1", "books", bytes_free=GIB)
     assert refused(estate, full, "ledger") == [
-        f"host spare-1 has {GIB} bytes free, {int(GIB * 1.1)} are needed for books"
+        f"host spare-1 has {GIB} bytes free, {int(GIB * 1.1)} are needed for ledger/books"
     ]
 
 
@@ -131,7 +131,7 @@ def test_datasets_that_share_a_file_system_must_fit_together(estate, facts):
     for dataset in ("accounts", "scans"):
         tight = dataset_changed(tight, "spare-1", dataset, bytes_free=int(1.5 * GIB))
     assert refused(estate, tight, "billing") == [
-        f"host spare-1 has {int(1.5 * GIB)} bytes free, {2 * int(GIB * 1.1)} are needed for accounts, scans"
+        f"host spare-1 has {int(1.5 * GIB)} bytes free, {2 * int(GIB * 1.1)} are needed for billing/accounts, billing/scans"
     ]
 
 

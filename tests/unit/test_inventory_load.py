@@ -156,7 +156,7 @@ def test_a_missing_folder_and_a_missing_file_are_told(tmp_path):
 def test_a_file_that_is_too_large_is_not_parsed(tmp_path):
     path = with_file(tmp_path / "estate", "systems.yml", "")
     path.write_bytes(b"#" * (INVENTORY_FILE_BYTES_MAX + 1))
-    with pytest.raises(InventoryError, match=r"systems\.yml:1: is larger than 4 MiB"):
+    with pytest.raises(InventoryError, match=r"systems\.yml:1: is larger than 16 MiB"):
         load_inventory(tmp_path / "estate", home=tmp_path)
 
 
