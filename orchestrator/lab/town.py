@@ -4,20 +4,15 @@ Rules: everything a lab is lies below its folder; every process belongs to the d
 ended the lab. A Town object is only a hand on the daemon: any number of processes may hold one, also within the lab.
 """
 
-import fcntl
-import json
 import os
-import signal
 import socket
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.contracts.transport import CommandResult
-from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import LabError
 from orchestrator.lab import machine, wire
 from orchestrator.lab.blueprint import (
@@ -30,12 +25,11 @@ from orchestrator.lab.blueprint import (
     placed,
     router_of,
 )
+from orchestrator.lab.daemon_life import end_daemon, is_dying, one_at_a_time, recorded_kind, start_daemon
 from orchestrator.lab.faults import Fault, must_be_possible
 from orchestrator.model.host import Host
 
-START_SECONDS_MAX = 30.0
 REQUEST_SECONDS_MAX = 60.0
-END_SECONDS_MAX = 20.0
 
 Kind = Literal["namespaces", "loopback"]
 
@@ -102,19 +96,19 @@ class Town:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         wanted = [host_as_json(host) for host in hosts]
         seconds_max = REQUEST_SECONDS_MAX + 5 * len(wanted)
-        with self._one_at_a_time():
+        with one_at_a_time(self.folder):
             if self.is_up():
                 try:
                     self._ask("up", hosts=wanted, seconds_max=seconds_max)
                 except LabError:
                     # Its answer counts, unless it was killed a moment ago and this was its last word.
-                    if not self._is_dying():
+                    if not is_dying(self.folder):
                         raise
                 else:
-                    if not self._is_dying():
+                    if not is_dying(self.folder):
                         return
             self._end()
-            self._start()
+            start_daemon(self.folder, self.kind, self.is_up)
             try:
                 self._ask("up", hosts=wanted, seconds_max=seconds_max)
             except BaseException:
@@ -125,8 +119,13 @@ class Town:
         """End every process of the lab and return when they are gone. The hosts' files stay. Twice is once."""
         if not self.folder.is_dir():
             return
-        with self._one_at_a_time():
+        with one_at_a_time(self.folder):
             self._end()
+
+    def _end(self) -> None:
+        with suppress(LabError):
+            self._ask("farewell", seconds_max=5.0)
+        end_daemon(self.folder)
 
     def status(self) -> dict[str, Any]:
         """{"up", "kind", "why", "folder", "hosts": [{name, site, address, port, power, …}], "faults", "processes"}."""
@@ -316,103 +315,13 @@ class Town:
             raise wire.error_from_json(answer["error"])
         return answer["ok"], received
 
-    @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        """Two commands must not start or end one lab together."""
-        with (self.folder / "starting.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def _start(self) -> None:
-        log = self.folder / "daemon.log"
-        with wire.short_path(self.folder) as path, socket.socket(socket.AF_UNIX) as listener:
-            # Bound out here, before there is a daemon: whoever connects early waits instead of failing.
-            (self.folder / wire.CONTROL_SOCKET).unlink(missing_ok=True)
-            listener.bind(path)
-            listener.listen(64)
-            # A shell between us and the lab: it ends at once, so the lab is no child of ours and outlives us.
-            # `setsid`: Ctrl-C in this terminal is not meant for the lab.
-            started = subprocess.run(
-                [
-                    *("/bin/sh", "-c", 'log=$1; shift; setsid "$@" >>"$log" 2>&1 & echo $!', "sh", str(log)),
-                    *machine.daemon_words(self.kind, self.folder, listener.fileno()),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                pass_fds=[listener.fileno()],
-                env=machine.bare_environment(),
-                check=True,
-            )
-        launcher = machine.Process.of(int(started.stdout))
-        try:
-            self._await_answer(launcher, log)
-        except BaseException:
-            self._kill([launcher])
-            raise
-        remembered = [launcher, *launcher.children()[:1]]
-        replace_file(
-            self.folder / "daemon.json",
-            json.dumps(
-                {
-                    "kind": self.kind,
-                    "numbered_in": os.readlink("/proc/self/ns/pid"),
-                    "processes": [vars(process) for process in remembered],
-                }
-            ).encode(),
-            mode=0o600,
-        )
-
-    def _record(self) -> dict[str, Any]:
-        """What was written when the daemon started; empty where none was, or it ended in order."""
-        path = self.folder / "daemon.json"
-        return dict(json.loads(path.read_text())) if path.exists() else {}
-
-    def _is_dying(self) -> bool:
-        """Whether a process that the lab stands on was killed: the rest may still answer, but not for long."""
-        record = self._record()
-        if record.get("numbered_in") != os.readlink("/proc/self/ns/pid"):
-            return False
-        return not all(machine.Process(**process).lives() for process in record["processes"])
-
-    def _await_answer(self, launcher: machine.Process, log: Path) -> None:
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while launcher.lives() and time.monotonic() < deadline:
-            if self.is_up():
-                return
-            time.sleep(0.005)
-        tail = log.read_text(errors="replace").strip().splitlines()[-5:]
-        raise LabError(f"the lab's daemon did not start: {' / '.join(tail)}", hint=f"All it said is in {log}")
-
-    def _end(self) -> None:
-        """Kill what runs, sweep what a killed lab left, and wait until both are gone."""
-        record = self._record()
-        if record and record["numbered_in"] != os.readlink("/proc/self/ns/pid"):
-            raise LabError("a lab cannot be ended from within", hint="Run the command outside of the lab")
-        with suppress(LabError):
-            self._ask("farewell", seconds_max=5.0)
-        # The innermost first: where it is the first process of a pid namespace, everything within dies with it.
-        self._kill([machine.Process(**process) for process in reversed(record.get("processes", []))])
-        while leftovers := machine.leftovers(self.folder):
-            self._kill(leftovers)
-        (self.folder / wire.CONTROL_SOCKET).unlink(missing_ok=True)
-        (self.folder / "daemon.json").unlink(missing_ok=True)
-
-    def _kill(self, processes: Sequence[machine.Process]) -> None:
-        for process in processes:
-            process.signal(signal.SIGKILL)
-        deadline = time.monotonic() + END_SECONDS_MAX
-        while living := [process for process in processes if process.lives()]:
-            if time.monotonic() > deadline:
-                raise LabError(f"processes of the lab do not end: {', '.join(str(each.pid) for each in living)}")
-            time.sleep(0.002)
-
 
 def open_town(folder: Path, *, kind: Literal["auto", "namespaces", "loopback"] = "auto") -> Town:
     """The lab of `folder`, up or not. `auto`: the kind that is up, else SKERRY_LAB, else what this machine can."""
     folder = folder.absolute()
-    record = folder / "daemon.json"
-    if kind == "auto" and record.exists():
-        running = Town(folder, json.loads(record.read_text())["kind"], "")
+    kind_there = recorded_kind(folder) if kind == "auto" else None
+    if kind_there is not None:
+        running = Town(folder, kind_there, "")
         if running.is_up():
             return running
     chosen, why = machine.choose_kind(kind)

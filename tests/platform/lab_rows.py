@@ -9,7 +9,6 @@ from orchestrator.lab.blueprint import LabHost
 from orchestrator.lab.town import Town
 
 ONPREM = LabHost("onprem-a", "onprem", "10.10.1.11")
-DR = LabHost("dr-a", "dr", "10.20.1.11")
 CLOUD = LabHost("cloud-a", "cloud", "10.30.1.11")
 
 

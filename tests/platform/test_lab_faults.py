@@ -1,6 +1,5 @@
 """Faults of the lab are real, end when they are healed, and are refused where a lab cannot have them."""
 
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,12 +122,13 @@ def test_a_site_rate_holds_for_all_that_leaves_and_enters(lab: Town) -> None:
 @pytest.mark.platform("nft")
 def test_loss_loses_packets_between_two_sites_only(lab: Town) -> None:
     ask = (
-        "import socket, sys\n"
+        "import socket, sys, time\n"
         "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.5); s.connect((sys.argv[1], 5002))\n"
-        "[s.send(b'x') for _ in range(400)]\n"
+        "[(s.send(b'x'), time.sleep(0.001)) for _ in range(400)]\n"
     )
     count = (
-        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 5002)); s.settimeout(8)\n"
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "s.bind(('0.0.0.0', 5002)); s.settimeout(8)\n"
         "print('ready', flush=True)\nn = 0\n"
         "try:\n    while s.recv(10): n += 1; s.settimeout(0.5)\nexcept TimeoutError: print(n)\n"
     )
@@ -276,5 +276,5 @@ def test_a_connection_held_outside_ends_with_the_lab(tmp_path: Path) -> None:
                     break
             except ConnectionResetError:
                 break
-            except socket.timeout as error:
+            except TimeoutError as error:
                 raise AssertionError("the connection outlives the lab") from error

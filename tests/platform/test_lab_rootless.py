@@ -24,6 +24,7 @@ def ordinary_user() -> pwd.struct_passwd:
         return pwd.getpwnam(ORDINARY_USER)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.platform("root", "hosts", "namespaces")
 def test_the_lab_needs_no_privilege(tmp_path_factory: pytest.TempPathFactory) -> None:
     user = ordinary_user()
@@ -35,15 +36,15 @@ def test_the_lab_needs_no_privilege(tmp_path_factory: pytest.TempPathFactory) ->
     )
     if version.stdout.strip() != str(sys.version_info[:2]):
         pytest.skip(f"{SYSTEM_PYTHON} is another version of Python than this one, whose packages it would need")
-    home = Path("/tmp") / f"rootless-{os.getpid()}"  # noqa: S108 a place that every user may enter
+    home = Path("/tmp") / f"rootless-{os.getpid()}"  # a place that every user may enter
     home.mkdir(mode=0o755)
     try:
         for name in ("checkout", "packages", "scratch"):
             (home / name).mkdir()
         os.chown(home / "scratch", user.pw_uid, user.pw_gid)
         script = (
-            'set -e; mount --bind "$1" "$2/checkout"; mount --bind "$3" "$2/packages"; cd "$2/checkout"; home=$2; uid=$4;'
-            " gid=$5; shift 5;"
+            'set -e; home=$2; uid=$4; gid=$5; mount --bind "$1" "$home/checkout"; mount --bind "$3" "$home/packages";'
+            ' cd "$home/checkout"; shift 5;'
             ' exec setpriv --reuid="$uid" --regid="$gid" --clear-groups env -i HOME="$home/scratch" USER=skuser'
             ' PATH=/usr/local/bin:/usr/bin:/bin TMPDIR="$home/scratch" LANG=C.UTF-8 PYTHONDONTWRITEBYTECODE=1'
             ' PYTHONPATH="$home/checkout:$home/packages" "$@"'
@@ -51,7 +52,7 @@ def test_the_lab_needs_no_privilege(tmp_path_factory: pytest.TempPathFactory) ->
         words = ["unshare", "-m", "sh", "-c", script, "sh", str(ROOT), str(home), packages, str(user.pw_uid)]
         pytest_words = [SYSTEM_PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "120", *TESTS]
         done = subprocess.run(
-            [*words, str(user.pw_gid), *pytest_words], capture_output=True, text=True, timeout=280, check=False
+            [*words, str(user.pw_gid), *pytest_words], capture_output=True, text=True, timeout=560, check=False
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert "not run here: 0" in done.stdout, done.stdout[-2000:]

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.platform.lab_rows import CLOUD, DR, ONPREM, ssh, traces
 
 from orchestrator.foundation.errors import LabError
 from orchestrator.lab.blueprint import LabHost, PlacedFile, Unit
+from orchestrator.lab.machine import Process
 from orchestrator.lab.town import Town, open_town
+from tests.platform.lab_rows import CLOUD, ONPREM, ssh, traces
 
 pytestmark = pytest.mark.platform("hosts", "ssh")
 
@@ -291,8 +292,10 @@ def test_the_lab_outlives_a_killed_command_and_comes_up_clean_after_everything_w
 def test_killing_the_daemon_alone_is_followed_by_a_clean_start(unborn: Town) -> None:
     unborn.up([LONELY])
     unborn.run_inside("onprem-z", ["sh", "-c", "setsid sleep 600 >/dev/null 2>&1 &"])
-    launcher = json.loads((unborn.folder / "daemon.json").read_text())["processes"][0]["pid"]
-    os.kill(launcher, signal.SIGKILL)
+    launcher = Process(**json.loads((unborn.folder / "daemon.json").read_text())["processes"][0])
+    launcher.signal(signal.SIGKILL)
+    while launcher.lives():  # its children may still be about to die
+        time.sleep(0.001)
     unborn.up([LONELY])
     assert ssh(unborn, "onprem-z", "true").returncode == 0
     assert (

@@ -1,5 +1,6 @@
 """The stand-in for systemctl, run as the program it is, on a host that is a folder."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,7 +58,8 @@ def host(tmp_path: Path) -> Iterator[HostFolder]:
     folder = HostFolder(tmp_path)
     yield folder
     for pid in folder.processes():
-        os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_start_stop_and_what_is_said_of_them(host):
@@ -188,10 +190,8 @@ def test_a_service_that_was_killed_shows_as_failed_and_can_be_started_again(host
 
 
 def test_stop_takes_the_children_too_and_does_not_wait_for_the_stubborn_for_ever(host):
-    host.unit(
-        "s.service",
-        "[Service]\nTimeoutStopSec=1\nExecStart=/bin/sh -c 'trap : TERM; setsid sleep 600 & while :; do sleep 600; done'\n",
-    )
+    stubborn = "trap : TERM; setsid sleep 600 & while :; do sleep 600; done"
+    host.unit("s.service", f"[Service]\nTimeoutStopSec=1\nExecStart=/bin/sh -c '{stubborn}'\n")
     host.systemctl("start", "s")
     time.sleep(0.1)
     assert len(host.processes()) >= 2
