@@ -16,6 +16,7 @@ from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.engine import Runs, Worker
+from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.contracts.observer import Observer, Recorder
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.foundation.clock import Clock, SystemClock
@@ -220,6 +221,13 @@ def open_runs() -> Iterator[Runs]:
         yield store.runs
     finally:
         store.close()
+
+
+def open_object_lock(bucket: str, *, region: str, endpoint: str = "", profile: str = "") -> ObjectLock:
+    """A bucket under Object Lock, for copies of the log's heads."""
+    from orchestrator.targets.s3.object_lock import S3ObjectLock
+
+    return S3ObjectLock(bucket, region=region, endpoint=endpoint, profile=profile)
 
 
 def log_origin() -> str:

@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "command", "Run an approved plan; one that was broken off goes on."),
     "runs": ("runs", "commands", "See runs and their steps; ask one to roll back."),
     "evidence": ("evidence", "commands", "Verify, export and anchor the evidence of runs."),
+    "witness": ("witness", "commands", "Vouch for other people's logs: cosign their heads, only when they grow."),
     "lab": ("lab", "commands", "A whole source, DR site and cloud on this machine, and the tour."),
 }
 

@@ -48,7 +48,7 @@ class Witness:
         state.mkdir(parents=True, exist_ok=True)
 
     def add_checkpoint(self, request: bytes) -> Answer:
-        """`old <size>`, proof lines, an empty line, the signed note. 200 brings the cosignature, 409 the size it has."""
+        """`old <size>`, proof lines, an empty line, the signed note. 200 brings the cosignature, 409 its size."""
         try:
             old_size, proof, note = _parse(request)
             text, _ = split_note(note)
