@@ -1,0 +1,36 @@
+"""Block volumes: copies between hosts, and their digests."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.model.dataset import BlockVolume
+from orchestrator.model.host import Host
+from orchestrator.model.transfer import ContentDigest, TransferReport
+
+
+class VolumeMover(Protocol):
+    """Copies of disks and images between hosts.
+
+    Laws (tests/laws/volume_mover_laws.py):
+      copy    makes the replica's volume equal to the source's; a second copy moves no page; holes cost nothing
+      copy    leaves the replica as it was, or makes it as the source is: nothing between, whatever dies meanwhile
+      copy    that broke off is resumed by calling it again, and believes nothing that it has not digested
+      copy    of a source that changed meanwhile raises SourceChanged and changes nothing
+      digest  reads all of it, at the host, every time; equal content gives equal digests, holes or zeros alike
+    Fails only with a DataError, a HostError or RunInProgress.
+    """
+
+    def copy(
+        self, volume: BlockVolume, source: Host, replica: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport: ...
+
+    def digest(
+        self, volume: BlockVolume, host: Host, *, scrub: bool = False, progress: ProgressSink | None = None
+    ) -> ContentDigest:
+        """`scrub` reads from the disk rather than from memory."""
+        ...
+
+    def differences(self, volume: BlockVolume, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
+        """Ranges of bytes in which two volumes differ, for the message of a mismatch."""
+        ...

@@ -1,0 +1,224 @@
+"""Disks and images from host to host: leaves that differ, over several SSH streams, proved by digests of both ends."""
+
+import shlex
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import Field
+
+from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.programs import program_text, root_user, run_program
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.transport import Transports
+from orchestrator.foundation.errors import (
+    CommandFailed,
+    DataError,
+    HostError,
+    HostUnreachable,
+    NoSpace,
+    OrchestratorError,
+    RunInProgress,
+    SourceChanged,
+)
+from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
+from orchestrator.model.dataset import BlockVolume
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.model.transfer import ContentDigest, TransferReport
+
+PROGRAM = Path(__file__).with_name("host_programs") / "block_delta.py"
+COPY_SECONDS_MAX = 7 * 24 * 3600.0
+LEAF_DIGEST_BYTES = 32
+
+# The program is placed where only its reader can come, in memory, and swept when a killed run left it.
+_PLACE = """\
+umask 077
+for place in /run /dev/shm "${TMPDIR:-/tmp}"; do
+  find "$place" -maxdepth 1 -name 'skerry-agent-*' -user "$(id -u)" -mtime +7 -exec rm -rf {} + 2>/dev/null
+  folder=$(mktemp -d "$place/skerry-agent-XXXXXXXX" 2>/dev/null) && break
+done
+[ -n "$folder" ] || { echo "no folder for the program can be made" >&2; exit 1; }
+cat > "$folder/agent.py" || { rm -rf "$folder"; exit 1; }
+echo "$folder"
+if [ -b "$1" ]; then blockdev --getsize64 "$1"; else stat -Lc %s -- "$1"; fi
+"""
+
+
+class BlockVolumeSettings(Frozen):
+    """How volumes are copied."""
+
+    streams: int = Field(default=2, ge=1, le=16)
+    bandwidth_bytes_per_second: int | None = Field(default=None, ge=1024)
+
+
+class BlockVolumeMover:
+    """`VolumeMover` by our own program. Each copy gets a certificate for one forced command: serve just this volume."""
+
+    def __init__(
+        self, transports: Transports, access: TransferAccess, settings: BlockVolumeSettings | None = None
+    ) -> None:
+        self._transports = transports
+        self._access = access
+        self._settings = settings or BlockVolumeSettings()
+
+    def copy(
+        self, volume: BlockVolume, source: Host, replica: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport:
+        with ExitStack() as held:
+            agent, size = held.enter_context(self._placed(volume, source))
+            serve = ["python3", "-I", "-S", agent, "serve", source.path(volume.path)]
+            access = held.enter_context(
+                self._access.grant(
+                    replica,
+                    source,
+                    force_command=shlex.join(["sudo", "-n", *serve] if source.become else serve),
+                    seconds=TRANSFER_CERTIFICATE_SECONDS,
+                    peer_user=source.user,
+                    initiator_user=root_user(replica),
+                )
+            )
+            request = {
+                "do": "pull",
+                "words": [*access.ssh_words, access.destination],
+                "size": size,
+                "target": replica.path(volume.path),
+                "work": work_folder(volume, replica),
+                "streams": self._settings.streams,
+                "bytes_per_second": self._settings.bandwidth_bytes_per_second,
+            }
+            result = self._ask(volume, replica, request, source=source, progress=progress)
+        return TransferReport(
+            dataset=volume.name,
+            source=source.name,
+            replica=replica.name,
+            method="block_delta",
+            bytes_total=result["size"],
+            bytes_wire=result["received"],
+            seconds=result["seconds"],
+            detail={
+                "digest": result["digest"],
+                "base": "target" if result["base"] else "none",
+                "bytes_written": str(result["written"]),
+                "bytes_rescanned": str(result["rescanned"]),
+                "leaves_resumed": str(result["resumed"]),
+            },
+        )
+
+    def digest(
+        self, volume: BlockVolume, host: Host, *, scrub: bool = False, progress: ProgressSink | None = None
+    ) -> ContentDigest:
+        request = {"do": "digest", "target": host.path(volume.path), "scrub": scrub}
+        result = self._ask(volume, host, request, progress=progress)
+        return ContentDigest(
+            dataset=volume.name,
+            host=host.name,
+            digest=result["digest"],
+            algorithm="block/v1",
+            bytes_read=result["bytes"],
+            entries=result["entries"],
+            seconds=result["seconds"],
+        )
+
+    def differences(self, volume: BlockVolume, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
+        sides = []
+        for host in (one, other):
+            request = {"do": "digest", "target": host.path(volume.path), "leaves": True}
+            result = self._ask(volume, host, request)
+            sides.append((result["size"], zlib.decompress(bytes.fromhex(result["leaves"]))))
+        (size, left), (other_size, right) = sides
+        if size != other_size:
+            return [f"{size} bytes at {one.name}, {other_size} bytes at {other.name}"]
+        leaf = size // (len(left) // LEAF_DIGEST_BYTES) if left else 0
+        leaf = 1 << max(16, (leaf - 1).bit_length())
+        return [f"bytes {start} to {stop - 1}" for start, stop in differing_ranges(left, right, leaf, size)][:limit]
+
+    @contextmanager
+    def _placed(self, volume: BlockVolume, source: Host) -> Iterator[tuple[str, int]]:
+        """(path of the program at the source, size of the volume); the program is gone afterwards."""
+        transport = self._transports(source)
+        path = source.path(volume.path)
+        try:
+            answer = transport.run(
+                ["sh", "-c", _PLACE, "place", path], stdin=program_text(PROGRAM), user=root_user(source)
+            )
+        except CommandFailed as error:
+            raise DataError(f"{source.name}: {volume.name} at {path} cannot be read: {error.message}") from error
+        folder, size = answer.text.splitlines()
+        try:
+            yield f"{folder}/agent.py", int(size)
+        except BaseException as error:
+            try:
+                transport.run(["rm", "-rf", "--", folder], user=root_user(source))
+            except HostError as second:
+                error.add_note(f"the program of this transfer was left in {folder} on {source.name}: {second}")
+            raise
+        else:
+            transport.run(["rm", "-rf", "--", folder], user=root_user(source))
+
+    def _ask(
+        self,
+        volume: BlockVolume,
+        host: Host,
+        request: dict[str, Any],
+        *,
+        source: Host | None = None,
+        progress: ProgressSink | None = None,
+    ) -> dict[str, Any]:
+        def hear(kind: str, value: dict[str, Any]) -> None:
+            if kind == "progress" and progress is not None:
+                text = f"{source.name} → {host.name}" if source else f"digest at {host.name}"
+                done = Progress(dataset=volume.name, text=text, bytes_done=value["bytes"], bytes_total=value["total"])
+                progress(done)
+
+        result = run_program(
+            self._transports(host),
+            PROGRAM,
+            request,
+            user=root_user(host),
+            timeout_seconds=COPY_SECONDS_MAX,
+            on_event=hear,
+        )
+        if "broken" in result:
+            raise trouble(volume, host, source, result["broken"], result["why"])
+        return result
+
+
+def trouble(volume: BlockVolume, host: Host, source: Host | None, kind: str, why: str) -> OrchestratorError:
+    """The error that a program's word stands for."""
+    path = host.path(volume.path)
+    if kind == "busy":
+        return RunInProgress(f"{volume.name} is being copied to {host.name} by another run")
+    if kind == "full":
+        return NoSpace(f"{host.name}: no room for {volume.name} at {path}: {why}")
+    if kind == "moved":
+        return SourceChanged(f"{(source or host).name}: {volume.name} {why}; {host.name} is as it was")
+    if kind == "link" and source is not None:
+        return HostUnreachable(f"copy of {volume.name} from {source.name} to {host.name} broke off: {why}")
+    if kind == "source" and source is not None:
+        return DataError(f"{source.name}: {volume.name} cannot be read: {why}")
+    return DataError(f"{host.name}: {volume.name} at {path}: {why}")
+
+
+def work_folder(volume: BlockVolume, host: Host) -> str:
+    """Where signature, logs and the side file of a volume lie: beside an image, on its own file system."""
+    path = PurePosixPath(host.path(volume.path))
+    if volume.path.startswith("/dev/"):
+        return host.path(f"/var/lib/skerry/volumes/{volume.name}")  # /dev is memory, and no place for a log
+    return str(path.parent / ".skerry-points" / f"{path.name}.volume")
+
+
+def differing_ranges(left: bytes, right: bytes, leaf: int, size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of bytes whose leaves have different digests, neighbours joined."""
+    begun: int | None = None
+    count = len(left) // LEAF_DIGEST_BYTES
+    for number in range(count + 1):
+        place = slice(number * LEAF_DIGEST_BYTES, (number + 1) * LEAF_DIGEST_BYTES)
+        differs = number < count and left[place] != right[place]
+        if differs and begun is None:
+            begun = number
+        elif not differs and begun is not None:
+            yield begun * leaf, min(number * leaf, size)
+            begun = None
