@@ -13,6 +13,7 @@ from orchestrator.model.runbook import Runbook
 from orchestrator.model.step import Step
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 250, 62, 40, 46, 24
+_HEADING_LETTER_WIDTH = 9  # at 16 px, half bold
 _PHASE_HUES = {
     "prepare": 215, "replicate": 200, "seed": 190, "freeze": 45, "quiesce": 35, "final_sync": 28, "verify_data": 280,
     "fence_source": 5, "promote": 330, "start": 140, "verify_service": 270, "switch_traffic": 120, "observe": 165,
@@ -68,7 +69,8 @@ def graph_as_svg(runbook: Runbook) -> str:
     """The graph as a picture: top to bottom, ways back in the boxes, gates as diamonds before them."""
     rows = levels(direct_needs(runbook))
     widest = max(len(row) for row in rows)
-    width = 2 * _MARGIN + widest * _BOX_WIDTH + (widest - 1) * _GAP_X
+    heading = escape(f"{runbook.id} {runbook.version}: {runbook.title}")
+    width = 2 * _MARGIN + max(widest * _BOX_WIDTH + (widest - 1) * _GAP_X, _HEADING_LETTER_WIDTH * len(heading))
     height = 2 * _MARGIN + 36 + len(rows) * _BOX_HEIGHT + (len(rows) - 1) * _GAP_Y
     places: dict[str, tuple[float, float]] = {}
     for depth, row in enumerate(rows):
@@ -76,7 +78,6 @@ def graph_as_svg(runbook: Runbook) -> str:
         for index, step_id in enumerate(row):
             left = (width - row_width) / 2 + index * (_BOX_WIDTH + _GAP_X)
             places[step_id] = left, _MARGIN + 36 + depth * (_BOX_HEIGHT + _GAP_Y)
-    heading = escape(f"{runbook.id} {runbook.version}: {runbook.title}")
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
         '<g font-family="system-ui, sans-serif" font-size="12">',
