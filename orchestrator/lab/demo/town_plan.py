@@ -109,6 +109,8 @@ def traffic_report(
             reports[system] = json.loads(result.stdout)
         except ValueError:
             raise LabError(f"clients of {system}: {result.stderr.decode(errors='replace').strip()}") from None
+        if "error" in reports[system]:
+            raise LabError(f"clients of {system}: the live side does not answer: {reports[system]['error']}")
     return reports
 
 

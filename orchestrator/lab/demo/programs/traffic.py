@@ -27,6 +27,7 @@ FIRST_NUMBER = 1_000_000  # below it live the records that were there before any
 WORKERS = 16
 CONNECT_SECONDS_MAX = 2.0
 ANSWER_SECONDS_MAX = 5.0
+REPORT_SECONDS_MAX = 20.0  # how long a report waits for the live side to answer
 WAITING_MAX = 4000  # numbers that queue while nobody answers; then the clients pause
 RETRY_SECONDS = 0.05
 
@@ -183,11 +184,23 @@ def held_by(address: str, port: int, system: str, after: int) -> dict[int, str]:
     """Number → sha256 of every record above `after` that the service at `address` holds."""
     held: dict[int, str] = {}
     while True:
-        rows = _send(address, port, "GET", f"{LISTINGS[system]}after={after}")
+        rows = _ask_patiently(address, port, f"{LISTINGS[system]}after={after}")
         if not rows:
             return held
         held.update({int(row[0]): str(row[1]) for row in rows})
         after = int(rows[-1][0])
+
+
+def _ask_patiently(address: str, port: int, path: str) -> Any:
+    """GET as clients do: a side that is just coming up is asked again for a while."""
+    until = time.monotonic() + REPORT_SECONDS_MAX
+    while True:
+        try:
+            return _send(address, port, "GET", path)
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 def longest_gap(times: list[float], start: float, end: float) -> tuple[float, float, float]:
