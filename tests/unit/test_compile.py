@@ -130,9 +130,9 @@ def test_datasets_that_share_a_file_system_must_fit_together(estate, facts):
     tight = facts
     for dataset in ("accounts", "scans"):
         tight = dataset_changed(tight, "spare-1", dataset, bytes_free=int(1.5 * GIB))
+    datasets = "billing/accounts, billing/scans"
     assert refused(estate, tight, "billing") == [
-        f"host spare-1 has {int(1.5 * GIB)} bytes free, {2 * int(GIB * 1.1)} are needed for "
-        + "billing/accounts, billing/scans"
+        f"host spare-1 has {int(1.5 * GIB)} bytes free, {2 * int(GIB * 1.1)} are needed for {datasets}"
     ]
 
 
