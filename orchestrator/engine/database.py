@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from orchestrator.engine.tables import SCHEMA_NUMBER, metadata, schema
 from orchestrator.foundation.errors import EngineUnavailable
@@ -37,7 +38,7 @@ class Database:
             self._bring_up_to_date()
 
     def _bring_up_to_date(self) -> None:
-        """Make what is missing. Tables only ever grow: an older store gets new tables and columns, and keeps its rows."""
+        """Make what is missing. Tables only ever grow: an older store gets tables and columns, and keeps its rows."""
         if self._schema_number() == SCHEMA_NUMBER:
             return
         with self.writing_alone() as connection:
@@ -49,7 +50,7 @@ class Database:
                     if column.name not in there:
                         kind = column.type.compile(self._engine.dialect)
                         connection.execute(sa.text(f"alter table {table.name} add column {column.name} {kind}"))
-                        if column.default is not None:
+                        if isinstance(column.default, ScalarElementColumnDefault):
                             connection.execute(sa.update(table).values({column.name: column.default.arg}))
             connection.execute(sa.delete(schema))
             connection.execute(sa.insert(schema), [{"number": SCHEMA_NUMBER}])
@@ -140,14 +141,18 @@ class Database:
         changes = {name: insert.excluded[name] for name in values if name not in keys}
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes))
 
-    def add_new(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Insert rows whose primary key is not there yet; how many were inserted."""
-        added = 0
+    def add_new(self, connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert those rows whose primary key is not there yet."""
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = list(rows[start : start + ROWS_PER_STATEMENT])
             insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(table).values(part)
-            added += connection.execute(insert.on_conflict_do_nothing()).rowcount
-        return added
+            connection.execute(insert.on_conflict_do_nothing())
+
+    def add_once(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Insert a row; False, and nothing changes, when its primary key is there already."""
+        insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(table)
+        added = insert.on_conflict_do_nothing().returning(*table.primary_key)
+        return connection.execute(added, dict(row)).first() is not None
 
     def now(self, connection: sa.Connection) -> float:
         """The database's own time in seconds since the epoch: the one clock that all workers share."""

@@ -166,6 +166,14 @@ class EngineWorker:
             with self._changed:
                 self._changed.wait(min(0.5, left) if left is not None else 0.5)
 
+    def serve(self) -> None:
+        """Carry whatever is submitted until `stop` is called from elsewhere. Raises what halted the worker."""
+        while not self._ending.is_set():
+            if self._error is not None:
+                raise self._error
+            with self._changed:
+                self._changed.wait(0.5)
+
     def stop(self) -> None:
         self._ending.set()
         self._wake.set()

@@ -190,7 +190,7 @@ class WorkerStore:
     def add_turn(self, run: str, system: str, number: int, events: str) -> bool:
         """Keep the events of a turn; False, and nothing is kept, when another process has taken that turn."""
         row = {"run": run, "system": system, "number": number, "events": events}
-        return self._database.write(lambda connection: self._database.add_new(connection, turns, [row]) == 1)
+        return self._database.write(lambda connection: self._database.add_once(connection, turns, row))
 
     # ---- requests
 

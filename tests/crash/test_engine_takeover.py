@@ -1,0 +1,164 @@
+"""Workers on one PostgreSQL: the work of one that dies, or sleeps, is done by another, and nothing is done twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engine.store import open_store
+from orchestrator.foundation.errors import EngineUnavailable
+from orchestrator.model.action import Preflight
+from tests.fakes.plans import a_plan, a_step
+from tests.fakes.postgres_server import running_postgres
+
+pytestmark = pytest.mark.platform("postgresql")
+
+ROOT = Path(__file__).resolve().parents[2]
+DEAD_SECONDS = 5.0
+SYSTEMS = tuple(f"system-{number}" for number in range(4))
+STEPS_EACH = 40
+# The dead limit and two seconds; and some for a machine that does other things too.
+TAKEOVER_SECONDS_MAX = DEAD_SECONDS + 2 + float(os.environ.get("SKERRY_SLACK_SECONDS", "3"))
+
+
+def chain(length):
+    steps, needs = [], ()
+    for number in range(length):
+        steps.append(a_step(f"step-{number}", Preflight(), needs=needs))
+        needs = (f"step-{number}",)
+    return steps
+
+
+class Workers:
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.world = folder / "world.log"
+        self.world.touch()
+        self.processes = []
+
+    def start(self):
+        words = [sys.executable, "-m", "tests.crash.takeover_process", self.url, str(self.world), str(DEAD_SECONDS)]
+        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.processes.append(process)
+        assert process.stdout.readline() == "up\n", process.stderr.read()
+        return process
+
+    def lines(self):
+        """(what, key, process, at) of every line of the world."""
+        return [
+            (what, key, int(process), float(at))
+            for what, key, process, at in (line.split() for line in self.world.read_text().splitlines())
+        ]
+
+    def effects(self):
+        return Counter(key for what, key, _, _ in self.lines() if what == "EFFECT")
+
+    def await_effects(self, count):
+        deadline = time.monotonic() + 60
+        while sum(self.effects().values()) < count:
+            for process in self.processes:
+                assert process.poll() in (None, -signal.SIGKILL), process.stderr.read()
+            assert time.monotonic() < deadline, f"only {sum(self.effects().values())} effects"
+            time.sleep(0.05)
+
+    def first_effect_after(self, moment, *, of):
+        deadline = time.monotonic() + TAKEOVER_SECONDS_MAX + 20
+        while time.monotonic() < deadline:
+            for what, key, process, at in self.lines():
+                if what == "BEGIN" and process == of and at > moment:
+                    return at, key
+            time.sleep(0.05)
+        raise AssertionError("the work was not taken over")
+
+    def end(self):
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def workers(server, tmp_path):
+    workers = Workers(server.new_database(), tmp_path)
+    yield workers
+    workers.end()
+
+
+def await_committed(store):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        status = store.runs.status("run-1")
+        if status.state == "finished":
+            assert {found.state for found in status.systems} == {"committed"}
+            return
+        time.sleep(0.1)
+    states = {found.system: found.state for found in store.runs.status("run-1").systems}
+    raise AssertionError(f"not finished: {states}")
+
+
+def carried_by_one(workers):
+    """The first worker takes up everything before the second comes, so that it is clear who carries what."""
+    first = workers.start()
+    store = open_store(workers.url)
+    store.runs.submit("run-1", a_plan(chain(STEPS_EACH), systems=SYSTEMS), kind="migrate", operator="ana")
+    workers.await_effects(8)
+    second = workers.start()
+    workers.await_effects(16)
+    assert {process for _, _, process, _ in workers.lines()} == {first.pid}
+    return store, first, second
+
+
+def test_the_work_of_a_killed_worker_is_taken_over_and_nothing_is_done_twice(workers):
+    store, first, second = carried_by_one(workers)
+    killed_at = time.time()
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    taken_at, _ = workers.first_effect_after(killed_at, of=second.pid)
+    await_committed(store)
+    store.close()
+    assert taken_at - killed_at < TAKEOVER_SECONDS_MAX
+    assert set(workers.effects().values()) == {1}
+    assert len(workers.effects()) == len(SYSTEMS) * STEPS_EACH
+
+
+def test_a_worker_that_slept_ends_itself_before_it_touches_anything(workers):
+    store, first, second = carried_by_one(workers)
+    stopped_at = time.time()
+    first.send_signal(signal.SIGSTOP)
+    taken_at, _ = workers.first_effect_after(stopped_at, of=second.pid)
+    assert taken_at - stopped_at < TAKEOVER_SECONDS_MAX
+    workers.await_effects(40)
+    woken_at = time.time()
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(timeout=10) == EngineUnavailable.exit_code
+    assert "this process ends" in first.stderr.read()
+    await_committed(store)
+    store.close()
+    by_the_first = [at for what, _, process, at in workers.lines() if what == "BEGIN" and process == first.pid]
+    assert max(by_the_first) < woken_at
+    assert len(workers.effects()) == len(SYSTEMS) * STEPS_EACH
+    # A deed that slept half-done with its worker ends when that wakes: at most those, and their worlds must bear it.
+    repeated = [key for key, count in workers.effects().items() if count > 1]
+    assert len(repeated) <= len(SYSTEMS)
+
+
+def test_three_workers_share_the_systems_and_a_clean_end_hands_them_on_at_once(workers):
+    processes = [workers.start() for _ in range(3)]
+    store = open_store(workers.url)
+    names = tuple(f"system-{number}" for number in range(12))
+    store.runs.submit("run-1", a_plan(chain(6), systems=names), kind="migrate", operator="ana")
+    await_committed(store)
+    store.close()
+    assert set(workers.effects().values()) == {1}
+    assert len(workers.effects()) == 12 * 6
+    assert all(process.poll() is None for process in processes)
