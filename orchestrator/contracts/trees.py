@@ -1,7 +1,7 @@
 """File trees: points of them, copies between hosts, digests."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import FileTree
@@ -9,6 +9,10 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+
+# What a digest reads. `all`: every byte. `changed`: files that are not, by inode, size, mtime and ctime, what they were
+# at their last reading. `scrub`: every byte, from the disk itself, naming what changed while nothing told of it.
+Reading = Literal["all", "changed", "scrub"]
 
 
 class Point(Frozen):
@@ -68,7 +72,13 @@ class TreeMover(Protocol):
         ...
 
     def digest(
-        self, tree: FileTree, host: Host, *, point: PointId | None = None, progress: ProgressSink | None = None
+        self,
+        tree: FileTree,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        reading: Reading = "all",
+        progress: ProgressSink | None = None,
     ) -> ContentDigest: ...
 
     def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:

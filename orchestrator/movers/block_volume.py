@@ -36,6 +36,7 @@ LEAF_DIGEST_BYTES = 32
 # The program is placed where only its reader can come, in memory, and swept when a killed run left it.
 _PLACE = """\
 umask 077
+if [ -b "$1" ]; then size=$(blockdev --getsize64 "$1"); else size=$(stat -Lc %s -- "$1"); fi || exit 1
 for place in /run /dev/shm "${TMPDIR:-/tmp}"; do
   find "$place" -maxdepth 1 -name 'skerry-agent-*' -user "$(id -u)" -mtime +7 -exec rm -rf {} + 2>/dev/null
   folder=$(mktemp -d "$place/skerry-agent-XXXXXXXX" 2>/dev/null) && break
@@ -43,7 +44,7 @@ done
 [ -n "$folder" ] || { echo "no folder for the program can be made" >&2; exit 1; }
 cat > "$folder/agent.py" || { rm -rf "$folder"; exit 1; }
 echo "$folder"
-if [ -b "$1" ]; then blockdev --getsize64 "$1"; else stat -Lc %s -- "$1"; fi
+echo "$size"
 """
 
 

@@ -11,7 +11,7 @@ from orchestrator.contracts.access import Access, TransferAccess
 from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
-from orchestrator.contracts.trees import PointStore, PointStores
+from orchestrator.contracts.trees import PointStore, PointStores, Reading
 from orchestrator.foundation.errors import (
     DataError,
     HostUnreachable,
@@ -97,10 +97,16 @@ class FileTreeMover:
         return self._report(tree, source, replica, reports)
 
     def digest(
-        self, tree: FileTree, host: Host, *, point: PointId | None = None, progress: ProgressSink | None = None
+        self,
+        tree: FileTree,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        reading: Reading = "all",
+        progress: ProgressSink | None = None,
     ) -> ContentDigest:
         path = self._path(tree, host, point)
-        return tree_digest(self._transports(host), path, tree.name, progress=progress)
+        return tree_digest(self._transports(host), path, tree.name, reading=reading, progress=progress)
 
     def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
         paths = one.path(tree.path), other.path(tree.path)

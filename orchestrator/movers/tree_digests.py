@@ -6,12 +6,13 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.contracts.programs import name_some, printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transport
+from orchestrator.contracts.trees import Reading
 from orchestrator.foundation.errors import DataError, SourceChanged
 from orchestrator.model.transfer import ContentDigest
 
@@ -28,15 +29,23 @@ def tree_digest(
     path: str,
     dataset: str,
     *,
-    scrub: bool = False,
+    reading: Reading = "all",
     progress: ProgressSink | None = None,
 ) -> ContentDigest:
     """The digest of the tree at `path` of the host, as that host makes it.
 
-    `scrub` reads from the disk rather than from memory. Raises SourceChanged, naming them, when entries moved while
+    Raises SourceChanged, naming them, when entries moved while
     they were read; DataError when the tree or anything in it cannot be read: never a digest of a part.
     """
-    result = ask(transport, {"path": path, "scrub": scrub}, dataset, progress)
+    request: dict[str, Any] = {"path": path}
+    if reading != "all":
+        request |= {"scrub": reading == "scrub", "known": known_file(path)}
+    result = ask(transport, request, dataset, progress)
+    if result["decayed_count"]:
+        raise DataError(
+            f"{transport.host.name}:{path}: {name_some(result['decayed'], result['decayed_count'])}",
+            hint="The disk, or somebody below the file system, changed them. Restore them from another copy.",
+        )
     return ContentDigest(
         dataset=dataset,
         host=transport.host.name,
@@ -46,6 +55,12 @@ def tree_digest(
         entries=result["entries"],
         seconds=result["seconds"],
     )
+
+
+def known_file(path: str) -> str:
+    """Where a host keeps what it read of a tree: beside the tree, where its points lie too."""
+    tree = PurePosixPath(path)
+    return str(tree.parent / ".skerry-points" / f"{tree.name}.known")
 
 
 def ask(

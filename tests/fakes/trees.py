@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.contracts.trees import Point
+from orchestrator.contracts.trees import Point, Reading
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace, SnapshotError
 from orchestrator.model.dataset import FileTree
@@ -127,7 +127,13 @@ class FakeTreeMover:
         )
 
     def digest(
-        self, tree: FileTree, host: Host, *, point: PointId | None = None, progress: ProgressSink | None = None
+        self,
+        tree: FileTree,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        reading: Reading = "all",
+        progress: ProgressSink | None = None,
     ) -> ContentDigest:
         files = self._files(tree, host, point)
         return ContentDigest(
@@ -165,5 +171,3 @@ def cut_off(hosts: FakeHosts, host: Host) -> Iterator[None]:
         yield
     finally:
         hosts.cut.discard(host.name)
-
-

@@ -170,7 +170,7 @@ def test_a_first_copy_killed_in_the_middle_is_resumed(ground, victim):
     thread, begun, errors = in_background(ground, ground.slow(60))
     assert begun.wait(60)
     host = ground.source if victim == "source" else ground.replica
-    pattern = {"source": "agent.py serve", "replica": '"do": "pull"', "ssh": "ssh -F none"}[victim]
+    pattern = {"source": "[a]gent.py serve", "replica": '"do": "[p]ull"', "ssh": "[s]sh -F none"}[victim]
     ground.run(host, "pkill", "-9", "-f", pattern)
     thread.join()
     assert errors, "the copy ended before it was killed"
@@ -189,7 +189,7 @@ def test_a_delta_killed_in_the_middle_leaves_the_last_good_state_and_is_resumed(
     thread, begun, errors = in_background(ground, ground.slow(30))
     assert begun.wait(60)
     time.sleep(1)
-    ground.run(ground.replica, "pkill", "-9", "-f", '"do": "pull"')
+    ground.run(ground.replica, "pkill", "-9", "-f", '"do": "[p]ull"')
     thread.join()
     assert errors
     assert ground.mover.digest(ground.volume, ground.replica).digest == good
@@ -207,7 +207,7 @@ def test_what_was_logged_for_another_base_is_not_believed(ground):
     thread, begun, errors = in_background(ground, ground.slow(1))
     assert begun.wait(60)
     time.sleep(1.5)
-    ground.run(ground.replica, "pkill", "-9", "-f", '"do": "pull"')
+    ground.run(ground.replica, "pkill", "-9", "-f", '"do": "[p]ull"')
     thread.join()
     assert errors
     # The log holds pages against a base that is no longer what it was.

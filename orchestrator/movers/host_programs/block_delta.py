@@ -78,6 +78,14 @@ def leaf_size(size: int) -> int:
     return leaf
 
 
+def open_volume(path: str) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "neither a file nor a block device", path)
+    return descriptor
+
+
 def volume_size(descriptor: int) -> int:
     return os.lseek(descriptor, 0, os.SEEK_END)
 
@@ -258,7 +266,7 @@ class Server:
     """Serves one stream of one volume on stdin and stdout; it writes nothing anywhere."""
 
     def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_volume(path)
         self.before = os.fstat(descriptor)
         self.volume = Volume(descriptor, volume_size(descriptor))
         self.sent = hashlib.sha256()
@@ -346,7 +354,7 @@ def serve(path: str) -> None:
     except BrokenPipeError:
         raise SystemExit(1) from None  # the replica is gone; there is nobody to tell
     except OSError as error:
-        complain("source", f"{path}: {os.strerror(error.errno or 0)}")
+        complain("source", f"{path}: {error.strerror}")
 
 
 def complain(kind: str, why: str) -> None:
@@ -701,7 +709,7 @@ class Plan:
 
 
 def log_names(work: str) -> list[str]:
-    """Logs in the order in which they count: what was resumed first, then the streams', which hold no leaf in common."""
+    """Logs in the order in which they count: what was resumed, then the streams', which have no leaf in common."""
     return [os.path.join(work, name) for name in sorted(os.listdir(work)) if name.startswith("changes.")]
 
 
@@ -918,7 +926,7 @@ def pull(request: dict[str, Any]) -> dict[str, Any]:
 def digest(request: dict[str, Any]) -> dict[str, Any]:
     """Read all of a volume that may hold data, on all cores; nothing cached is believed."""
     started = time.monotonic()
-    descriptor = os.open(request["target"], os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_volume(request["target"])
     before = os.fstat(descriptor)
     volume = Volume(descriptor, volume_size(descriptor))
     digests = mmap.mmap(-1, max(1, volume.leaves) * DIGEST)

@@ -11,6 +11,12 @@ raw name. The digest of the tree is SHA-256 over the record of its top (with an 
 groups. Content up to 4 MiB is digested as it is; longer content as the digests of its 4 MiB pieces one after the
 other, so that all cores share one big file and holes need not be read. Holes are content (zeros), never a difference.
 
+With `known`, a file is not read again when inode, size, mtime and ctime are those of its last reading. Nobody can set
+a ctime, and what could slip past it is excluded: entries younger than two seconds are never kept (two changes may fall into
+one tick of the clock), and everything is written back first (a write through a mapping shows in ctime only when its
+page was clean). What the disk itself loses does not show; `scrub` reads everything from the disk, believes nothing, and
+names the files whose content changed though nothing else did.
+
 Rules: what cannot be read is an error, never left out; what changed while it was read is named; memory does not grow
 with the size of files, and with their number only by some tens of bytes each.
 """
@@ -18,6 +24,7 @@ with the size of files, and with their number only by some tens of bytes each.
 from __future__ import annotations
 
 import base64
+import ctypes
 import errno
 import hashlib
 import json
@@ -45,6 +52,9 @@ PIECES_PER_TASK = 8
 CHUNK_ENTRIES = 256
 CHUNK_BYTES = 32 * 1024 * 1024
 NAMES_REPORTED_MAX = 50
+KNOWN_BYTES_MIN = 64 * 1024  # smaller files are read as quickly as they are looked up
+KNOWN_ENTRIES_MAX = 500_000
+YOUNG_NS = 2_000_000_000
 READ_BYTES = 256 * 1024  # fits into the second-level cache, so that hashing does not read memory twice
 TRIES_MAX = 3
 # Labels that belong to a host rather than to the data (security.selinux, security.ima, btrfs.*) are left out.
@@ -55,6 +65,10 @@ XATTR_LEFT_OUT = ("trusted.overlay.",)
 FOLDER_MAGIC = b"skerry tree/v1 folder\n"
 TREE_MAGIC = b"skerry tree/v1\n"
 ZERO_PIECE = hashlib.sha256(bytes(PIECE_BYTES)).digest()
+KNOWN_MAGIC = b"skerry known files/v1\n"
+KNOWN_KEY = struct.Struct("<QQ")  # device, inode
+KNOWN_STAMP = struct.Struct("<Qqq")  # size, mtime, ctime
+KNOWN_ENTRY_BYTES = KNOWN_KEY.size + KNOWN_STAMP.size + 32
 HEAD = struct.Struct("<cIIIqH")
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -100,6 +114,28 @@ class Reader:
         self.buffer = bytearray(READ_BYTES)
         self.view = memoryview(self.buffer)
         self.bytes_read = 0
+        self.known: dict[bytes, bytes] = {}
+        self.keep_before_ns = 0  # 0: keep nothing
+        self.fresh = bytearray()
+        self.decayed = False
+
+    def recall(self, found: os.stat_result) -> bytes:
+        """The content digest of the last reading, b"" when the file is not what it was then."""
+        if self.scrub or found.st_size < KNOWN_BYTES_MIN:
+            return b""
+        kept = self.known.get(KNOWN_KEY.pack(found.st_dev, found.st_ino), b"")
+        stamp = KNOWN_STAMP.pack(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return kept[KNOWN_STAMP.size :] if kept.startswith(stamp) else b""
+
+    def remember(self, found: os.stat_result, digest: bytes) -> None:
+        if found.st_size < KNOWN_BYTES_MIN or found.st_ctime_ns >= self.keep_before_ns:
+            return
+        key = KNOWN_KEY.pack(found.st_dev, found.st_ino)
+        stamp = KNOWN_STAMP.pack(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        kept = self.known.get(key, b"")
+        if kept.startswith(stamp) and kept[KNOWN_STAMP.size :] != digest:
+            self.decayed = True
+        self.fresh += key + stamp + digest
 
     def plain(self, descriptor: int, length_expected: int) -> tuple[bytes, int]:
         """SHA-256 of what is there, and its length."""
@@ -178,6 +214,11 @@ def file_record(reader: Reader, folder: int, name: bytes, share_big: bool) -> tu
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise Moved("became something else")
+        digest = reader.recall(before)
+        if digest:
+            reader.remember(before, digest)
+            payload = struct.pack("<Q", before.st_size) + digest
+            return record(b"f", before, name, xattr_digest(descriptor, follow=True), payload), before
         if share_big and before.st_size >= BIG_FILE_BYTES:
             return None, before
         last = None
@@ -189,6 +230,7 @@ def file_record(reader: Reader, folder: int, name: bytes, share_big: bool) -> tu
             settled = before.st_ctime_ns == after.st_ctime_ns or digest == last
             if size == after.st_size and same(before, after) and settled:
                 payload = struct.pack("<Q", size) + digest
+                reader.remember(after, digest)
                 return record(b"f", after, name, xattr_digest(descriptor, follow=True), payload), after
             before, last = after, digest
         raise Moved("changed while it was read")
@@ -263,6 +305,9 @@ class Worker:
             try:
                 if parts[index + 1] == b"f":
                     made, found = file_record(self.reader, folder, name, share_big=self.share_big)
+                    if self.reader.decayed:
+                        self.reader.decayed = False
+                        answer["decayed"].append((join(path, name), "changed, but neither its size nor its times did"))
                     if made is None:
                         answer["big"] = self.big_head(folder, name, found)
                         answer["rest"] = b"\0".join(parts[index + 2 :])
@@ -289,7 +334,12 @@ class Worker:
         finally:
             os.close(descriptor)
         links = (found.st_dev, found.st_ino) if found.st_nlink > 1 else ()
-        return name, found.st_size, found.st_mtime_ns, found.st_ino, record(b"f", found, name, attributes, b""), links
+        stamp = b""
+        if found.st_ctime_ns < self.reader.keep_before_ns:
+            stamp = KNOWN_KEY.pack(found.st_dev, found.st_ino)
+            stamp += KNOWN_STAMP.pack(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        head = record(b"f", found, name, attributes, b"")
+        return name, found.st_size, found.st_mtime_ns, found.st_ino, head, links, stamp, found.st_ctime_ns
 
     def folder(self, path: bytes, answer: Answer) -> None:
         """List a folder; digest its files as far as one chunk goes, and name the others chunk by chunk."""
@@ -329,6 +379,7 @@ class Worker:
             try:
                 answer["pieces"] = self.reader.pieces(descriptor, first, last, size)
                 after = os.fstat(descriptor)
+                answer["ctime_ns"] = after.st_ctime_ns
                 if (after.st_size, after.st_mtime_ns, after.st_ino) != (size, mtime_ns, inode):
                     raise Moved("changed while it was read")
             finally:
@@ -337,7 +388,7 @@ class Worker:
             os.close(folder)
 
     def do(self, task: tuple[Any, ...]) -> Answer:
-        answer: Answer = {"entries": 0, "moved": [], "errors": []}
+        answer: Answer = {"entries": 0, "moved": [], "errors": [], "decayed": []}
         read_before = self.reader.bytes_read
         kind, path = task[0], task[1]
         blamed = path or b"."
@@ -357,6 +408,8 @@ class Worker:
         except (Moved, OSError) as error:
             blame(answer, blamed, error)
         answer["bytes"] = self.reader.bytes_read - read_before
+        answer["fresh"] = bytes(self.reader.fresh)
+        self.reader.fresh.clear()
         return answer
 
 
@@ -406,7 +459,7 @@ def receive_exactly(channel: socket.socket, count: int) -> bytes:
     return bytes(parts)
 
 
-def start_workers(count: int, top: int, scrub: bool, listing: bool) -> list[socket.socket]:
+def start_workers(count: int, worker: Worker) -> list[socket.socket]:
     """Processes rather than threads: half of the work on small files is Python itself."""
     channels: list[socket.socket] = []
     for _ in range(count):
@@ -417,7 +470,6 @@ def start_workers(count: int, top: int, scrub: bool, listing: bool) -> list[sock
                 other.close()
             status = 1
             try:
-                worker = Worker(top, scrub=scrub)
                 while True:
                     task = receive(theirs)
                     if task is None:
@@ -449,9 +501,11 @@ class Slot:
 class BigFile:
     """A big file of which some pieces are still being read."""
 
-    __slots__ = ("slot", "head", "size", "parts", "waiting")
+    __slots__ = ("ctime_ns", "head", "parts", "size", "slot", "stamp", "waiting")
 
     def __init__(self, slot: Slot, head: bytes, size: int, waiting: int) -> None:
+        self.stamp = b""
+        self.ctime_ns = 0
         self.slot = slot
         self.head = head
         self.size = size
@@ -481,8 +535,10 @@ class Tree:
         self.bytes = 0
         self.entries = 0
         self.moved: list[tuple[bytes, str]] = []
+        self.fresh: list[bytes] = []
+        self.decayed: list[tuple[bytes, str]] = []
         self.errors: list[tuple[bytes, str]] = []
-        self.counts = {"moved": 0, "errors": 0}
+        self.counts = {"moved": 0, "errors": 0, "decayed": 0}
         self.link_keys: list[bytes] = []
         self.link_blobs: list[bytes] = []
         self.shallow: list[tuple[bytes, bytes]] | None = [] if shallow else None
@@ -493,11 +549,14 @@ class Tree:
     def take(self, answer: Answer, folder: Folder, slot: Slot, big: tuple[BigFile, int] | None) -> None:
         self.bytes += answer["bytes"]
         self.entries += answer["entries"]
-        for key, kept in (("moved", self.moved), ("errors", self.errors)):
+        self.fresh.append(answer.get("fresh", b""))
+        for key, kept in (("moved", self.moved), ("errors", self.errors), ("decayed", self.decayed)):
             self.counts[key] += len(answer[key])
             kept.extend(answer[key][: NAMES_REPORTED_MAX - len(kept)])
         if big is not None:
             big_file, first = big
+            if answer.get("ctime_ns") != big_file.ctime_ns:
+                big_file.stamp = b""  # linked or worse meanwhile: not to be known again by its times
             self.take_pieces(folder, big_file, first, answer.get("pieces", b""))
             return
         if "links" in answer:
@@ -528,7 +587,7 @@ class Tree:
         return after.after
 
     def share_out(self, folder: Folder, after: Slot, big: tuple[Any, ...], new_tasks: list[Task]) -> Slot:
-        name, size, mtime_ns, inode, head, link = big
+        name, size, mtime_ns, inode, head, link, stamp, ctime_ns = big
         if link:
             keys, blob = pack_links([(link[0], link[1], join(folder.path, name))])
             self.link_keys.append(keys)
@@ -537,6 +596,7 @@ class Tree:
         after.after = Slot(after.after)
         firsts = range(0, piece_count(size), PIECES_PER_TASK)
         big_file = BigFile(after.after, head, size, len(firsts))
+        big_file.stamp, big_file.ctime_ns = stamp, ctime_ns
         for first in firsts:
             last = min(first + PIECES_PER_TASK, piece_count(size))
             task = ("pieces", folder.path, name, first, last, size, mtime_ns, inode)
@@ -548,7 +608,10 @@ class Tree:
         big_file.waiting -= 1
         if not big_file.waiting:
             whole = b"".join(big_file.parts[number] for number in sorted(big_file.parts))
-            big_file.slot.value = big_file.head + struct.pack("<Q", big_file.size) + hashlib.sha256(whole).digest()
+            digest = hashlib.sha256(whole).digest()
+            if big_file.stamp:
+                self.fresh.append(big_file.stamp + digest)
+            big_file.slot.value = big_file.head + struct.pack("<Q", big_file.size) + digest
             self.move_on(folder)
 
     def move_on(self, folder: Folder) -> None:
@@ -590,10 +653,10 @@ class Tree:
         return sorted(sorted(paths) for paths in groups.values() if len(paths) > 1)
 
 
-def digest_tree(top: int, processes: int, scrub: bool, shallow: bool, on_progress: Callable[[Tree], None]) -> Tree:
-    """Digest everything below the open folder `top`."""
+def digest_tree(worker: Worker, processes: int, shallow: bool, on_progress: Callable[[Tree], None]) -> Tree:
+    """Digest everything below the top of the worker, which is copied into each process."""
     tree = Tree(shallow)
-    channels = start_workers(processes, top, scrub, False)
+    channels = start_workers(processes, worker)
     busy: dict[socket.socket, Any] = {}
     idle: list[Any] = list(channels)
     chooser = selectors.DefaultSelector()
@@ -651,7 +714,14 @@ def run_digest(top: int, request: dict[str, Any]) -> None:
     started = time.monotonic()
     processes = request.get("processes") or len(os.sched_getaffinity(0))
     shallow = request.get("shallow", False)
-    tree = digest_tree(top, processes, scrub=request.get("scrub", False), shallow=shallow, on_progress=ProgressLines())
+    worker = Worker(top, scrub=request.get("scrub", False))
+    if request.get("known"):
+        ctypes.CDLL(None).syncfs(top)
+        worker.reader.known = load_known(request["known"])
+        worker.reader.keep_before_ns = time.time_ns() - YOUNG_NS
+    tree = digest_tree(worker, processes, shallow=shallow, on_progress=ProgressLines())
+    if request.get("known") and not tree.counts["moved"] and not tree.counts["errors"]:
+        save_known(request["known"], b"".join(tree.fresh))
     groups = tree.link_groups()
     made = hashlib.sha256(TREE_MAGIC + (tree.digest or b""))
     made.update(links_digest(groups))
@@ -664,6 +734,8 @@ def run_digest(top: int, request: dict[str, Any]) -> None:
         "moved_count": tree.counts["moved"],
         "errors": named(tree.errors),
         "errors_count": tree.counts["errors"],
+        "decayed": named(tree.decayed),
+        "decayed_count": tree.counts["decayed"],
         "seconds": round(time.monotonic() - started, 4),
     }
     if tree.shallow is not None:
@@ -671,6 +743,31 @@ def run_digest(top: int, request: dict[str, Any]) -> None:
         result["folders"] = base64.b85encode(zlib.compress(lines, 6)).decode()
         result["groups"] = [[text(path) for path in group] for group in groups[:1000]]
     say("result", result)
+
+
+def load_known(path: str) -> dict[bytes, bytes]:
+    """What was read before, by device and inode; nothing when the file is missing or not whole."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except FileNotFoundError:
+        return {}
+    body, check = data[:-32], data[-32:]
+    if not body.startswith(KNOWN_MAGIC) or hashlib.sha256(body).digest() != check:
+        return {}
+    key, entry = KNOWN_KEY.size, KNOWN_ENTRY_BYTES
+    starts = range(len(KNOWN_MAGIC), len(body), entry)
+    return {body[start : start + key]: body[start + key : start + entry] for start in starts}
+
+
+def save_known(path: str, entries: bytes) -> None:
+    body = KNOWN_MAGIC + entries[: KNOWN_ENTRIES_MAX * KNOWN_ENTRY_BYTES]
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    aside = path + ".new"
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(body + hashlib.sha256(body).digest())
+    os.replace(aside, path)
 
 
 def links_digest(groups: list[list[bytes]]) -> bytes:
@@ -688,7 +785,7 @@ def run_entries(top: int, request: dict[str, Any]) -> None:
     out = {}
     for name in request["folders"]:
         path = name.encode("utf-8", "surrogateescape")
-        answer: Answer = {"entries": 0, "moved": [], "errors": []}
+        answer: Answer = {"entries": 0, "moved": [], "errors": [], "decayed": []}
         records: list[bytes] = []
         try:
             worker.folder(path, answer)
