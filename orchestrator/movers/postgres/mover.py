@@ -55,7 +55,8 @@ class PostgresMover:
             standbys.check_fit(there, here)
             moved, method = self._base_backup(link, progress), "pg_basebackup"
         elif role is Role.STANDBY and link.is_configured() and link.is_streaming():
-            pass
+            # A moment that was prepared and never reached must not keep the standby behind for ever.
+            here.sql("select pg_wal_replay_resume() where pg_is_wal_replay_paused()")
         elif not self._follow(link):
             standbys.check_fit(there, here)
             if here.role() is not Role.STOPPED:
