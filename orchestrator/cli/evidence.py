@@ -318,3 +318,25 @@ def anchor_command(ledger: Path | None, as_json: bool) -> None:
             click.echo(f"  ok    {text}")
     if done.failed:
         raise EvidenceError("; ".join(done.failed), hint="What the other places said is kept. Run the command again.")
+
+
+@commands.command("verifier")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("skerry-verify.pyz"), show_default=True
+)
+@JSON
+def verifier(out: Path, as_json: bool) -> None:
+    """Write the verifier as one file for an auditor: it needs Python 3.11 and `cryptography`, and not skerry.
+
+    Exit codes: 0 written.
+    """
+    import hashlib
+
+    from orchestrator.evidence.stand_alone import stand_alone_verifier
+    from orchestrator.foundation.atomic_file import replace_file
+
+    content = stand_alone_verifier()
+    replace_file(out, content, mode=0o755)
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    told = {"path": str(out), "bytes": len(content), "digest": digest}
+    click.echo(json.dumps(told) if as_json else f"{out}: {len(content) / 1000:.0f} kB, {digest}")

@@ -1,6 +1,7 @@
 """Dishonest runs: told, logged and signed in the ordinary way, the log is whole, and the rules must still fail them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def statement(**changes):
 
 
 long_ago = timestamp(datetime.now(UTC) - timedelta(days=9))
-DISHONEST_PEOPLE = {
+DISHONEST_PEOPLE: dict[str, tuple[dict[str, Any], str]] = {
     "the operator approved": ({"approvers": ("dana",)}, "does not hold the role"),
     "the author approved": ({"approvers": ("ben",)}, "separation of duties: ben is the author"),
     "somebody else signed": ({"signed_by": lambda person: "eve"}, "made with another key"),
