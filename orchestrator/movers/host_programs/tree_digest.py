@@ -14,8 +14,8 @@ other, so that all cores share one big file and holes need not be read. Holes ar
 With `known`, a file is not read again when inode, size, mtime and ctime are those of its last reading. Nobody can set
 a ctime, and what could slip past it is excluded: entries younger than two seconds are never kept (two changes may fall
 into one tick of the clock), and everything is written back first (a write through a mapping shows in ctime only when
-its page was clean). What the disk itself loses does not show; `scrub` reads everything from the disk, believes nothing, and
-names the files whose content changed though nothing else did.
+its page was clean). What the disk itself loses does not show; `scrub` reads everything from the disk, believes nothing,
+and names the files whose content changed though nothing else did.
 
 Rules: what cannot be read is an error, never left out; what changed while it was read is named; memory does not grow
 with the size of files, and with their number only by some tens of bytes each.
