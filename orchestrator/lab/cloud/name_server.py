@@ -165,11 +165,23 @@ class _TcpHandler(socketserver.StreamRequestHandler):
                 self.wfile.write(struct.pack("!H", len(reply)) + reply)
 
 
+def _bind_both(address: str, port: int) -> tuple[_UdpServer, _TcpServer]:
+    """One number for both; a free UDP port may be somebody's TCP port, so several are tried where any will do."""
+    for attempt in range(20):
+        udp = _UdpServer((address, port), _UdpHandler)
+        try:
+            return udp, _TcpServer((address, udp.server_address[1]), _TcpHandler)
+        except OSError:
+            udp.server_close()
+            if port or attempt == 19:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
 def start(address: str, port: int, zones_file: Path, *, chance: random.Random | None = None) -> tuple[str, int]:
     """Answer on UDP and TCP in threads of this process; returns where (port 0 takes a free one)."""
     zones = Zones(zones_file, chance or random.Random())
-    udp = _UdpServer((address, port), _UdpHandler)
-    tcp = _TcpServer((address, udp.server_address[1]), _TcpHandler)
+    udp, tcp = _bind_both(address, port)
     for server in (udp, tcp):
         server.zones = zones
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()

@@ -25,6 +25,7 @@ from orchestrator.lab.cloud.images import Images
 from orchestrator.lab.cloud.journal import Journal
 from orchestrator.lab.cloud.machines import ImaginaryMachines, Machines, Reconciler, TownMachines
 from orchestrator.lab.cloud.request_handler import CloudRequestHandler
+from orchestrator.lab.cloud.strict.ebs import StrictEbs
 from orchestrator.lab.cloud.strict.ec2 import StrictEc2
 from orchestrator.lab.cloud.strict.kms import StrictKms
 from orchestrator.lab.cloud.strict.route53 import StrictRoute53
@@ -42,6 +43,7 @@ class Cloud:
         self._images = Images(folder / "images")
         self._region = region
         route53 = StrictRoute53(folder / "zones.json")
+        ebs = StrictEbs(folder / "ebs")
         # The strict EC2 layer needs the reconciler, which needs the gateway's lock: the lock is made first.
         lock = threading.RLock()
         self.reconciler = Reconciler(machines, self._images, lock)
@@ -50,6 +52,7 @@ class Cloud:
                 "ec2": StrictEc2(self.reconciler, self.reconciler.changed),
                 "route53": route53,
                 "kms": StrictKms(),
+                "ebs": ebs,
             },
             journal=Journal(folder / "journal"),
             faults=Faults(),
@@ -60,6 +63,7 @@ class Cloud:
         self._images.register(region)
         replayed = self.gateway.replay()
         route53.publish_now()
+        ebs.settle_all()
         self.reconciler.start()
         print(f"the cloud is up; {replayed} calls replayed", flush=True)
 
