@@ -54,5 +54,10 @@ class RunState:
         return tuple(key for key, progress in self.progress.items() if progress.state == "running")
 
     @property
+    def is_busy(self) -> bool:
+        """Something is under way, or is about to be tried again."""
+        return any(progress.state in ("running", "resting") for progress in self.progress.values())
+
+    @property
     def next_deadline(self) -> tuple[float, Key] | None:
         return min(((at, key) for key, at in self.deadlines.items()), default=None)

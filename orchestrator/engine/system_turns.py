@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.contracts.engine import AT_REST
 from orchestrator.contracts.handler import Deed
+from orchestrator.engine.admission import Admission
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.run_state import Key, RunState
@@ -43,6 +44,7 @@ class Parts:
     protocol: StepProtocol
     events: EventStream
     threads: DeedThreads[Ended]
+    admission: Admission
     clock: Clock
     worker: str
     # Called when a system came to rest, and when something broke that no step can be blamed for.
@@ -70,17 +72,22 @@ class SystemTurns:
         self._mailbox: list[Event] = []
         self._under_way: dict[Key, _UnderWay] = {}
         self._delivered: set[int] = set()
+        self._holder = f"{run}/{self._system}"
+        self._room: asyncio.Future[None] | None = None  # asked for, or had once it is done
         self._taken: list[int] = []  # requests whose event was returned and is recorded when the next turn begins
 
     async def take(self, number: int, state: RunState, commands: Sequence[Command]) -> Sequence[Event]:
         """Live turn; see actor.Turns. Never returns once the worker has halted."""
         try:
-            if number == 0:
-                return [Begun(at=self._now())]
             if self._taken or any(not isinstance(command, Perform) for command in commands):
                 await asyncio.to_thread(self._carry_out, number, commands)
             if state.is_over:
+                await self._leave()
                 return []
+            if state.status == "waiting":
+                return await self._begin()
+            if state.running and not await self._is_admitted(state):
+                return self._take_mail()
             self._set_going(state)
             return await self._next_events(state)
         # Whatever breaks here is no step's failure: nothing is recorded, the worker halts, the next one takes the
@@ -192,6 +199,40 @@ class SystemTurns:
     def _tell(self, type_: str, step: str, data: dict[str, Any]) -> None:
         self._parts.events.tell(type_, run=self._run, system=self._system, step=step, data=data)
 
+    # ---- room at the sites
+
+    async def _begin(self) -> Sequence[Event]:
+        """Begun, as soon as there is room; or what people ask before that."""
+        if await self._has_room():
+            return [Begun(at=self._now())]
+        return self._take_mail()
+
+    async def _is_admitted(self, state: RunState) -> bool:
+        # A way back never waits for room: it is what a system without room is in need of.
+        return state.course == "backward" or await self._has_room()
+
+    async def _has_room(self) -> bool:
+        """True once this system has its slots; False when something else came first."""
+        if self._room is None:
+            wanted = self._parts.admission.wanted(self._plan, self._planned)
+            self._room = self._parts.admission.ask(self._holder, wanted)
+            self._room.add_done_callback(lambda _: self._news.set())
+        while not self._room.done():
+            if self._mailbox:
+                return False
+            self._news.clear()
+            await self._news.wait()
+        self._room.result()
+        return not self._mailbox
+
+    async def _leave(self) -> None:
+        """Give room to others: this system is over, or waits for a person."""
+        if self._room is not None:
+            room, self._room = self._room, None
+            room.cancel()
+            if self._parts.admission.wanted(self._plan, self._planned):
+                await self._parts.admission.leave(self._holder)
+
     # ---- deeds
 
     def _set_going(self, state: RunState) -> None:
@@ -245,6 +286,8 @@ class SystemTurns:
     # ---- waiting
 
     async def _next_events(self, state: RunState) -> Sequence[Event]:
+        if not state.is_busy:
+            await self._leave()
         while not self._mailbox:
             self._news.clear()
             seconds = self._seconds_to_wait(state)
@@ -260,6 +303,9 @@ class SystemTurns:
                 at, key = state.next_deadline
                 if at <= self._now():
                     return [DeadlineReached(at=self._now(), step=key[0], mode=key[1])]
+        return self._take_mail()
+
+    def _take_mail(self) -> Sequence[Event]:
         events, self._mailbox = self._mailbox, []
         self._taken += [event.id for event in events if isinstance(event, Requested)]
         return events

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +18,7 @@ from orchestrator.contracts.engine import GateJudge, RunStatus
 from orchestrator.contracts.handler import Handlers
 from orchestrator.contracts.observer import Observer, Recorder
 from orchestrator.engine.actor import JournaledTurns, Turns
+from orchestrator.engine.admission import Admission, Limits
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.durable import DurableEngine
 from orchestrator.engine.event_stream import EventStream
@@ -25,6 +26,7 @@ from orchestrator.engine.heartbeat import DEAD_SECONDS, Heartbeat
 from orchestrator.engine.orphan_guard import OrphanGuard
 from orchestrator.engine.reducer import Reducer
 from orchestrator.engine.run_events import tell_run_begun, tell_run_finished
+from orchestrator.engine.slots_store import SlotsStore
 from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.store import Store, open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
@@ -46,6 +48,7 @@ class WorkerSettings:
     deeds_parallel_max: int = 32
     poll_seconds: float = 0.1
     dead_seconds: float = DEAD_SECONDS
+    limits: Limits = field(default_factory=Limits)
 
 
 def open_worker(
@@ -106,7 +109,15 @@ class EngineWorker:
             self._rows, handlers, events, clock, worker=self._name, may_act=self._refuse_when_halted
         )
         self._parts = Parts(
-            self._rows, protocol, events, self._threads, clock, self._name, self._came_to_rest, self._halt
+            store=self._rows,
+            protocol=protocol,
+            events=events,
+            threads=self._threads,
+            admission=Admission(SlotsStore(store.database), settings.limits),
+            clock=clock,
+            worker=self._name,
+            on_rest=self._came_to_rest,
+            halt=self._halt,
         )
         self._engine = DurableEngine(
             urls[1],

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, Operation, SystemState
 from orchestrator.engine.database import Database
-from orchestrator.engine.tables import announced, plans, requests, run_locks, runs, steps, system_runs, turns
+from orchestrator.engine.tables import announced, plans, requests, run_locks, runs, slots, steps, system_runs, turns
 from orchestrator.engine.turns import Mode
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.model.outcome import Outcome
@@ -170,6 +170,7 @@ class WorkerStore:
                 connection.execute(
                     sa.delete(run_locks).where(run_locks.c.system == system, run_locks.c.run == run)
                 )
+                connection.execute(sa.delete(slots).where(slots.c.holder == f"{run}/{system}"))
                 # Nobody is left who could obey.
                 connection.execute(
                     sa.update(requests)

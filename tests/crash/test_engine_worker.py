@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.engine.admission import Limits
 from orchestrator.engine.orphan_guard import MARK, OrphanGuard, marked_processes
 from orchestrator.engine.store import open_store
-from orchestrator.engine.worker import open_worker
+from orchestrator.engine.worker import WorkerSettings, open_worker
 from orchestrator.foundation.errors import EngineUnavailable, GateClosed, LedgerFull, RunInProgress, UsageError
 from orchestrator.model.action import Approval, Preflight, Wait
 from orchestrator.model.outcome import Outcome, Probe
@@ -293,3 +294,62 @@ def test_a_guard_that_is_told_to_leave_ends_nothing():
     assert child.poll() is None
     child.kill()
     child.wait()
+
+
+def busy_at_once(place, limits, systems):
+    """The most systems that had a deed under way at one moment."""
+    lock, under_way, most = threading.Lock(), set(), [0]
+
+    def act(deed, _emit):
+        name = deed.system_plan.system.name
+        with lock:
+            under_way.add(name)
+            most[0] = max(most[0], len(under_way))
+        time.sleep(0.02)
+        if deed.step.id == "three":
+            with lock:
+                under_way.discard(name)
+
+    place.submit(a_plan(CHAIN, systems=systems))
+    worker = place.worker(NoOpHandlers(script=act), settings=WorkerSettings(limits=limits))
+    status = worker.await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert {found.state for found in status.systems} == {"committed"}
+    return most[0]
+
+
+def test_only_so_many_systems_are_under_way_at_a_site(place):
+    systems = tuple(f"system-{number}" for number in range(9))
+    assert busy_at_once(place, Limits(per_site=3, sites={"cloud": 2}), systems) == 2
+
+
+def test_without_limits_all_go_at_once(place):
+    systems = tuple(f"system-{number}" for number in range(5))
+    assert busy_at_once(place, Limits(), systems) > 2
+
+
+def test_a_system_that_waits_for_a_person_gives_its_place_to_others(place):
+    steps = (a_step("ask", Approval(), timeout=600), a_step("act", Preflight(), needs=("ask",)))
+    place.submit(a_plan(steps, systems=("asked",)), run="run-1")
+    worker = place.worker(NoOpHandlers(), settings=WorkerSettings(limits=Limits(per_site=1)))
+    place.await_state("running", run="run-1")
+    place.submit(a_plan(CHAIN, systems=("other",)), run="run-2")
+    status = worker.await_finished("run-2", timeout_seconds=SECONDS_MAX)
+    assert status.systems[0].state == "committed"
+    place.store.runs.request("run-1", "asked", "confirm", by="ana", reason="go")
+    assert worker.await_finished("run-1", timeout_seconds=SECONDS_MAX).systems[0].state == "committed"
+
+
+def test_a_system_that_has_no_room_yet_can_be_cancelled(place):
+    gate = threading.Event()
+    handlers = NoOpHandlers(script=lambda _deed, _emit: gate.wait(SECONDS_MAX) and None)
+    place.submit(a_plan(CHAIN[:1], systems=("first",)), run="run-1")
+    worker = place.worker(handlers, settings=WorkerSettings(limits=Limits(per_site=1)))
+    place.await_state("running", run="run-1")
+    place.submit(a_plan(CHAIN[:1], systems=("second",)), run="run-2")
+    time.sleep(0.4)
+    assert place.store.runs.status("run-2").systems[0].state == "waiting"
+    place.store.runs.request("run-2", "second", "cancel", by="ana", reason="not today")
+    assert worker.await_finished("run-2", timeout_seconds=SECONDS_MAX).systems[0].state == "cancelled"
+    gate.set()
+    assert worker.await_finished("run-1", timeout_seconds=SECONDS_MAX).systems[0].state == "committed"
+    assert handlers.acted == ["first/one"]

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, SystemStatus
 from orchestrator.engine.actor import JournaledTurns, run_system
+from orchestrator.engine.admission import Admission, Limits
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.reducer import Reducer
+from orchestrator.engine.slots_store import SlotsStore
 from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.store import open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
@@ -95,7 +97,17 @@ class Trial:
         events = EventStream(_Recorder(self), (), SystemClock())
         handlers = SimulatedHandlers(self.site, self.faults)
         protocol = StepProtocol(rows, handlers, events, SystemClock(), worker="test", may_act=refuse_when_ended)
-        parts = Parts(rows, protocol, events, threads, SystemClock(), "test", look_whether_at_rest, end)
+        parts = Parts(
+            store=rows,
+            protocol=protocol,
+            events=events,
+            threads=threads,
+            admission=Admission(SlotsStore(store.database), Limits()),
+            clock=SystemClock(),
+            worker="test",
+            on_rest=look_whether_at_rest,
+            halt=end,
+        )
         planned = self.plan.systems[0]
         turns = SystemTurns(RUN, self.plan, planned, parts)
         turns.deliver_first(rows.open_requests())
