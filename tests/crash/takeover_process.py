@@ -4,6 +4,7 @@ Its world is a file to which every deed appends one line when it begins and one 
 """
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -53,6 +54,12 @@ def main() -> None:
         settings=WorkerSettings(dead_seconds=dead_seconds),
     )
     worker.start()
+
+    def end(_number, _frame):
+        worker.stop()
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
     print("up", flush=True)
     worker.serve()
 

@@ -106,33 +106,38 @@ def await_committed(store):
     raise AssertionError(f"not finished: {states}")
 
 
-def carried_by_one(workers):
+@pytest.fixture
+def store(workers):
+    store = open_store(workers.url)
+    yield store
+    store.close()
+
+
+def carried_by_one(workers, store):
     """The first worker takes up everything before the second comes, so that it is clear who carries what."""
     first = workers.start()
-    store = open_store(workers.url)
     store.runs.submit("run-1", a_plan(chain(STEPS_EACH), systems=SYSTEMS), kind="migrate", operator="ana")
     workers.await_effects(8)
     second = workers.start()
     workers.await_effects(16)
     assert {process for _, _, process, _ in workers.lines()} == {first.pid}
-    return store, first, second
+    return first, second
 
 
-def test_the_work_of_a_killed_worker_is_taken_over_and_nothing_is_done_twice(workers):
-    store, first, second = carried_by_one(workers)
+def test_the_work_of_a_killed_worker_is_taken_over_and_nothing_is_done_twice(workers, store):
+    first, second = carried_by_one(workers, store)
     killed_at = time.time()
     first.send_signal(signal.SIGKILL)
     first.wait()
     taken_at, _ = workers.first_effect_after(killed_at, of=second.pid)
     await_committed(store)
-    store.close()
     assert taken_at - killed_at < TAKEOVER_SECONDS_MAX
     assert set(workers.effects().values()) == {1}
     assert len(workers.effects()) == len(SYSTEMS) * STEPS_EACH
 
 
-def test_a_worker_that_slept_ends_itself_before_it_touches_anything(workers):
-    store, first, second = carried_by_one(workers)
+def test_a_worker_that_slept_ends_itself_before_it_touches_anything(workers, store):
+    first, second = carried_by_one(workers, store)
     stopped_at = time.time()
     first.send_signal(signal.SIGSTOP)
     taken_at, _ = workers.first_effect_after(stopped_at, of=second.pid)
@@ -143,7 +148,6 @@ def test_a_worker_that_slept_ends_itself_before_it_touches_anything(workers):
     assert first.wait(timeout=10) == EngineUnavailable.exit_code
     assert "this process ends" in first.stderr.read()
     await_committed(store)
-    store.close()
     by_the_first = [at for what, _, process, at in workers.lines() if what == "BEGIN" and process == first.pid]
     assert max(by_the_first) < woken_at
     assert len(workers.effects()) == len(SYSTEMS) * STEPS_EACH
@@ -152,13 +156,22 @@ def test_a_worker_that_slept_ends_itself_before_it_touches_anything(workers):
     assert len(repeated) <= len(SYSTEMS)
 
 
-def test_three_workers_share_the_systems_and_a_clean_end_hands_them_on_at_once(workers):
+def test_a_worker_that_ends_well_hands_its_work_on_without_the_dead_limit(workers, store):
+    first, second = carried_by_one(workers, store)
+    ended_at = time.time()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=20) == 0
+    taken_at, _ = workers.first_effect_after(ended_at, of=second.pid)
+    assert taken_at - ended_at < DEAD_SECONDS
+    await_committed(store)
+    assert len(workers.effects()) == len(SYSTEMS) * STEPS_EACH
+
+
+def test_three_workers_share_the_systems_and_do_nothing_twice(workers, store):
     processes = [workers.start() for _ in range(3)]
-    store = open_store(workers.url)
     names = tuple(f"system-{number}" for number in range(12))
     store.runs.submit("run-1", a_plan(chain(6), systems=names), kind="migrate", operator="ana")
     await_committed(store)
-    store.close()
     assert set(workers.effects().values()) == {1}
     assert len(workers.effects()) == 12 * 6
     assert all(process.poll() is None for process in processes)
