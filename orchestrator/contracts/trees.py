@@ -21,6 +21,7 @@ class Point(Frozen):
     id: PointId
     path: str
     made_at: str
+    holds: tuple[str, ...] = ()  # who needs it: a transfer, a drill, a rollback window, a lock
 
 
 class PointStore(Protocol):
@@ -30,7 +31,9 @@ class PointStore(Protocol):
       take    returns when the point is durable; taking one id twice makes one point and changes nothing
       take    a later change of the tree does not change the point
       list    oldest first; shows only points that this tool made
-      delete  of a missing point succeeds; a foreign folder or snapshot is never touched
+      delete  of a missing point succeeds; a foreign folder or snapshot is never touched; a held point is refused
+      hold    is durable when it returns; twice by one name is once; of a missing point it raises SnapshotError
+      release of what is not held, or of a missing point, succeeds
     Fails only with SnapshotError, NoSpace or a HostError.
     """
 
@@ -38,6 +41,8 @@ class PointStore(Protocol):
     def list(self) -> Sequence[Point]: ...
     def find(self, point: PointId) -> Point | None: ...
     def delete(self, point: PointId) -> None: ...
+    def hold(self, point: PointId, by: str) -> Point: ...
+    def release(self, point: PointId, by: str) -> None: ...
 
 
 class PointStores(Protocol):

@@ -70,7 +70,19 @@ class FileTreeMover:
         from_point: PointId | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
-        source_path = self._path(tree, source, from_point)
+        if from_point is None:
+            return self._copy(tree, source, replica, source.path(tree.path), progress)
+        store = self._point_stores(tree, source)
+        # Whatever prunes meanwhile, the point must stay until all of it has arrived.
+        held = store.hold(from_point, f"transfer-{replica.name}")
+        try:
+            return self._copy(tree, source, replica, held.path, progress)
+        finally:
+            store.release(from_point, f"transfer-{replica.name}")
+
+    def _copy(
+        self, tree: FileTree, source: Host, replica: Host, source_path: str, progress: ProgressSink | None
+    ) -> TransferReport:
         target_path = replica.path(tree.path)
         words = self._rsync_words(source, source_path, target_path)
         request = {"words": words, "target": target_path, "partial": partial_folder(target_path)}

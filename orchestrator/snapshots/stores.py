@@ -44,9 +44,20 @@ class HostPointStore:
     def delete(self, point: PointId) -> None:
         self._ask("delete", point=point)
 
+    def hold(self, point: PointId, by: str) -> Point:
+        return self._point(self._ask("hold", point=point, by=by)["point"])
+
+    def release(self, point: PointId, by: str) -> None:
+        self._ask("release", point=point, by=by)
+
     def _point(self, note: dict[str, Any]) -> Point:
         folder = points_folder(self._tree, self._transport.host)
-        return Point(id=note["point"], path=f"{folder}/{note['point']}/tree", made_at=note["made_at"])
+        return Point(
+            id=note["point"],
+            path=f"{folder}/{note['point']}/tree",
+            made_at=note["made_at"],
+            holds=tuple(note.get("holds", ())),
+        )
 
     def _ask(self, do: str, **more: str) -> dict[str, Any]:
         host = self._transport.host

@@ -81,7 +81,26 @@ class FakePointStore:
         return self._points[point][0] if point in self._points else None
 
     def delete(self, point: PointId) -> None:
+        found = self.find(point)
+        if found is not None and found.holds:
+            raise SnapshotError(f"{self._host.name}: point {point} is held by {', '.join(found.holds)}")
         self._points.pop(point, None)
+
+    def hold(self, point: PointId, by: str) -> Point:
+        found = self.find(point)
+        if found is None:
+            raise SnapshotError(f"{self._host.name}: there is no point {point} to hold")
+        return self._with_holds(found, {*found.holds, by})
+
+    def release(self, point: PointId, by: str) -> None:
+        found = self.find(point)
+        if found is not None:
+            self._with_holds(found, set(found.holds) - {by})
+
+    def _with_holds(self, point: Point, holds: set[str]) -> Point:
+        changed = point.model_copy(update={"holds": tuple(sorted(holds))})
+        self._points[point.id] = (changed, self._points[point.id][1])
+        return changed
 
 
 class FakeTreeMover:

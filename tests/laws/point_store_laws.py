@@ -4,6 +4,10 @@ The ground has: `store`, `write(name, bytes)` (aside and renamed), `remove(name)
 `foreign() -> name` (makes what looks like a point but is not ours) and `foreign_is_there(name)`.
 """
 
+import pytest
+
+from orchestrator.foundation.errors import SnapshotError
+
 
 class PointStoreLaws:
     def test_a_point_holds_what_the_tree_held(self, ground):
@@ -58,3 +62,34 @@ class PointStoreLaws:
         assert [point.id for point in ground.store.list()] == ["p1"]
         ground.store.delete(name)
         assert ground.foreign_is_there(name)
+
+    def test_a_held_point_is_not_deleted_until_everybody_let_go(self, ground):
+        ground.write("a", b"one")
+        ground.store.take("p1")
+        ground.store.hold("p1", "drill-7")
+        ground.store.hold("p1", "drill-7")
+        assert ground.store.hold("p1", "transfer-dr").holds == ("drill-7", "transfer-dr")
+        with pytest.raises(SnapshotError, match="drill-7"):
+            ground.store.delete("p1")
+        ground.store.release("p1", "drill-7")
+        with pytest.raises(SnapshotError, match="transfer-dr"):
+            ground.store.delete("p1")
+        found = ground.store.find("p1")
+        assert found is not None
+        assert found.holds == ("transfer-dr",)
+        ground.store.release("p1", "transfer-dr")
+        ground.store.delete("p1")
+        assert ground.store.list() == []
+
+    def test_taking_a_held_point_again_keeps_its_holds(self, ground):
+        ground.write("a", b"one")
+        ground.store.take("p1")
+        ground.store.hold("p1", "drill-7")
+        assert ground.store.take("p1").holds == ("drill-7",)
+        ground.store.release("p1", "drill-7")
+
+    def test_a_missing_point_cannot_be_held_but_be_let_go(self, ground):
+        ground.write("a", b"one")
+        with pytest.raises(SnapshotError):
+            ground.store.hold("p1", "drill-7")
+        ground.store.release("p1", "drill-7")

@@ -74,7 +74,7 @@ class VolumeGround:
 
     def slow(self, mib_per_second, streams=2):
         access = CertifiedAccess(self.transports, self.town.user_ca)
-        settings = BlockVolumeSettings(bandwidth_bytes_per_second=mib_per_second * MIB, streams=streams)
+        settings = BlockVolumeSettings(bandwidth_bytes_per_second=int(mib_per_second * MIB), streams=streams)
         return BlockVolumeMover(self.transports, access, settings)
 
     def big(self, mib):
@@ -204,7 +204,7 @@ def test_what_was_logged_for_another_base_is_not_believed(ground):
     ground.mover.copy(ground.volume, ground.source, ground.replica)
     for offset in range(0, 130 * MIB, MIB):
         ground.put(ground.source, offset + 100, os.urandom(8))
-    thread, begun, errors = in_background(ground, ground.slow(1))
+    thread, begun, errors = in_background(ground, ground.slow(0.1))
     assert begun.wait(60)
     time.sleep(1.5)
     ground.run(ground.replica, "pkill", "-9", "-f", '"do": "[p]ull"')

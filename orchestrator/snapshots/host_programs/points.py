@@ -68,11 +68,12 @@ def read_note(folder: str) -> dict[str, Any] | None:
 
 
 def write_note(folder: str, note: dict[str, Any]) -> None:
-    path = os.path.join(folder, "point.json")
-    with open(path, "w", encoding="utf-8") as stream:
+    aside = os.path.join(folder, "point.json.new")
+    with open(aside, "w", encoding="utf-8") as stream:
         json.dump(note, stream, sort_keys=True)
         stream.flush()
         os.fsync(stream.fileno())
+    os.replace(aside, os.path.join(folder, "point.json"))
 
 
 # --- kinds: how a tree is held, and let go --------------------------------------------------------------------------
@@ -182,10 +183,29 @@ def delete(request: dict[str, Any]) -> None:
     note = read_note(final)
     if note is None:
         return
+    if note.get("holds"):
+        raise Refused("it is held by " + ", ".join(note["holds"]))
     aside = os.path.join(request["points"], DELETING + request["point"] + "-" + secrets.token_hex(4))
     os.rename(final, aside)  # at once gone from the list; a crash meanwhile is swept
     remove(aside, note.get("kind", ""))
     sync(request["points"], whole_file_system=False)
+
+
+def change_holds(request: dict[str, Any]) -> dict[str, Any] | None:
+    """The point with the asked hold taken or released; None where there is no point."""
+    final = os.path.join(request["points"], request["point"])
+    note = read_note(final)
+    if note is None:
+        if request["do"] == "hold":
+            raise Refused("there is no such point to hold")
+        return None
+    others = [name for name in note.get("holds", ()) if name != request["by"]]
+    holds = sorted([*others, request["by"]] if request["do"] == "hold" else others)
+    if holds != note.get("holds", []):
+        note["holds"] = holds
+        write_note(final, note)
+        sync(final, whole_file_system=False)
+    return note
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -199,6 +219,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     fcntl.flock(guard, fcntl.LOCK_EX)
     if request["do"] == "take":
         return {"point": take(request)}
+    if request["do"] in ("hold", "release"):
+        return {"point": change_holds(request)}
     delete(request)
     return {"deleted": True}
 
