@@ -22,6 +22,7 @@ OrchestratorError                    1
     ReplicaLagging                  35   retryable: the replica has not caught up in time
     SnapshotError                   36   a snapshot store refuses
     NoCommonSnapshot                37   a full copy is needed
+    MomentNotHeld                   38   retryable: writers went on before all datasets were held
   GateClosed                        40   not allowed to proceed
     ApprovalMissing                 41   fewer valid approvals than the plan asks for
     ApprovalInvalid                 42   an approval names another plan, is expired, forged or by the wrong person
@@ -198,6 +199,14 @@ class NoCommonSnapshot(DataError):
     """Source and replica share no snapshot; a full copy is needed."""
 
     exit_code = 37
+
+
+class MomentNotHeld(DataError):
+    """Writers went on before all datasets were held."""
+
+    exit_code = 38
+    retryable = True
+    default_hint = "The point was not used. Raise quiesce.seconds_max, or use a faster snapshot store."
 
 
 class GateClosed(OrchestratorError):

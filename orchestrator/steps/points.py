@@ -10,7 +10,7 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import DigestMismatch, HostError, PlanningError
+from orchestrator.foundation.errors import DigestMismatch, MomentNotHeld, PlanningError
 from orchestrator.model.action import TakeRecoveryPoint
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
@@ -51,6 +51,7 @@ class TakeRecoveryPointHandler:
         if not isinstance(action, TakeRecoveryPoint):
             raise PlanningError(f"step {deed.step.id}: take_recovery_point was given {action.verb}")
         point = point_id(deed)
+        self._forget_broken_try(deed, point)
         for cluster in clusters(deed):
             self.drivers.database_digests.prepare_moment(cluster, host_at(deed, Side.DR, cluster.name))
         moments, held_seconds = self._hold(deed, point, progress)
@@ -77,6 +78,12 @@ class TakeRecoveryPointHandler:
             datasets={item.dataset: item.digest for item in held},
         )
 
+    def _forget_broken_try(self, deed: Deed, point: str) -> None:
+        """What an earlier try held belongs to another moment than the one about to be named."""
+        for tree in trees(deed):
+            for side in (Side.SOURCE, Side.DR):
+                self.drivers.trees.points(tree, host_at(deed, side, tree.name)).delete(point)
+
     def _hold(self, deed: Deed, point: str, progress: ProgressSink) -> tuple[dict[str, tuple[str, str]], float]:
         """Hold the moment at the source; (LSN, digest) by cluster, and how long writers waited."""
         quiesce = deed.system_plan.system.quiesce
@@ -86,8 +93,9 @@ class TakeRecoveryPointHandler:
         remaining = list(clusters(deed))
         progress(Progress(text="holding one moment over all datasets"))
 
+        # From before the application was asked: if the limit has not passed since then, it was still held at the end.
+        started = self.drivers.clock.monotonic_seconds()
         with self._quiesced(deed, quiesce) as release:
-            started = self.drivers.clock.monotonic_seconds()
 
             def hold_the_rest(_: str = "") -> None:
                 # Clusters nest: each names its moment while the ones before it still hold their writers.
@@ -101,13 +109,12 @@ class TakeRecoveryPointHandler:
                     return
                 for tree in trees(deed):
                     self.drivers.trees.points(tree, host_at(deed, Side.SOURCE, tree.name)).take(point)
-                release()
                 held_seconds = self.drivers.clock.monotonic_seconds() - started
+                release()
                 if held_seconds > seconds_max:
-                    raise HostError(
+                    raise MomentNotHeld(
                         f"{deed.system_plan.system.name}: the moment took {held_seconds:.1f}s to hold, the limit is "
-                        f"{seconds_max:g}s, and the application may have gone on by itself",
-                        hint="The point was not used. Raise quiesce.seconds_max or use a faster snapshot store.",
+                        f"{seconds_max:g}s, and the application may have gone on by itself"
                     )
 
             hold_the_rest()
