@@ -14,8 +14,10 @@ from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.errors import AuthorityError, PlanningError
+from orchestrator.foundation.errors import AuthorityError, HostError, PlanningError
 from orchestrator.model.action import CarryBack, MoveAuthority, Promote
+from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.places import clusters, host_at, trees
@@ -219,6 +221,17 @@ class CarryBackHandler:
                 emit("transfer.finished", {"hop": hop, **report.model_dump(mode="json")})
         return carried
 
+    def _start_again(self, cluster: PostgresCluster, host: Host) -> Role:
+        """A cluster that stopped by itself: behind a fence it starts as a standby or not at all."""
+        try:
+            return self.drivers.databases.start(cluster, host)
+        except HostError as error:
+            raise AuthorityError(
+                f"{host.name}: {cluster.name} is stopped and does not start ({error.message}); it may hold writes that "
+                "are nowhere else",
+                hint=f"Bring {cluster.name} up on {host.name} by hand, then ask for the roll-back again: retry.",
+            ) from error
+
     def _follow(self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink) -> set[str]:
         """Old primaries re-join as standbys of the new ones and catch up; the names of the clusters that did."""
         databases = self.drivers.databases
@@ -226,8 +239,10 @@ class CarryBackHandler:
         for cluster in clusters(deed):
             newer, older = host_at(deed, from_side, cluster.name), host_at(deed, to_side, cluster.name)
             role = databases.role(cluster, newer)
+            if role is Role.STOPPED:
+                role = self._start_again(cluster, newer)
             if role is not Role.PRIMARY:
-                continue  # never promoted: the old primary misses nothing
+                continue  # a standby was never promoted: the old primary misses nothing
             progress(Progress(dataset=cluster.name, text=f"{older.name} follows {newer.name}"))
             databases.rejoin(cluster, older, newer)
             databases.await_caught_up(cluster, newer, older, timeout_seconds=CATCH_UP_SECONDS_MAX)
