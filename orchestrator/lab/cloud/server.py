@@ -29,6 +29,7 @@ from orchestrator.lab.cloud.strict.ebs import StrictEbs
 from orchestrator.lab.cloud.strict.ec2 import StrictEc2
 from orchestrator.lab.cloud.strict.kms import StrictKms
 from orchestrator.lab.cloud.strict.route53 import StrictRoute53
+from orchestrator.lab.cloud.strict.s3 import StrictS3
 from orchestrator.lab.town import open_town
 
 SOCKETS_VARIABLE = "SKERRY_LAB_SOCKETS"
@@ -53,6 +54,7 @@ class Cloud:
                 "route53": route53,
                 "kms": StrictKms(),
                 "ebs": ebs,
+                "s3": StrictS3(),
             },
             journal=Journal(folder / "journal"),
             faults=Faults(),
