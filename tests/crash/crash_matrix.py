@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.foundation.errors import LedgerFull
 from orchestrator.model.outcome import Outcome, Result
@@ -125,7 +126,7 @@ def arrange(case: Case, trial: Trial, steps: tuple[Step, ...]) -> None:
             trial.faults.boundary = boundary
         case "kill before evidence":
 
-            def before_evidence(event: object) -> None:
+            def before_evidence(event: Any) -> None:
                 if event.type == "step.finished" and (event.step, event.data["mode"]) == (case.step, case.mode):
                     trial.before_evidence = lambda _event: None
                     raise SimulatedCrash("before step.finished")
@@ -133,7 +134,7 @@ def arrange(case: Case, trial: Trial, steps: tuple[Step, ...]) -> None:
             trial.before_evidence = before_evidence
         case "kill before the journal":
 
-            def before_recording(events: object) -> None:
+            def before_recording(events: Any) -> None:
                 if any(getattr(event, "step", "") == case.step and event.mode == case.mode for event in events):
                     trial.before_recording = lambda _events: None
                     raise SimulatedCrash("before the turn was kept")
@@ -147,7 +148,7 @@ def arrange(case: Case, trial: Trial, steps: tuple[Step, ...]) -> None:
             trial.faults.failures[case.name] += 99
         case "ledger full":
 
-            def full(event: object) -> None:
+            def full(event: Any) -> None:
                 if event.type == "step.started" and (event.step, event.data["mode"]) == (case.step, case.mode):
                     trial.before_evidence = lambda _event: None
                     raise LedgerFull("no room")

@@ -25,6 +25,15 @@ from tests.fakes.simulated_site import SimulatedSite
 SECONDS_MAX = 30
 
 
+def until(gate: threading.Event):
+    """A deed that lasts until the gate is opened, and then is as the world says."""
+
+    def script(_deed, _emit):
+        gate.wait(SECONDS_MAX)
+
+    return script
+
+
 class Place:
     """A store and an engine in one folder, and workers over them, one after the other."""
 
@@ -241,7 +250,7 @@ def test_a_wait_that_began_before_a_restart_ends_when_it_would_have(place):
 
 def test_stopping_does_not_wait_for_a_deed_and_the_deed_ends_unheard(place):
     gate = threading.Event()
-    handlers = NoOpHandlers(script=lambda _deed, _emit: gate.wait(SECONDS_MAX) and None)
+    handlers = NoOpHandlers(script=until(gate))
     place.submit(a_plan(CHAIN[:1]))
     worker = place.worker(handlers)
     place.await_state("running")
@@ -341,7 +350,7 @@ def test_a_system_that_waits_for_a_person_gives_its_place_to_others(place):
 
 def test_a_system_that_has_no_room_yet_can_be_cancelled(place):
     gate = threading.Event()
-    handlers = NoOpHandlers(script=lambda _deed, _emit: gate.wait(SECONDS_MAX) and None)
+    handlers = NoOpHandlers(script=until(gate))
     place.submit(a_plan(CHAIN[:1], systems=("first",)), run="run-1")
     worker = place.worker(handlers, settings=WorkerSettings(limits=Limits(per_site=1)))
     place.await_state("running", run="run-1")

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -137,7 +138,7 @@ class Trial:
             await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
 
-    def ask(self, operation: str) -> None:
+    def ask(self, operation: Any) -> None:
         """A person asks, whether or not a process lives."""
         store = open_store(self.url)
         try:

@@ -1,6 +1,7 @@
 """The reducer, case by case: a small driver answers its commands from a script."""
 
 from collections import defaultdict
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,7 @@ class Driver:
         return any(progress.state == "resting" for progress in self.state.progress.values())
 
     def pass_deadline(self):
+        assert self.state.next_deadline is not None
         at, key = self.state.next_deadline
         self.at = max(self.at, at)
         return self.take(DeadlineReached(at=self.at, step=key[0], mode=key[1]))
@@ -92,7 +94,8 @@ AGAIN = Outcome.failed("not yet", retryable=True)
 
 def chain(*ids, **changes):
     """Each step needs the one before it; all have inverses."""
-    steps, needs = [], ()
+    steps: list[Any] = []
+    needs: tuple[str, ...] = ()
     for step_id in ids:
         steps.append(a_step(step_id, LOOK, needs=needs, inverse=LOOK, **changes.get(step_id, {})))
         needs = (step_id,)

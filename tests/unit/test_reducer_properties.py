@@ -19,7 +19,7 @@ from orchestrator.engine.turns import (
     SetState,
     Settle,
 )
-from orchestrator.model.action import Commit, Decision, Preflight, Wait
+from orchestrator.model.action import Action, Commit, Decision, Preflight, Wait
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.site import Side
 from orchestrator.model.step import Criterion, Gate
@@ -41,12 +41,13 @@ def graphs(draw):
         earlier = [step.id for step in steps]
         needs = draw(st.lists(st.sampled_from(earlier), unique=True)) if earlier else []
         verb = draw(st.sampled_from(["deed"] * 6 + ["wait", "decision", "commit"]))
-        action = {
+        actions: dict[str, Action] = {
             "deed": Preflight(),
             "wait": Wait(seconds=5),
             "decision": Decision(question="Go?"),
             "commit": Commit(side=Side.CLOUD),
-        }[verb]
+        }
+        action = actions[verb]
         gate = None
         if needs and draw(st.integers(0, 3)) == 0:
             expected = draw(st.booleans())
@@ -197,6 +198,7 @@ class Trial:
         elif choice == "restart":
             self.restart()
         else:
+            assert self.state.next_deadline is not None
             at, key = self.state.next_deadline
             self.at = max(self.at, at)
             self.take(DeadlineReached(at=self.at, step=key[0], mode=key[1]))
