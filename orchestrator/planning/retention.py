@@ -1,8 +1,8 @@
 """Which points to keep.
 
-Rules: the newest point is always kept; so is the newest that is also at each replica, for without it the next copy is
-a full one; a held or pinned point is never removed; a rule keeps the oldest point of each of its newest periods, for it is
-the one that grows old enough for the next rule; whatever no rule keeps is removed, oldest first.
+Rules: the newest point is always kept; so is the newest that is also at each replica, for without it the next copy
+is a full one; a held or pinned point is never removed; a rule keeps the oldest point of each of its newest periods,
+for it is the one that grows old enough for the next rule; whatever no rule keeps is removed, oldest first.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
