@@ -18,6 +18,7 @@ TYPE_PREFIX = "skerry."
 TYPE_SUFFIX = ".v1"
 LOG_RUN = "log"
 
+_quoted = json.encoder.encode_basestring  # a JSON string, not ASCII alone
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _TYPE = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 
@@ -52,10 +53,10 @@ def prepare_event(
         raise EvidenceError(f"{kind!r} can not name a kind of event")
     try:
         body = canonical_json(data)
-        rest: dict[str, Any] = {"source": source, "specversion": "1.0"}
-        if subject:
-            rest["subject"] = subject
-        tail = canonical_json(rest | {"time": time, "type": TYPE_PREFIX + kind + TYPE_SUFFIX})
+        about = f',"subject":{_quoted(subject)}' if subject else ""
+        tail = (
+            f',"source":{_quoted(source)},"specversion":"1.0"{about},"time":{_quoted(time)},"type":"skerry.{kind}.v1"}}'
+        )
     except (TypeError, ValueError) as error:
         raise EvidenceError(f"the data of {kind} is not JSON: {error}") from error
     name = run.encode()
@@ -64,7 +65,7 @@ def prepare_event(
         type=kind,
         head=b'{"data":' + body + b',"id":"' + name + b"/",
         middle=b'","run":"' + name + b'","seq":',
-        tail=b"," + tail[1:],
+        tail=tail.encode(),
     )
 
 

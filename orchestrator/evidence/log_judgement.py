@@ -22,8 +22,7 @@ _END = re.compile(
     rb',"id":"([A-Za-z0-9._:-]+)/(\d+)","run":"\1","seq":\2,"source":"[^"]*","specversion":"1\.0"'
     rb'(?:,"subject":"([^"]*)")?,"time":"[^"]*","type":"skerry\.([a-z0-9_.]+)\.v1"\}'
 )
-_STEP_KINDS = frozenset({b"step.started", b"step.finished"})
-_MARKING_KINDS = frozenset({b"run.created", b"run.started", b"run.finished"})
+_LOOKED_AT = (b"step.started.", b"step.finished.", b"run.created.", b"run.started.", b"run.finished.")
 
 
 @dataclass(frozen=True)
@@ -79,23 +78,48 @@ def _first_difference(hashes: bytes, tile: bytes, first: int) -> str:
 
 
 def look_at_events(stretch: Stretch, first: int, entries: Iterable[bytes]) -> None:
-    """Follow numbers of runs, and starts and ends of steps."""
-    numbers = stretch.numbers
+    """Follow numbers of runs, and starts and ends of steps. Most entries pass by comparing bytes."""
+    following: dict[bytes, tuple[int, bytes, bytes]] = {}  # run → its next number, and the bytes around numbers
     for index, entry in enumerate(entries, start=first):
-        end = _END.match(entry, max(0, entry.rfind(b',"id":"')))
-        if end is None or end.end() != len(entry):
-            stretch.complain(f"entry {index} is not an event of the form of this log")
-            continue
-        run, seq, kind = end[1].decode(), int(end[2]), end[4]
-        known = numbers.get(run)
+        at = entry.rfind(b',"id":"')
+        slash = entry.find(b"/", at)
+        run = entry[at + 7 : slash]
+        known = following.get(run)
         if known is None:
-            numbers[run] = (seq, seq + 1)
-        else:
-            if seq != known[1]:
-                stretch.complain(f"entry {index}: run {run} goes on with number {seq} where {known[1]} belongs")
-            numbers[run] = (known[0], seq + 1)
-        if kind in _STEP_KINDS or kind in _MARKING_KINDS:
+            known = _join_run(stretch, run, index, entry)
+            if known is None:
+                continue
+        seq, middle, end = known
+        number = b"%d" % seq
+        if not entry.startswith(number + middle + number + end, slash + 1) or not entry.endswith(b'.v1"}'):
+            seq = _out_of_line(stretch, index, entry, seq)
+        following[run] = (seq + 1, middle, end)
+        kind = entry.rfind(b'"type":"skerry.')
+        if entry.startswith(_LOOKED_AT, kind + 15):
             _look_closer(stretch, index, entry)
+    for run, (seq, _, _) in following.items():
+        name = run.decode()
+        stretch.numbers[name] = (stretch.numbers[name][0], seq)
+
+
+def _join_run(stretch: Stretch, run: bytes, index: int, entry: bytes) -> tuple[int, bytes, bytes] | None:
+    """What is expected next of a run that these entries name for the first time; None when the entry is no event."""
+    end = _END.match(entry, max(0, entry.rfind(b',"id":"')))
+    if end is None or end.end() != len(entry) or end[1] != run:
+        stretch.complain(f"entry {index} is not an event of the form of this log")
+        return None
+    known = stretch.numbers.setdefault(run.decode(), (int(end[2]), int(end[2])))
+    return known[1], b'","run":"' + run + b'","seq":', b',"source":"'
+
+
+def _out_of_line(stretch: Stretch, index: int, entry: bytes, wanted: int) -> int:
+    """Say what is wrong with an entry that is not the next one of its run; returns the number to go on from."""
+    end = _END.match(entry, max(0, entry.rfind(b',"id":"')))
+    if end is None or end.end() != len(entry):
+        stretch.complain(f"entry {index} is not an event of the form of this log")
+        return wanted
+    stretch.complain(f"entry {index}: run {end[1].decode()} goes on with number {int(end[2])} where {wanted} belongs")
+    return int(end[2])
 
 
 def _look_closer(stretch: Stretch, index: int, entry: bytes) -> None:
