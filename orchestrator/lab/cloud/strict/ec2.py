@@ -18,6 +18,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from orchestrator.lab.cloud.answers import Answer, AwsError, ec2_answer
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
+from orchestrator.lab.cloud.strict import volumes
 from orchestrator.lab.cloud.strict.layer import Lenient
 from orchestrator.lab.cloud.strict.moto_state import address_is_taken, all_instances, find_instance, set_state
 
@@ -48,6 +49,7 @@ class StrictEc2(Lenient):
     def before(self, call: AwsCall) -> Answer | None:
         if call.action == "RunInstances":
             return self._before_run(call)
+        volumes.check(call)
         if call.action in ("StartInstances", "StopInstances", "RebootInstances"):
             self._check_transition(call)
         if call.action == "GetConsoleOutput":

@@ -1,0 +1,199 @@
+"""The lab's EC2 and Route 53 refuse what AWS refuses. Each class cites the reference that decides."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from orchestrator.lab.cloud import landing_zone
+from tests.fakes.aws_cloud import REGION, AwsCloud, running_cloud
+
+pytestmark = pytest.mark.platform("ssh")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
+    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def ec2(cloud: AwsCloud) -> Any:
+    return cloud.client("ec2")
+
+
+@pytest.fixture
+def wish(ec2: Any, cloud: AwsCloud) -> Iterator[dict[str, Any]]:
+    """A RunInstances that is granted."""
+    mine = [{"Name": "tag:Name", "Values": [landing_zone.NAME]}]
+    yield {
+        "ImageId": ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"],
+        "InstanceType": "t3.small",
+        "MinCount": 1,
+        "MaxCount": 1,
+        "SubnetId": ec2.describe_subnets(Filters=mine)["Subnets"][0]["SubnetId"],
+        "SecurityGroupIds": [ec2.describe_security_groups(Filters=mine)["SecurityGroups"][0]["GroupId"]],
+        "PrivateIpAddress": "10.30.1.70",
+    }
+    cloud.end_all_machines()
+
+
+def refused(call: Callable[..., Any], **wish: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**wish)
+    return str(caught.value.response["Error"]["Code"])
+
+
+class TestRunInstances:
+    """API_RunInstances and "Error codes for the Amazon EC2 API"."""
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"ImageId": "ami-00000000000000000"}, "InvalidAMIID.NotFound"),
+            ({"ImageId": "ami-x"}, "InvalidAMIID.Malformed"),
+            ({"InstanceType": "t3.enormous"}, "InvalidParameterValue"),
+            ({"InstanceType": "t4g.small"}, "InvalidParameterValue"),  # arm64, the image is x86_64
+            ({"PrivateIpAddress": "10.31.1.70"}, "InvalidParameterValue"),
+            ({"PrivateIpAddress": "10.30.1.3"}, "InvalidParameterValue"),  # AWS keeps the first four
+            ({"PrivateIpAddress": "10.30.1.255"}, "InvalidParameterValue"),
+            ({"SubnetId": "subnet-0123456789abcdef0"}, "InvalidSubnetID.NotFound"),
+            ({"SecurityGroupIds": ["sg-0123456789abcdef0"]}, "InvalidGroup.NotFound"),
+            ({"KeyName": "nobody"}, "InvalidKeyPair.NotFound"),
+            ({"MaxCount": 2}, "InvalidParameterCombination"),
+            ({"InstanceType": "m5.24xlarge"}, "VcpuLimitExceeded"),
+            ({"UserData": "x" * (16 * 1024 + 1)}, "InvalidParameterValue"),
+        ],
+    )
+    def test_what_is_refused_starts_nothing(
+        self, ec2: Any, cloud: AwsCloud, wish: dict[str, Any], change: dict[str, Any], code: str
+    ) -> None:
+        assert refused(ec2.run_instances, **{**wish, **change}) == code
+        assert cloud.live_machines() == []
+
+    def test_an_address_in_use_is_refused(self, ec2: Any, wish: dict[str, Any]) -> None:
+        ec2.run_instances(**wish)
+        assert refused(ec2.run_instances, **wish) == "InvalidIPAddress.InUse"
+
+    def test_a_group_of_another_network_is_refused(self, ec2: Any, wish: dict[str, Any]) -> None:
+        vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+        group = ec2.create_security_group(GroupName="elsewhere", Description="d", VpcId=vpc)["GroupId"]
+        assert refused(ec2.run_instances, **{**wish, "SecurityGroupIds": [group]}) == "InvalidParameter"
+
+    def test_a_client_token_starts_one_instance_for_one_wish(self, ec2: Any, wish: dict[str, Any]) -> None:
+        """ "Ensuring idempotency in Amazon EC2 API requests" """
+        first = ec2.run_instances(ClientToken="one", **wish)["Instances"][0]["InstanceId"]
+        assert ec2.run_instances(ClientToken="one", **wish)["Instances"][0]["InstanceId"] == first
+        other = {**wish, "InstanceType": "t3.micro"}
+        assert refused(ec2.run_instances, ClientToken="one", **other) == "IdempotentParameterMismatch"
+
+    def test_an_instance_is_pending_before_it_runs(self, ec2: Any, wish: dict[str, Any]) -> None:
+        """ "Amazon EC2 instance state changes" """
+        instance = ec2.run_instances(**wish)["Instances"][0]
+        assert instance["State"] == {"Code": 0, "Name": "pending"}
+        ec2.get_waiter("instance_running").wait(InstanceIds=[instance["InstanceId"]], WaiterConfig={"Delay": 1})
+        console = ec2.get_console_output(InstanceId=instance["InstanceId"])["Output"]
+        assert "-----BEGIN SSH HOST KEY KEYS-----" in console
+
+    def test_a_terminated_instance_does_not_start_again(self, ec2: Any, wish: dict[str, Any]) -> None:
+        instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
+        ec2.terminate_instances(InstanceIds=[instance])
+        assert refused(ec2.start_instances, InstanceIds=[instance]) == "IncorrectInstanceState"
+
+
+class TestVolumes:
+    """API_CreateVolume, API_AttachVolume, API_DeleteVolume."""
+
+    ZONE = f"{REGION}a"
+
+    def test_a_volume_needs_a_completed_snapshot(self, ec2: Any, cloud: AwsCloud) -> None:
+        snapshot = cloud.client("ebs").start_snapshot(VolumeSize=2)["SnapshotId"]
+        asked = {"AvailabilityZone": self.ZONE, "SnapshotId": snapshot}
+        assert refused(ec2.create_volume, **asked) == "IncorrectState"
+        cloud.client("ebs").complete_snapshot(SnapshotId=snapshot, ChangedBlocksCount=0)
+        ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
+        assert refused(ec2.create_volume, Size=1, **asked) == "InvalidParameterValue"
+        assert ec2.create_volume(**asked)["Size"] == 2
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"AvailabilityZone": "mars-1a"}, "InvalidZone.NotFound"),
+            ({"VolumeType": "st1", "Size": 10}, "InvalidParameterValue"),
+            ({"VolumeType": "fast"}, "UnknownVolumeType"),
+            ({"SnapshotId": "snap-0123456789abcdef0"}, "InvalidSnapshot.NotFound"),
+        ],
+    )
+    def test_what_is_refused(self, ec2: Any, change: dict[str, Any], code: str) -> None:
+        assert refused(ec2.create_volume, **{"AvailabilityZone": self.ZONE, "Size": 1, **change}) == code
+
+    def test_a_volume_attaches_within_its_zone_once(self, ec2: Any, wish: dict[str, Any]) -> None:
+        instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
+        ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
+        far = ec2.create_volume(AvailabilityZone=f"{REGION}b", Size=1)["VolumeId"]
+        near = ec2.create_volume(AvailabilityZone=self.ZONE, Size=1)["VolumeId"]
+        where = {"InstanceId": instance, "Device": "/dev/sdf"}
+        assert refused(ec2.attach_volume, VolumeId=far, **where) == "InvalidVolume.ZoneMismatch"
+        ec2.attach_volume(VolumeId=near, **where)
+        assert refused(ec2.attach_volume, VolumeId=near, **where) == "VolumeInUse"
+        assert refused(ec2.delete_volume, VolumeId=near) == "VolumeInUse"
+
+
+class TestRoute53:
+    """API_ChangeResourceRecordSets, API_GetChange: a batch is done whole or not at all; PENDING, then INSYNC."""
+
+    @pytest.fixture
+    def zone(self, cloud: AwsCloud) -> str:
+        cloud.forget_records()
+        zones = cloud.client("route53").list_hosted_zones()["HostedZones"]
+        return str(next(zone["Id"] for zone in zones if zone["Name"] == "skerry.test."))
+
+    @staticmethod
+    def change(cloud: AwsCloud, zone: str, *changes: tuple[str, dict[str, Any]]) -> Any:
+        rows = [
+            {
+                "Action": action,
+                "ResourceRecordSet": {
+                    "Name": "a.skerry.test",
+                    "Type": "A",
+                    "TTL": 1,
+                    "ResourceRecords": [{"Value": "10.0.0.1"}],
+                    **fields,
+                },
+            }
+            for action, fields in changes
+        ]
+        batch = {"HostedZoneId": zone, "ChangeBatch": {"Changes": rows}}
+        return cloud.client("route53").change_resource_record_sets(**batch)["ChangeInfo"]
+
+    def test_a_change_is_pending_and_not_in_force_until_it_is_insync(self, cloud: AwsCloud, zone: str) -> None:
+        told = self.change(cloud, zone, ("CREATE", {}))
+        assert told["Status"] == "PENDING"
+        assert cloud.answered_address("a.skerry.test") is None
+        until = time.monotonic() + 20
+        while cloud.client("route53").get_change(Id=told["Id"])["ChangeInfo"]["Status"] != "INSYNC":
+            assert time.monotonic() < until
+        assert cloud.answered_address("a.skerry.test") == "10.0.0.1"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            (("CREATE", {}), ("CREATE", {})),
+            (("CREATE", {}), ("CREATE", {"Name": "a.elsewhere.test"})),
+            (("CREATE", {}), ("DELETE", {"Name": "b.skerry.test"})),
+            (("CREATE", {}), ("UPSERT", {"SetIdentifier": "x", "Weight": 1})),
+            (("UPSERT", {"ResourceRecords": [{"Value": "10.0.0.256"}]}),),
+        ],
+    )
+    def test_a_batch_with_one_fault_changes_nothing(
+        self, cloud: AwsCloud, zone: str, changes: tuple[tuple[str, dict[str, Any]], ...]
+    ) -> None:
+        with pytest.raises(ClientError, match="InvalidChangeBatch"):
+            self.change(cloud, zone, *changes)
+        records = cloud.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+        assert [record["Name"] for record in records if record["Type"] == "A"] == []
+
+    def test_an_unknown_change_is_not_found(self, cloud: AwsCloud) -> None:
+        assert refused(cloud.client("route53").get_change, Id="CNOBODY") == "NoSuchChange"
