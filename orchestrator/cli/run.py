@@ -1,16 +1,21 @@
-"""skerry run: carry out an approved plan; one that was broken off goes on."""
+"""skerry run, replicate, seed, cutover, commit: carry out an approved plan, whole or stage by stage."""
+
+from typing import cast
 
 import click
 
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
-
-@click.command(
-    "run",
-    epilog=exit_codes_of("ApprovalMissing", "ApprovalInvalid", "RunInProgress", "RunFailed", "RolledBack"),
+ENDS = exit_codes_of("ApprovalMissing", "ApprovalInvalid", "RunInProgress", "RunFailed", "RolledBack")
+DIGEST = click.argument("digest")
+AS_OPTION = click.option(
+    "--as", "operator", required=True, metavar="PERSON", help="Who runs it, by the id in people.yml."
 )
-@click.argument("digest")
-@click.option("--as", "operator", required=True, metavar="PERSON", help="Who runs it, by the id in people.yml.")
+
+
+@click.command("run", epilog=ENDS)
+@DIGEST
+@AS_OPTION
 @JSON_OPTION
 def command(digest: str, operator: str, as_json: bool) -> None:
     """Run the plan DIGEST on its hosts, every system of the wave, in this process.
@@ -18,11 +23,52 @@ def command(digest: str, operator: str, as_json: bool) -> None:
     Ctrl-C or a crash stops the program, not the move: what ran is recorded, and the same command goes on. Steps of a
     run are watched live; see them later with: skerry runs show RUN.
     """
+    carry_out(digest, operator, "", as_json=as_json)
+
+
+@click.command("replicate", epilog=ENDS)
+@DIGEST
+@AS_OPTION
+@JSON_OPTION
+def replicate(digest: str, operator: str, as_json: bool) -> None:
+    """First stage of the plan DIGEST: source → DR, a recovery point over all datasets; then the run pauses."""
+    carry_out(digest, operator, "replicate", as_json=as_json)
+
+
+@click.command("seed", epilog=ENDS)
+@DIGEST
+@AS_OPTION
+@JSON_OPTION
+def seed(digest: str, operator: str, as_json: bool) -> None:
+    """Second stage: the cloud from the DR replica, production untouched, then both brought up to date; pauses."""
+    carry_out(digest, operator, "seed", as_json=as_json)
+
+
+@click.command("cutover", epilog=ENDS)
+@DIGEST
+@AS_OPTION
+@JSON_OPTION
+def cutover(digest: str, operator: str, as_json: bool) -> None:
+    """Third stage: drain, final delta, compare, fence, promote, start, check, switch, watch; pauses before commit."""
+    carry_out(digest, operator, "cutover", as_json=as_json)
+
+
+@click.command("commit", epilog=ENDS)
+@DIGEST
+@AS_OPTION
+@JSON_OPTION
+def commit(digest: str, operator: str, as_json: bool) -> None:
+    """Last stage: the systems live at the cloud; from here the way back is a failback."""
+    carry_out(digest, operator, "commit", as_json=as_json)
+
+
+def carry_out(digest: str, operator: str, stage: str, *, as_json: bool) -> None:
+    """Run or go on, to the end of `stage`, earlier stages included; "" runs everything that is left."""
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.migrate import complain
+    from orchestrator.operations.migrate import Stage, complain
     from orchestrator.operations.plan import find_plan
 
     live = LiveRun(console(), as_json=as_json)
@@ -30,13 +76,16 @@ def command(digest: str, operator: str, as_json: bool) -> None:
         plan = find_plan(desk.catalogue, digest)
         with live.shown():
             status = desk.run(
-                plan, operator=operator, kind="migrate", on_run=lambda run: live.say(f"run {run} of plan {plan.digest}")
+                plan,
+                operator=operator,
+                kind="migrate",
+                on_run=lambda run: live.say(f"run {run} of plan {plan.digest}"),
+                stage=cast("Stage", stage) if stage else None,
             )
     if as_json:
         print_json(status.model_dump(mode="json"))
     else:
         for system in status.systems:
-            click.echo(
-                f"{system.system}: {system.state.replace('_', ' ')}" + (f" ({system.reason})" if system.reason else "")
-            )
+            why = f" ({system.reason})" if system.reason else ""
+            click.echo(f"{system.system}: {system.state.replace('_', ' ')}{why}")
     complain(status)

@@ -28,7 +28,7 @@ FINAL: frozenset[SystemState] = frozenset({"committed", "rolled_back", "cancelle
 # What a person may ask of a running system.
 #   rollback       undo everything in reverse order (refused once committed: that way is called failback)
 #   cancel         stop; what was done is undone, and where nothing was, the system ends cancelled
-#   pause, resume  let what is under way end, begin nothing new; go on
+#   pause, resume  let what is under way end, begin nothing new; go on. With a step: pause before that step
 #   confirm        the waiting step (approval, manual, decision) is done, approved, go
 #   reject         the waiting step is not done, no-go
 #   retry          do the failed step, or the failed inverse, again

@@ -72,6 +72,7 @@ class _Turn:
         self._reason = state.reason
         self._course: Course = state.course
         self._paused = state.paused
+        self._stops = state.stops
         self._progress = dict(state.progress)
         self._deadlines = dict(state.deadlines)
         self._ended = list(state.ended)
@@ -91,6 +92,7 @@ class _Turn:
             reason=self._reason,
             course=self._course,
             paused=self._paused,
+            stops=self._stops,
             progress=self._progress,
             deadlines=self._deadlines,
             ended=tuple(self._ended),
@@ -221,13 +223,27 @@ class _Turn:
         match event.operation:
             case "rollback" | "cancel":
                 return self._turn_back(event)
-            case "pause" | "resume":
-                self._paused = event.operation == "pause"
+            case "pause":
+                return self._pause(event)
+            case "resume":
+                self._paused, self._stops = False, frozenset()
                 return ""
             case "confirm" | "reject":
                 return self._answer(event)
             case "retry" | "waive" | "found_applied" | "found_absent":
                 return self._resolve(event)
+
+    def _pause(self, event: Requested) -> str:
+        """At once, or before a step that has not begun: what does not need that step goes on."""
+        if not event.step:
+            self._paused = True
+            return ""
+        if event.step not in self._steps:
+            return f"the plan has no step {event.step}"
+        if (event.step, "do") in self._progress:
+            return f"{event.step} has begun already"
+        self._stops |= {event.step}
+        return ""
 
     def _turn_back(self, event: Requested) -> str:
         if self._committed:
@@ -326,10 +342,15 @@ class _Turn:
                 self._come_to_rest()
         if self._course == "backward":
             self._go_backward()
+        if self._course == "forward" and not self._busy() and self._stands_before_a_stop():
+            self._paused = True
         if self._paused and not self._busy() and self._status in ("running", "rolling_back"):
             self._status = "paused"
         elif self._status == "paused" and not self._paused:
             self._status = "rolling_back" if self._course == "backward" else "running"
+
+    def _stands_before_a_stop(self) -> bool:
+        return any(all(self._is_done(need) for need in self._steps[step_id].needs) for step_id in self._stops)
 
     def _go_forward(self) -> None:
         # Gates that close, and steps that need nothing of the world, change what may begin: look again until still.
@@ -338,6 +359,8 @@ class _Turn:
             changed = False
             for step in self._steps.values():
                 if (step.id, "do") in self._progress or not all(self._is_done(need) for need in step.needs):
+                    continue
+                if step.id in self._stops:
                     continue
                 self._begin(step)
                 changed = True

@@ -39,6 +39,7 @@ class RunState:
     reason: str = ""
     course: Course = "forward"
     paused: bool = False
+    stops: frozenset[str] = frozenset()  # steps before which a person wants the run to pause
     progress: Mapping[Key, Progress] = field(default_factory=dict)
     deadlines: Mapping[Key, float] = field(default_factory=dict)
     ended: tuple[str, ...] = ()

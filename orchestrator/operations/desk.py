@@ -92,8 +92,16 @@ class Desk(Workshop):
             clock=self.clock,
         )
 
-    def run(self, plan: Plan, *, operator: Name, kind: str, on_run: migrate.OnRun = migrate.tell_nobody) -> RunStatus:
-        """Run the plan in this process to its end; one that was broken off goes on."""
+    def run(
+        self,
+        plan: Plan,
+        *,
+        operator: Name,
+        kind: str,
+        on_run: migrate.OnRun = migrate.tell_nobody,
+        stage: migrate.Stage | None = None,
+    ) -> RunStatus:
+        """Run the plan in this process, to its end or the end of `stage`; one that was broken off goes on."""
         with self.worker() as worker:
             return migrate.run_plan(
                 plan,
@@ -103,6 +111,7 @@ class Desk(Workshop):
                 worker=worker,
                 allowed=self.ensure_allowed,
                 on_run=on_run,
+                stage=stage,
             )
 
 

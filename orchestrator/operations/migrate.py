@@ -3,12 +3,38 @@
 import secrets
 import time
 from collections.abc import Callable
+from typing import Literal
 
-from orchestrator.contracts.engine import Runs, RunStatus, Worker
+from orchestrator.contracts.engine import AT_REST, Runs, RunStatus, Worker
 from orchestrator.foundation.errors import OrchestratorError, RolledBack, RunFailed
 from orchestrator.model.plan import Plan
+from orchestrator.model.step import Phase
 
 OnRun = Callable[[str], None]
+Stage = Literal["replicate", "seed", "cutover", "commit"]
+STAGES: tuple[Stage, ...] = ("replicate", "seed", "cutover", "commit")
+# What each stage of a move does; a run of one stage pauses before the next.
+PHASES: dict[Stage, frozenset[Phase]] = {
+    "replicate": frozenset({Phase.PREPARE, Phase.REPLICATE}),
+    "seed": frozenset({Phase.SEED}),
+    "cutover": frozenset(
+        {
+            Phase.FREEZE,
+            Phase.QUIESCE,
+            Phase.FINAL_SYNC,
+            Phase.VERIFY_DATA,
+            Phase.FENCE_SOURCE,
+            Phase.PROMOTE,
+            Phase.START,
+            Phase.VERIFY_SERVICE,
+            Phase.SWITCH_TRAFFIC,
+            Phase.OBSERVE,
+            Phase.ROLLBACK,
+        }
+    ),
+    "commit": frozenset({Phase.COMMIT, Phase.CLOSURE}),
+}
+REST_POLL_SECONDS = 0.25
 _FINAL_GOOD = {"committed"}
 _FINAL_BACK = {"rolled_back"}
 
@@ -42,8 +68,9 @@ def run_plan(
     worker: Worker,
     allowed: Callable[[Plan, str], None],
     on_run: OnRun = tell_nobody,
+    stage: Stage | None = None,
 ) -> RunStatus:
-    """Run `plan` to its end, in this process; a run of it that was broken off goes on where it was.
+    """Run `plan` to its end or to the end of `stage`, in this process; a run of it that was broken off goes on.
 
     `allowed` raises GateClosed or its kin unless the plan is approved; a run under way was allowed when it began.
     Returns the status whatever the systems came to: see `complain`.
@@ -56,15 +83,43 @@ def run_plan(
     try:
         if found is None:
             runs.submit(run, plan, kind=kind, operator=operator)
+        elif any(system.state == "paused" for system in found.systems):
+            runs.request(run, "", "resume", by=operator, reason=f"{stage or 'all'} was asked for")
+        for step in first_steps_after(plan, stage):
+            runs.request(run, "", "pause", by=operator, reason=f"{stage} was asked for", step=step)
         on_run(run)
-        return worker.await_finished(run)
+        return _await_rest(run, runs, worker)
     finally:
         worker.stop()
 
 
+def first_steps_after(plan: Plan, stage: Stage | None) -> list[str]:
+    """The steps before which a run of `stage` pauses: those of later phases that need nothing of later phases."""
+    if stage is None:
+        return []
+    steps = plan.systems[0].steps
+    later = {step.id for step in steps if _stage_of(step.phase) > STAGES.index(stage)}
+    return [step.id for step in steps if step.id in later and not later & set(step.needs)]
+
+
+def _stage_of(phase: Phase) -> int:
+    return next(index for index, name in enumerate(STAGES) if phase in PHASES[name])
+
+
+def _await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
+    """Until every system is at rest, or paused because a stage is over."""
+    while True:
+        status = worker.await_finished(run, timeout_seconds=REST_POLL_SECONDS)
+        if status.state == "finished":
+            return status
+        if all(system.state in AT_REST or system.state == "paused" for system in status.systems):
+            return runs.status(run)
+
+
 def complain(status: RunStatus) -> None:
     """Raise what a run's end means for an exit code: RunFailed before RolledBack; a good end raises nothing."""
-    failed = [system for system in status.systems if system.state not in _FINAL_GOOD | _FINAL_BACK]
+    good = _FINAL_GOOD | _FINAL_BACK | {"paused"}
+    failed = [system for system in status.systems if system.state not in good]
     back = [system for system in status.systems if system.state in _FINAL_BACK]
     error: OrchestratorError | None = None
     if failed:

@@ -362,6 +362,21 @@ def test_pause_lets_what_is_under_way_end_and_resume_goes_on():
     assert driver.state.status == "committed"
 
 
+def test_a_run_pauses_before_a_step_and_whatever_does_not_need_it_goes_on():
+    driver = Driver(*chain("a", "b", "c"), a_step("beside", LOOK)).take(Begun(at=0)).ask("pause", "b").run()
+    assert sorted(driver.performed) == ["a", "beside"]
+    assert driver.state.status == "paused"
+    driver.ask("resume").run()
+    assert driver.performed[-2:] == ["b", "c"]
+    assert driver.state.status == "committed"
+
+
+def test_a_pause_before_a_step_that_has_begun_is_refused():
+    driver = Driver(*chain("a", "b")).take(Begun(at=0)).ask("pause", "a").run()
+    assert ("request.refused", "a") in driver.announced
+    assert driver.state.status == "committed"
+
+
 def test_a_paused_run_is_rolled_back_when_asked():
     driver = Driver(*chain("a", "b")).take(Begun(at=0)).ask("pause").end("a").ask("rollback").run()
     assert driver.performed == ["a", "a.undo"]
