@@ -112,3 +112,13 @@ def test_a_service_that_is_stopped_finishes_what_it_took(estate: Town) -> None:
     for system in town_plan.SYSTEMS:
         await_acknowledged(estate, system, 10, after=started)
         assert town_plan.traffic_report(estate)[system]["lost"] == 0
+
+
+def test_the_cloud_comes_back_where_it_was_and_names_are_answered_meanwhile(estate: Town) -> None:
+    endpoint = (estate.folder / "cloud" / "endpoint").read_text()
+    estate.stop_spawned(int((estate.folder / "cloud" / "server.pid").read_text()))
+    assert not town_plan.status(estate)["cloud"]["answers"]
+    assert await_acknowledged(estate, "archive", 5, after=time.time())["lost"] == 0
+    town_plan.build(estate, filings=50, documents=30)
+    assert town_plan.status(estate)["cloud"]["answers"]
+    assert (estate.folder / "cloud" / "endpoint").read_text() == endpoint
