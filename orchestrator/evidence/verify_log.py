@@ -89,7 +89,9 @@ def verify_log(
             report.findings.judge("LOG", judge_checkpoints(head.checkpoint, dropped, {})[:1], "")
             return report
         try:
-            verdict = _judge(log, head.checkpoint.size, [each.checkpoint.size for each in earlier], processes)
+            anchored, spoilt = _read_anchors(log.parent, [*vkeys, *(policy.keys if policy else ())])
+            sizes = [each.checkpoint.size for each in (*earlier, *anchored)]
+            verdict = _judge(log, head.checkpoint.size, sizes, processes)
         except OSError as error:
             # A writer replaced tiles meanwhile; with an unchanged checkpoint the file is really missing.
             if attempt + 1 < TRIES_MAX and _has_moved_on(log, head):
@@ -97,6 +99,7 @@ def verify_log(
             report.findings.fail("LOG", f"the log is not whole: {_relative(error, log)}")
             return report
         _report(report, log, head, earlier, verdict)
+        _report_anchors(report.findings, head, anchored, spoilt, verdict)
         return report
     return report
 
@@ -229,6 +232,40 @@ def _report(
         findings.info("RUNS", f"{len(unfinished)} not finished, or still under way: {', '.join(unfinished[:3])}")
     if verdict.open_steps:
         findings.info("RUNS", f"{len(verdict.open_steps)} steps without an end: {'; '.join(verdict.open_steps[:3])}")
+
+
+def _read_anchors(ledger: Path, keys: Sequence[VerifierKey]) -> tuple[list[SignedCheckpoint], list[str]]:
+    """Heads that were shown to others, as kept beside the log."""
+    notes, problems = [], []
+    for path in sorted((ledger / "anchors").glob("[0-9]*.note")):
+        try:
+            notes.append(_open(path, keys))
+        except BrokenLog as error:
+            problems.append(f"anchors/{path.name}: {error.message}")
+    return notes, problems
+
+
+def _report_anchors(
+    findings: Findings,
+    head: SignedCheckpoint,
+    anchored: Sequence[SignedCheckpoint],
+    spoilt: list[str],
+    verdict: LogVerdict,
+) -> None:
+    if not anchored and not spoilt:
+        findings.warn(
+            "ANCHORS", "nobody else has seen a head of this log: that it was never rewritten is the operator's own word"
+        )
+        return
+    problems = spoilt + judge_checkpoints(head.checkpoint, [each.checkpoint for each in anchored], verdict.roots)
+    witnessed = sum(
+        any(key.is_cosigner and key.name != each.checkpoint.origin for key, _ in each.signatures) for each in anchored
+    )
+    good = f"all {len(anchored)} anchored heads are beginnings of this log, {witnessed} signed by a known witness"
+    findings.judge("ANCHORS", problems, good)
+    behind = head.checkpoint.size - max((each.checkpoint.size for each in anchored), default=0)
+    if behind:
+        findings.info("ANCHORS", f"the last {behind} entries came after the last anchor")
 
 
 def _stray_files(log: Path, size: int) -> tuple[list[str], int]:

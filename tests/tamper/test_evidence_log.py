@@ -149,6 +149,18 @@ def test_a_rewritten_history_with_the_log_key_contradicts_earlier_heads(copy, tm
     assert any("do not produce the root" in failure for failure in failures(rewritten))
 
 
+def test_anchors_kept_beside_the_log_are_judged_with_it(copy):
+    anchors = copy / "anchors"
+    anchors.mkdir()
+    held = anchors / f"{CUTS[1] + 1:012d}.note"
+    shutil.copy(copy / "log" / "checkpoints" / held.stem, held)
+    assert not failures(copy)
+    rows = rows_of(copy)
+    rows[170] = rows[170].replace(b'"rc":0', b'"rc":1')
+    resign(copy, rows)
+    assert any("do not produce the root" in failure for failure in failures(copy))
+
+
 def resign(folder, rows):
     """Write a log over any entries at all, signed with the real key: what a dishonest operator could publish."""
     log = folder / "log"
