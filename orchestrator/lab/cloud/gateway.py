@@ -10,7 +10,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from flask import Flask
@@ -201,11 +200,6 @@ def _entry(number: int, environ: dict[str, Any], call: AwsCall, kept: dict[str, 
     }
     headers.pop("x-amz-security-token", None)
     return Entry(number, call.method, call.path, str(environ.get("QUERY_STRING", "")), headers, call.body, kept)
-
-
-def without_secrets(call: AwsCall) -> AwsCall:
-    """The call as it may be shown."""
-    return replace(call, headers={**call.headers, "authorization": "…"})
 
 
 def _read_body(environ: dict[str, Any]) -> bytes:
