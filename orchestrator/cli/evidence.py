@@ -170,6 +170,7 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
 @click.option(
     "--findings", type=click.Path(path_type=Path, dir_okay=False), help="JSON list: id, text, action, owner, due."
 )
+@click.option("--closes", multiple=True, metavar="ID", help="A finding that this passed drill shows to be mended.")
 @LEDGER
 @JSON
 def review(
@@ -179,6 +180,7 @@ def review(
     key: str,
     conclusion: str,
     findings: Path | None,
+    closes: tuple[str, ...],
     ledger: Path | None,
     as_json: bool,
 ) -> None:
@@ -191,9 +193,34 @@ def review(
     folder = _ledger(ledger)
     found = json.loads(findings.read_text(encoding="utf-8")) if findings else []
     run = _named_run(folder, run)
-    index = record_review(folder, run, person=person, role=role, key_file=key, conclusion=conclusion, findings=found)
+    index = record_review(
+        folder, run, person=person, role=role, key_file=key, conclusion=conclusion, findings=found, closes=closes
+    )
     told = {"run": run, "by": person, "log_index": index}
     click.echo(json.dumps(told) if as_json else f"Review of {run} by {person} is on record, log entry {index}.")
+
+
+@commands.command("actions")
+@click.option("--all", "closed_too", is_flag=True, help="Closed ones too.")
+@LEDGER
+@JSON
+def actions(closed_too: bool, ledger: Path | None, as_json: bool) -> None:
+    """List corrective actions out of signed reviews. Only the review of a later, passed drill closes one.
+
+    Exit codes: 0 listed; 52 the log does not verify.
+    """
+    from orchestrator.evidence.corrective_actions import corrective_actions
+    from orchestrator.evidence.export import verified_events
+
+    folder = _ledger(ledger)
+    found = [each for each in corrective_actions(*verified_events(folder)) if closed_too or each.is_open]
+    if as_json:
+        click.echo(json.dumps({"actions": [each.as_data() for each in found]}))
+        return
+    for each in found:
+        state = "open" if each.is_open else f"closed by drill {each.closed_by}"
+        click.echo(f"{each.id}  due {each.due}  {each.owner}: {each.action}  ({each.text}) [{state}]")
+    click.echo(f"{sum(each.is_open for each in found)} open.")
 
 
 @commands.group("enrol")

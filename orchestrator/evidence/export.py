@@ -13,6 +13,7 @@ from orchestrator.evidence.merkle import TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint, split_note, to_base64
 from orchestrator.evidence.reading.derive import derive
 from orchestrator.evidence.story import load_json, references
+from orchestrator.evidence.verify_log import own_keys, verify_log
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.errors import BrokenLog, EvidenceError, UsageError
@@ -96,6 +97,19 @@ def read_entries(log: Path, size: int) -> Iterable[tuple[int, bytes]]:
         except FileNotFoundError:
             bundle = (log / merkle.tile_path("entries", number)).read_bytes()
         yield from enumerate(merkle.unpack_bundle(bundle)[:width], start=number * TILE_WIDTH)
+
+
+def verified_events(ledger: Path) -> tuple[list[LoggedEvent], Callable[[str], bytes | None]]:
+    """All events of a log that verifies with its own keys, and the way to its artifacts; BrokenLog when it does not."""
+    report = verify_log(ledger, vkeys=own_keys(ledger))
+    if not report.verified:
+        raise BrokenLog(f"the log in {ledger} does not verify", hint=f"See: skerry evidence verify {ledger}")
+
+    def artifact(digest: str) -> bytes | None:
+        path = ledger / artifact_path(digest)
+        return path.read_bytes() if path.exists() else None
+
+    return [read_event(index, entry) for index, entry in read_entries(ledger / "log", report.size)], artifact
 
 
 def _tiles(reader: merkle.TileReader, size: int, indices: list[int]) -> Iterable[tuple[str, bytes]]:

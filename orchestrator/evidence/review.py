@@ -16,7 +16,7 @@ from orchestrator.foundation.errors import UsageError
 from orchestrator.model.event import RunEvent
 
 _FINDING_KEYS = {"id", "text", "action", "owner", "due"}
-_FINDING_KEYS_MORE = {"severity", "cause", "closedBy"}
+_FINDING_KEYS_MORE = {"severity", "cause"}
 
 
 def record_review(
@@ -28,11 +28,12 @@ def record_review(
     key_file: str,
     conclusion: str,
     findings: Sequence[dict[str, Any]] = (),
+    closes: Sequence[str] = (),
     clock: Clock | None = None,
 ) -> int:
     """Sign and record; returns the log's index. `findings`: id, text, action, owner, due (a date) and more.
 
-    A finding is closed by a later drill alone: its review names the finding under `closedBy` with that run's id.
+    `closes` names findings of earlier reviews that this run shows to be mended; it counts for passed drills alone.
     """
     clock = clock or SystemClock()
     for finding in findings:
@@ -51,6 +52,7 @@ def record_review(
         "statementTime": now,
         "conclusion": conclusion,
         "findings": list(findings),
+        "closes": list(closes),
     }
     digest = run_digest(entries[: ends[-1] + 1])
     envelope, key = sign_with_ssh_key(Statement({f"run:{run}": digest}, REVIEW, predicate), key_file)

@@ -204,7 +204,10 @@ def _gates(material: Material) -> str:
         for event in sorted((*system.of("gate.passed"), *system.of("gate.closed")), key=lambda each: each.index):
             verdict = chip("passed" if event.type == "gate.passed" else "failed")
             for each in event.data.get("criteria") or [{}]:
-                wanted = f"{each.get('comparison', '')} {each.get('expected', '')}".strip()
+                expected = each.get("expected")
+                wanted = f"{each.get('comparison', '')} {'' if expected is None else expected}".replace(
+                    "_", " "
+                ).strip()
                 seen = "missing" if each.get("missing") else str(each.get("observed", ""))
                 gate = f"{event.data.get('gate', '')} before {event.step}"
                 rows.append([name, gate, str(each.get("id", "none judged")), wanted, seen, verdict, event.index])
