@@ -109,6 +109,24 @@ def _draft(folder: Path) -> bytes:
     )
 
 
+@commands.command("read")
+@click.argument("bundle", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@JSON
+def read(bundle: Path, out: Path, as_json: bool) -> None:
+    """Make report, tables and the other reading copies anew from a BUNDLE's evidence. Verify the bundle first.
+
+    Exit codes: 0 made; 2 the folder is not empty; 52 the bundle cannot be read.
+    """
+    from orchestrator.evidence.bundle import is_core, read_bundle
+    from orchestrator.evidence.export import write_files
+    from orchestrator.evidence.reading.derive import derive
+
+    files = derive({path: content for path, content in read_bundle(bundle).items() if is_core(path)})
+    write_files(out, files)
+    click.echo(json.dumps({"path": str(out), "files": len(files)}) if as_json else f"{out}: {len(files)} files")
+
+
 @commands.command("policy")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The file to write [standard output].")
 @LEDGER

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from orchestrator.evidence import merkle
@@ -27,14 +28,21 @@ def export_bundle(
     Reads the published log alone and needs no lock: what is not published yet is not in the bundle. `policy` is the
     reference copy of a trust policy. Raises UsageError for a run the log does not have.
     """
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty", hint="Name a new folder: a bundle must hold nothing else.")
+    _refuse_occupied(out)
     core = collect(ledger, run, policy=policy, disclosures=disclosures)
     files = {**core, **derive(core)}
     files[MANIFEST] = manifest_of(files)
-    unfinished = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    write_files(out, files)
+    return files
+
+
+def write_files(out: Path, files: Mapping[str, bytes]) -> None:
+    """Make the folder `out` with `files`; it appears whole. UsageError when something is there already."""
+    _refuse_occupied(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
+        unfinished.chmod(0o755)
         for path, content in files.items():
             replace_file(unfinished / path, content)
         if out.exists():
@@ -42,8 +50,12 @@ def export_bundle(
         unfinished.rename(out)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise EvidenceError(f"{out}: the bundle can not be written: {error}") from error
-    return files
+        raise EvidenceError(f"{out} can not be written: {error}") from error
+
+
+def _refuse_occupied(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is there already", hint="Name a new folder: nothing else may lie there.")
 
 
 def collect(ledger: Path, run: str, *, policy: bytes, disclosures: Iterable[str] = ()) -> dict[str, bytes]:

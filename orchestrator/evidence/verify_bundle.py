@@ -16,7 +16,7 @@ from orchestrator.evidence.bundle_log import BundleLog, judge_log
 from orchestrator.evidence.disclosure import judge_disclosures
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.people import Bench, judge_people
-from orchestrator.evidence.reading.derive import derive
+from orchestrator.evidence.reading.derive import RENDERING, derive, rendering_of
 from orchestrator.evidence.rules import judge_execution
 from orchestrator.evidence.story import RunStory, references, tell_story
 from orchestrator.evidence.trust_policy import TrustPolicy
@@ -119,6 +119,14 @@ def _judge_artifacts(files: dict[str, bytes], log: BundleLog, story: RunStory, f
 def _judge_reading_copies(files: dict[str, bytes], policy: TrustPolicy, findings: Findings) -> None:
     """Made again from the evidence and compared byte for byte: a doctored report can not pass."""
     core = {path: content for path, content in files.items() if is_core(path)}
+    made_by = rendering_of(files)
+    if made_by not in (None, RENDERING):
+        findings.warn(
+            "READING COPIES",
+            f"NOT COMPARED: report, tables and other copies were made by rendering {made_by}, this verifier has "
+            f"{RENDERING}. Do not rely on them; make your own with: skerry evidence read",
+        )
+        return
     again = derive(core)
     differ = [f"{path} is not what the log says" for path in sorted(again) if files.get(path) != again[path]]
     stray = sorted(set(files) - set(core) - set(again) - {MANIFEST})

@@ -190,6 +190,18 @@ def test_another_policy_inside_is_harmless_and_said(files, honest):
     assert any("yours was used" in finding.text for finding in report.findings.found)
 
 
+def test_copies_said_to_be_of_another_rendering_are_not_compared_and_that_is_said(files, honest):
+    told = json.loads(files["summary.json"])
+    doctored = {"summary.json": json.dumps(told | {"rendering": 99}).encode(), "report.html": b"all is well"}
+    report = BundleReport("attacked")
+    attacked = files | doctored
+    attacked.pop(MANIFEST)
+    judge_bundle(attacked | {MANIFEST: manifest_of(attacked)}, honest[1], report)
+    (said,) = [finding for finding in report.findings.found if "NOT COMPARED" in finding.text]
+    assert said.status == "warn"
+    assert "Do not rely on them" in said.text
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

@@ -170,7 +170,7 @@ def test_every_verb_of_a_runbook_is_mapped_to_controls():
 def test_an_export_does_not_mix_with_what_is_there(bundle, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="there already"):
         export_bundle(bundle.parent / "ledger", "any", tmp_path / "out", policy=b"")
     with pytest.raises(UsageError, match="no run"):
         export_bundle(bundle.parent / "ledger", "0193ffff", tmp_path / "new", policy=b"")

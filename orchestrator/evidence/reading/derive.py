@@ -1,7 +1,7 @@
 """All reading copies of a bundle, as one pure function of its evidence.
 
 The exporter writes what this gives; the verifier makes it again and compares bytes. So no reading copy can say other
-than the log, and a change here changes what older bundles compare with: RENDERING counts those changes.
+than the log. A change of what is made must raise RENDERING: older bundles are then not compared, and verifying says so.
 """
 
 import json
@@ -45,6 +45,15 @@ def derive(core: Mapping[str, bytes]) -> dict[str, bytes]:
     results = assessment_results(material, {**core, **copies})
     copies["oscal/assessment-results.json"] = json.dumps(results, indent=1, ensure_ascii=False).encode()
     return copies
+
+
+def rendering_of(files: Mapping[str, bytes]) -> int | None:
+    """Which rendering a bundle says its reading copies were made by; None when it does not say."""
+    try:
+        found = json.loads(files["summary.json"])["rendering"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return None
+    return found if type(found) is int else None
 
 
 def summary(material: Material) -> dict[str, object]:
