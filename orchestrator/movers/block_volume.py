@@ -53,6 +53,9 @@ class BlockVolumeSettings(Frozen):
 
     streams: int = Field(default=2, ge=1, le=16)
     bandwidth_bytes_per_second: int | None = Field(default=None, ge=1024)
+    # Serve from a copy that shares its blocks with the volume, where the file system can; the next copy then reads only
+    # what changed, and the volume may be written meanwhile.
+    share_blocks: bool = True
 
 
 class BlockVolumeMover:
@@ -70,7 +73,9 @@ class BlockVolumeMover:
     ) -> TransferReport:
         with ExitStack() as held:
             agent, size = held.enter_context(self._placed(volume, source))
-            serve = ["python3", "-I", "-S", agent, "serve", source.path(volume.path)]
+            served = self._hold(volume, source)
+            paths = [served["held"], served["earlier"]] if served["held"] else [source.path(volume.path)]
+            serve = ["python3", "-I", "-S", agent, "serve", *(path for path in paths if path)]
             access = held.enter_context(
                 self._access.grant(
                     replica,
@@ -84,13 +89,17 @@ class BlockVolumeMover:
             request = {
                 "do": "pull",
                 "words": [*access.ssh_words, access.destination],
-                "size": size,
+                "size": served.get("size", size),
+                "earlier_digest": served.get("digest", ""),
                 "target": replica.path(volume.path),
                 "work": work_folder(volume, replica),
                 "streams": self._settings.streams,
                 "bytes_per_second": self._settings.bandwidth_bytes_per_second,
             }
             result = self._ask(volume, replica, request, source=source, progress=progress)
+            if served["held"]:
+                settled = {"do": "settle", "work": work_folder(volume, source), "digest": result["digest"]}
+                self._ask(volume, source, settled)
         return TransferReport(
             dataset=volume.name,
             source=source.name,
@@ -105,6 +114,7 @@ class BlockVolumeMover:
                 "bytes_written": str(result["written"]),
                 "bytes_rescanned": str(result["rescanned"]),
                 "leaves_resumed": str(result["resumed"]),
+                "tracked": "extent maps" if result["since"] else "none",
             },
         )
 
@@ -135,6 +145,13 @@ class BlockVolumeMover:
         leaf = size // (len(left) // LEAF_DIGEST_BYTES) if left else 0
         leaf = 1 << max(16, (leaf - 1).bit_length())
         return [f"bytes {start} to {stop - 1}" for start, stop in differing_ranges(left, right, leaf, size)][:limit]
+
+    def _hold(self, volume: BlockVolume, source: Host) -> dict[str, Any]:
+        """The shared copy to serve from; `held` is empty where the file system shares no blocks."""
+        if not self._settings.share_blocks or volume.path.startswith("/dev/"):
+            return {"held": ""}
+        request = {"do": "hold", "target": source.path(volume.path), "work": work_folder(volume, source)}
+        return self._ask(volume, source, request)
 
     @contextmanager
     def _placed(self, volume: BlockVolume, source: Host) -> Iterator[tuple[str, int]]:

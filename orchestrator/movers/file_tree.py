@@ -141,6 +141,8 @@ class FileTreeMover:
             "--sparse",
             "--whole-file" if self._settings.whole_file else "--no-whole-file",
             "--delete",
+            # Nanoseconds: by default rsync takes two times within one second for the same, and content with them.
+            "--modify-window=-1",
             # Outside of the tree: what is left of a broken copy must not be taken for data.
             f"--partial-dir={partial_folder(target_path)}",
             f"--timeout={self._settings.stall_seconds}",

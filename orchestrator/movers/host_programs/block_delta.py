@@ -13,6 +13,11 @@ the replica sends checksums of its 4 KiB pages, gets the pages that differ, and 
 make with its own. Those go into a log beside the target; when every stream's digests fit, the log is committed and then
 applied.
 
+Where the source's file system shares blocks (XFS, btrfs), the source is served from a copy that shares them, and the
+copy of the time before is kept: what lies at the same place on the disk in both is the same, for the older one still
+holds that place. Then only the rest is read, if the replica is just what that older copy was. Whatever the map of a
+file calls delayed, inline, encoded or unknown counts as changed; a digest of all of it can refute the maps.
+
 Rules: the target is the last good state or, after a commit, becomes the new one, whatever dies when; nothing that a
 broken run left is believed, it is digested again; a signature is believed only while the volume's identity (inode,
 size, mtime, ctime) is the one it was made for; checksums find what may differ, digests alone prove that nothing does.
@@ -55,6 +60,14 @@ MAGIC = b"skerry block/v1\n"
 SIGNATURE_MAGIC = b"skerry block signature/v1\n"
 HEADER = struct.Struct("<cQII")  # kind, first leaf, number of leaves, length of what follows
 CHECK = struct.Struct("<I")  # CRC-32 of the header: SSH guards the wire, this guards against our own mistakes
+FS_IOC_FIEMAP = 0xC020660B
+FIEMAP_SYNC = 1
+EXTENTS_PER_CALL = 4096
+EXTENT_LAST = 0x1
+EXTENT_UNSURE = (
+    0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400
+)  # unknown, delayed, encoded, encrypted, unaligned, inline, tail
+EXTENT_UNWRITTEN = 0x800
 PR_SET_PDEATHSIG = 1
 RESUMED_LOG = "changes.0-resumed"
 SYNC_FILE_RANGE_WRITE = 2
@@ -191,6 +204,67 @@ class Counter:
         struct.pack_into("<Q", self.shared, self.place, self.value)
 
 
+# --- extent maps ----------------------------------------------------------------------------------------------------
+
+
+def extent_map(descriptor: int, size: int) -> list[tuple[int, int, int, int]]:
+    """(logical, physical, length, flags) of every extent of a file, everything written first."""
+    extents: list[tuple[int, int, int, int]] = []
+    position = 0
+    while position < size:
+        asked = struct.pack("<QQIIII", position, size - position, FIEMAP_SYNC, 0, EXTENTS_PER_CALL, 0)
+        data = bytearray(asked + bytes(56 * EXTENTS_PER_CALL))
+        fcntl.ioctl(descriptor, FS_IOC_FIEMAP, data)
+        (count,) = struct.unpack_from("<I", data, 20)
+        for number in range(count):
+            logical, physical, length, _, _, flags = struct.unpack_from("<QQQQQI", data, 32 + 56 * number)
+            extents.append((logical, physical, length, flags))
+            position = logical + length
+        if not count or extents[-1][3] & EXTENT_LAST:
+            break
+    return extents
+
+
+def changed_runs(new: int, old: int, size: int, leaf: int) -> list[tuple[int, int]]:
+    """Runs of leaves that do not lie at the same place in both files."""
+    runs: list[tuple[int, int]] = []
+    for start, stop in differing_bytes(extent_map(new, size), extent_map(old, size), size):
+        first, last = start // leaf, -(-min(stop, size) // leaf)
+        if runs and first <= runs[-1][1]:
+            runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
+        elif last > first:
+            runs.append((first, last))
+    return runs
+
+
+def differing_bytes(
+    new: list[tuple[int, int, int, int]], old: list[tuple[int, int, int, int]], size: int
+) -> Iterator[tuple[int, int]]:
+    """Ranges in which two maps do not say: the same place of the disk, plainly written, or a hole in both."""
+    here = there = position = 0
+    while position < size:
+        while here < len(new) and new[here][0] + new[here][2] <= position:
+            here += 1
+        while there < len(old) and old[there][0] + old[there][2] <= position:
+            there += 1
+        one = new[here] if here < len(new) else None
+        other = old[there] if there < len(old) else None
+        present = [extent for extent in (one, other) if extent is not None]
+        bounds = [extent[0] + extent[2] if extent[0] <= position else extent[0] for extent in present]
+        stop = min([size, *bounds])
+        in_one = one if one is not None and one[0] <= position else None
+        in_other = other if other is not None and other[0] <= position else None
+        if in_one is None or in_other is None:
+            equal = in_one is in_other
+        else:
+            flags = in_one[3] | in_other[3]
+            moved = in_one[1] - in_one[0] != in_other[1] - in_other[0]
+            equal = not moved and not flags & EXTENT_UNSURE and not (in_one[3] ^ in_other[3]) & EXTENT_UNWRITTEN
+        if not equal:
+            yield position, stop
+        position = stop
+
+
 # --- frames ---------------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +339,8 @@ def widen_pipe(descriptor: int) -> None:
 class Server:
     """Serves one stream of one volume on stdin and stdout; it writes nothing anywhere."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, earlier: str) -> None:
+        self.earlier = earlier
         descriptor = open_volume(path)
         self.before = os.fstat(descriptor)
         self.volume = Volume(descriptor, volume_size(descriptor))
@@ -291,6 +366,32 @@ class Server:
         volume = self.volume
         facts = json.dumps({"size": volume.size, "leaf": volume.leaf}).encode()
         write_all(1, pack_frame(b"h", 0, 0, facts))
+        if hello["since"]:
+            self.tell_changes(hello["stream"], hello["streams"])
+        else:
+            self.tell_all(hello)
+        write_all(1, pack_frame(b"S", 0, 0))
+        while self.serve_request():
+            pass
+        self.finish()
+
+    def tell_changes(self, stream: int, streams: int) -> None:
+        """Digests of what does not lie where it lay in the earlier copy."""
+        volume = self.volume
+        with open(self.earlier, "rb") as earlier:
+            runs = changed_runs(volume.descriptor, earlier.fileno(), volume.size, volume.leaf)
+        for first, last in volume.stripes(stream, streams):
+            for start, stop in runs:
+                for leaf in range(max(start, first), min(stop, last), RUN_LEAVES):
+                    count = min(RUN_LEAVES, min(stop, last) - leaf)
+                    found = self.send_run(leaf, count, base=True)
+                    write_all(1, pack_frame(b"D", leaf, count, shortened(found)))
+                    self.sent.update(struct.pack("<QI", leaf, count) + found)
+                    while select.select([0], [], [], 0)[0]:
+                        self.serve_request()
+
+    def tell_all(self, hello: dict[str, Any]) -> None:
+        volume = self.volume
         for first, last in volume.stripes(hello["stream"], hello["streams"]):
             told = bytearray(DIGEST * (last - first))
             for start, stop in data_runs(volume.descriptor, volume.size, first, last, volume.leaf):
@@ -303,10 +404,6 @@ class Server:
             if hello["base"]:
                 write_all(1, pack_frame(b"D", first, last - first, b"" if not any(told) else shortened(told)))
             self.sent.update(told)
-        write_all(1, pack_frame(b"S", 0, 0))
-        while self.serve_request():
-            pass
-        self.finish()
 
     def send_run(self, leaf: int, count: int, *, base: bool) -> bytes:
         data = self.volume.read(leaf, count)
@@ -345,10 +442,10 @@ class Server:
         write_all(1, pack_frame(b"E", 0, 0, json.dumps(told).encode()))
 
 
-def serve(path: str) -> None:
+def serve(path: str, earlier: str) -> None:
     widen_pipe(1)
     try:
-        Server(path).run()
+        Server(path, earlier).run()
     except Broken as error:
         complain(error.kind, str(error))
     except BrokenPipeError:
@@ -380,6 +477,7 @@ class Stream:
         self.frame = memoryview(bytearray(RUN_LEAVES * (plan.volume.leaf + DIGEST)))
         self.waiting = 0
         self.again: set[int] = set()
+        self.compared: list[tuple[int, int]] = []
         self.received = 0
         self.written = 0
         # A side file is no good state yet: what is verified goes straight into it.
@@ -401,6 +499,7 @@ class Stream:
             "stream": self.number,
             "streams": self.plan.streams,
             "base": self.plan.base,
+            "since": self.plan.since,
             "bytes_per_second": self.plan.rate / self.plan.streams,
         }
         try:
@@ -483,6 +582,7 @@ class Stream:
     def compare(self, first: int, count: int, told: Any) -> None:
         mine = shortened(self.plan.digests[first * DIGEST : (first + count) * DIGEST])
         theirs = bytes(told) or bytes(count * SHORT)
+        self.compared.append((first, count))
         self.counter.add(self.volume.length(first, count))
         if mine == theirs:
             return
@@ -526,8 +626,13 @@ class Stream:
         self.written += len(pieces)
 
     def judge(self, told: dict[str, Any]) -> dict[str, Any]:
-        for first, last in self.volume.stripes(self.number, self.plan.streams):
-            self.told.update(self.plan.digests[first * DIGEST : last * DIGEST])
+        if self.plan.since:
+            for first, count in self.compared:
+                mine = self.plan.digests[first * DIGEST : (first + count) * DIGEST]
+                self.told.update(struct.pack("<QI", first, count) + mine)
+        else:
+            for first, last in self.volume.stripes(self.number, self.plan.streams):
+                self.told.update(self.plan.digests[first * DIGEST : last * DIGEST])
         if told["moved"] or told["told"] != self.told.hexdigest():
             raise Broken("moved", "changed while it was copied")
         if self.log >= 0:
@@ -584,6 +689,8 @@ class Plan:
         self.commit_note = os.path.join(self.work, "commit")
         self.rescanned = 0
         self.resumed = 0
+        self.earlier_digest = request.get("earlier_digest") or ""
+        self.since = False
         self.libc = ctypes.CDLL(None)
         self.size = size
         leaf = leaf_size(size)
@@ -898,6 +1005,9 @@ def pull(request: dict[str, Any]) -> dict[str, Any]:
     plan.prepare()
     if plan.base and not plan.side:
         plan.replay()
+        # The maps tell what changed since the earlier copy, so the base must be just that.
+        now = root_digest(size, plan.volume.leaf, plan.told())
+        plan.since = not plan.resumed and not plan.rescanned and now == plan.earlier_digest
     else:
         remove_logs(plan.work)
     counters = mmap.mmap(-1, 8 * max(1, plan.streams))
@@ -918,9 +1028,45 @@ def pull(request: dict[str, Any]) -> dict[str, Any]:
         "received": sum(answer["received"] for answer in answers),
         "written": sum(answer["written"] for answer in answers),
         "rescanned": plan.rescanned,
+        "since": plan.since,
         "resumed": plan.resumed,
         "seconds": round(time.monotonic() - started, 4),
     }
+
+
+def hold(request: dict[str, Any]) -> dict[str, Any]:
+    """At the source: a copy that shares its blocks, to be served instead of the volume, beside the one of before."""
+    work = request["work"]
+    os.makedirs(work, mode=0o700, exist_ok=True)
+    held, earlier = os.path.join(work, "held.new"), os.path.join(work, "held")
+    words = ["cp", "--reflink=always", "--", request["target"], held]
+    if os.path.exists(held):
+        os.unlink(held)
+    done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        if os.path.exists(held):
+            os.unlink(held)
+        return {"held": ""}
+    try:
+        with open(os.path.join(work, "held.json"), encoding="utf-8") as stream:
+            note = json.load(stream)
+    except (FileNotFoundError, ValueError):
+        note = {}
+    size = os.stat(held).st_size
+    if not os.path.exists(earlier) or os.stat(earlier).st_size != size or "digest" not in note:
+        return {"held": held, "size": size, "earlier": "", "digest": ""}
+    return {"held": held, "size": size, "earlier": earlier, "digest": note["digest"]}
+
+
+def settle(request: dict[str, Any]) -> dict[str, Any]:
+    """At the source, after the copy: what was served is what the next one is compared with."""
+    work = request["work"]
+    note = os.path.join(work, "held.json")
+    if os.path.exists(note):
+        os.unlink(note)  # first, so that a crash leaves a copy without a note, and never a note of another copy
+    os.replace(os.path.join(work, "held.new"), os.path.join(work, "held"))
+    write_note(note, {"digest": request["digest"]})
+    return {"settled": True}
 
 
 def digest(request: dict[str, Any]) -> dict[str, Any]:
@@ -953,11 +1099,12 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     if sys.argv[1] == "serve":
-        serve(sys.argv[2])
+        serve(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
         return
     request = json.loads(sys.argv[1])
     try:
-        say("result", pull(request) if request["do"] == "pull" else digest(request))
+        deeds = {"pull": pull, "digest": digest, "hold": hold, "settle": settle}
+        say("result", deeds[request["do"]](request))
     except Broken as error:
         say("result", {"broken": error.kind, "why": str(error)})
     except OSError as error:
