@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-LEDGER = click.option(
-    "--ledger", type=click.Path(path_type=Path, file_okay=False), help="The ledger's folder [$SKERRY_HOME/ledger]."
-)
+from orchestrator.cli.evidence_anchors import anchor_command, enrol
+from orchestrator.cli.evidence_options import JSON, LEDGER, ledger_or_default
+
 POLICY_HELP = "The auditor's own trust policy (JSON)."
 
 
@@ -19,17 +18,20 @@ def commands() -> None:
     """Group of the evidence commands."""
 
 
-def _ledger(named: Path | None) -> Path:
-    from orchestrator.foundation.places import ledger_folder
-
-    return named or ledger_folder()
+commands.add_command(enrol)
+commands.add_command(anchor_command)
 
 
 @commands.command("verify")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help=POLICY_HELP)
+@click.option(
+    "--held",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A listing of the locked copies that you pulled yourself (whole log only).",
+)
 @JSON
-def verify(path: Path | None, policy: Path | None, as_json: bool) -> None:
+def verify(path: Path | None, policy: Path | None, held: Path | None, as_json: bool) -> None:
     """Verify a bundle, or recompute a ledger's whole log. Needs no network, no state store and no lock.
 
     PATH is a bundle's or a ledger's folder; the default is $SKERRY_HOME/ledger. A bundle needs --policy. For a log
@@ -41,8 +43,16 @@ def verify(path: Path | None, policy: Path | None, as_json: bool) -> None:
     from orchestrator.evidence.show import verify_and_show
 
     began = time.perf_counter()
-    folder = _ledger(path)
-    verify_and_show(folder, policy, bundle=is_bundle(folder), as_json=as_json, began=began, say=click.echo)
+    folder = ledger_or_default(path)
+    verify_and_show(
+        folder,
+        policy,
+        bundle=is_bundle(folder),
+        as_json=as_json,
+        began=began,
+        say=click.echo,
+        held_file=held,
+    )
 
 
 @commands.command("export")
@@ -59,7 +69,7 @@ def export(run: str, out: Path, policy: Path | None, ledger: Path | None, as_jso
     from orchestrator.evidence.export import export_bundle
     from orchestrator.evidence.trust_policy import read_trust_policy
 
-    folder = _ledger(ledger)
+    folder = ledger_or_default(ledger)
     run = _named_run(folder, run)
     content = read_trust_policy(policy).content if policy else _draft(folder)
     files = export_bundle(folder, run, out, policy=content)
@@ -140,7 +150,7 @@ def policy(out: Path | None, ledger: Path | None, as_json: bool) -> None:
     """
     from orchestrator.foundation.atomic_file import replace_file
 
-    content = _draft(_ledger(ledger))
+    content = _draft(ledger_or_default(ledger))
     if out is None:
         click.echo(content.decode(), nl=False)
         return
@@ -161,7 +171,7 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
 
     from orchestrator.evidence.population import drill_gaps
 
-    found = _population(_ledger(ledger))
+    found = _population(ledger_or_default(ledger))
     questions = list(found.questions)
     if drill_every is not None:
         systems = sorted({system for run in found.runs for system in run.systems})
@@ -208,7 +218,7 @@ def review(
     """
     from orchestrator.evidence.review import record_review
 
-    folder = _ledger(ledger)
+    folder = ledger_or_default(ledger)
     found = json.loads(findings.read_text(encoding="utf-8")) if findings else []
     run = _named_run(folder, run)
     index = record_review(
@@ -230,7 +240,7 @@ def actions(closed_too: bool, ledger: Path | None, as_json: bool) -> None:
     from orchestrator.evidence.corrective_actions import corrective_actions
     from orchestrator.evidence.export import verified_events
 
-    folder = _ledger(ledger)
+    folder = ledger_or_default(ledger)
     found = [each for each in corrective_actions(*verified_events(folder)) if closed_too or each.is_open]
     if as_json:
         click.echo(json.dumps({"actions": [each.as_data() for each in found]}))
@@ -239,130 +249,6 @@ def actions(closed_too: bool, ledger: Path | None, as_json: bool) -> None:
         state = "open" if each.is_open else f"closed by drill {each.closed_by}"
         click.echo(f"{each.id}  due {each.due}  {each.owner}: {each.action}  ({each.text}) [{state}]")
     click.echo(f"{sum(each.is_open for each in found)} open.")
-
-
-@commands.group("enrol")
-def enrol() -> None:
-    """Name the places that are shown each head of the log: witnesses, time-stamping authorities, locked buckets."""
-
-
-def _say_enrolled(as_json: bool, what: str, words: str) -> None:
-    click.echo(json.dumps({"enrolled": what}) if as_json else words)
-
-
-@enrol.command("witness")
-@click.argument("name")
-@click.argument("url")
-@click.option("--vkey", required=True, help="The witness's verifier key, as it prints it.")
-@LEDGER
-@JSON
-def enrol_witness(name: str, url: str, vkey: str, ledger: Path | None, as_json: bool) -> None:
-    """Enrol the witness NAME at URL. It must know this log's key: give it the content of the ledger's vkey file.
-
-    Exit codes: 0 enrolled; 52 the key is malformed.
-    """
-    from dataclasses import replace
-
-    from orchestrator.evidence.anchoring import EnrolledWitness, read_enrolment, write_enrolment
-    from orchestrator.evidence.note import VerifierKey
-
-    folder = _ledger(ledger)
-    VerifierKey.parse(vkey)
-    enrolment = read_enrolment(folder)
-    others = tuple(each for each in enrolment.witnesses if each.name != name)
-    write_enrolment(folder, replace(enrolment, witnesses=(*others, EnrolledWitness(name, url, vkey))))
-    _say_enrolled(as_json, name, f"Witness {name} is enrolled. Show it the log with: skerry evidence anchor")
-
-
-@enrol.command("timestamps")
-@click.argument("url")
-@click.option(
-    "--roots", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Root certificates (PEM)."
-)
-@LEDGER
-@JSON
-def enrol_timestamps(url: str, roots: Path, ledger: Path | None, as_json: bool) -> None:
-    """Enrol the RFC 3161 time-stamping authority at URL.
-
-    Exit codes: 0 enrolled; 2 the roots cannot be read.
-    """
-    from dataclasses import replace
-
-    from orchestrator.evidence.anchoring import EnrolledAuthority, read_enrolment, write_enrolment
-    from orchestrator.foundation.errors import UsageError
-
-    try:
-        pem = roots.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{roots}: {error}") from error
-    folder = _ledger(ledger)
-    enrolment = read_enrolment(folder)
-    others = tuple(each for each in enrolment.authorities if each.url != url)
-    write_enrolment(folder, replace(enrolment, authorities=(*others, EnrolledAuthority(url, pem))))
-    _say_enrolled(as_json, url, f"Timestamps by {url} are enrolled. Ask for one with: skerry evidence anchor")
-
-
-@enrol.command("bucket")
-@click.argument("bucket")
-@click.option("--region", required=True)
-@click.option("--endpoint", default="", help="Another S3 than AWS's.")
-@click.option("--profile", default="", help="The SDK profile of the other account.")
-@click.option("--years", default=10, show_default=True, type=click.IntRange(1, 100))
-@LEDGER
-@JSON
-def enrol_bucket(
-    bucket: str, region: str, endpoint: str, profile: str, years: int, ledger: Path | None, as_json: bool
-) -> None:
-    """Enrol an S3 BUCKET with Object Lock, in an account that the operator does not control.
-
-    Exit codes: 0 enrolled.
-    """
-    from dataclasses import replace
-
-    from orchestrator.evidence.anchoring import EnrolledBucket, read_enrolment, write_enrolment
-
-    folder = _ledger(ledger)
-    enrolment = read_enrolment(folder)
-    others = tuple(each for each in enrolment.buckets if each.bucket != bucket)
-    enrolled = EnrolledBucket(bucket, region, endpoint, profile, years)
-    write_enrolment(folder, replace(enrolment, buckets=(*others, enrolled)))
-    _say_enrolled(
-        as_json, bucket, f"Bucket {bucket} is enrolled for {years} years. Put a copy there with: skerry evidence anchor"
-    )
-
-
-@commands.command("anchor")
-@LEDGER
-@JSON
-def anchor_command(ledger: Path | None, as_json: bool) -> None:
-    """Show the newest head to every enrolled place. Needs no lock; run it every few minutes, and after every run.
-
-    Exit codes: 0 all places saw it; 2 no place is enrolled; 50 a place did not answer, or refused.
-    """
-    from orchestrator.evidence.anchoring import anchor, read_enrolment
-    from orchestrator.foundation.clock import SystemClock
-    from orchestrator.foundation.errors import EvidenceError, UsageError
-
-    folder = _ledger(ledger)
-    enrolment = read_enrolment(folder)
-    if enrolment.is_empty:
-        raise UsageError("no place is enrolled", hint="skerry evidence enrol witness|timestamps|bucket")
-    locks: dict[str, Any] = {}
-    if enrolment.buckets:
-        from orchestrator.wiring import open_object_lock
-
-        for each in enrolment.buckets:
-            locks[each.bucket] = open_object_lock(
-                each.bucket, region=each.region, endpoint=each.endpoint, profile=each.profile
-            )
-    done = anchor(folder, enrolment, SystemClock(), locks=locks)
-    if as_json:
-        click.echo(json.dumps({"size": done.size, "kept": done.kept, "failed": done.failed}))
-    else:
-        for text in done.kept:
-            click.echo(f"  ok    {text}")
-    if done.failed:
-        raise EvidenceError("; ".join(done.failed), hint="What the other places said is kept. Run the command again.")
 
 
 @commands.command("verifier")

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.trust_policy import TrustPolicy, read_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, verify_bundle
-from orchestrator.evidence.verify_log import LogReport, own_keys, verify_log
+from orchestrator.evidence.verify_log import HeldHead, LogReport, own_keys, read_held, verify_log
 from orchestrator.foundation.errors import BrokenLog, EvidenceRejected, UsageError
 
 NOT_SHOWN_BY_A_LOG = (
@@ -113,7 +113,14 @@ def bundle_as_data(report: BundleReport, policy: TrustPolicy, seconds: float) ->
 
 
 def verify_and_show(
-    folder: Path, policy_file: Path | None, *, bundle: bool, as_json: bool, began: float, say: Callable[[str], None]
+    folder: Path,
+    policy_file: Path | None,
+    *,
+    bundle: bool,
+    as_json: bool,
+    began: float,
+    say: Callable[[str], None],
+    held_file: Path | None = None,
 ) -> None:
     """Verify a bundle or a log, say what was found, and raise BrokenLog or EvidenceRejected unless it holds."""
     policy = read_trust_policy(policy_file) if policy_file else None
@@ -132,7 +139,8 @@ def verify_and_show(
             raise EvidenceRejected(f"the bundle {folder} does not verify: {failed} of {checks} checks failed")
         return
     vkeys = policy.log_policy.logs if policy else own_keys(folder)
-    report = verify_log(folder, vkeys=vkeys, policy=policy.log_policy if policy else None)
+    held = _held(held_file) if held_file else []
+    report = verify_log(folder, vkeys=vkeys, policy=policy.log_policy if policy else None, held=held)
     seconds = time.perf_counter() - began
     say(json.dumps(as_data(report, policy, seconds)) if as_json else as_text(report, policy, seconds))
     if not report.verified:
@@ -141,3 +149,15 @@ def verify_and_show(
             f"the log in {folder} does not verify: {failed} of {report.findings.checks} checks failed",
             hint="Keep a copy as it is. Compare with checkpoints held elsewhere (object lock, witness, timestamps).",
         )
+
+
+def _held(path: Path) -> list[HeldHead]:
+    try:
+        held = read_held(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} can not be read: {error}") from error
+    if not held:
+        raise UsageError(
+            f"{path} names no locked copy of a head", hint="Give the bucket's listing: aws s3api list-object-versions …"
+        )
+    return held

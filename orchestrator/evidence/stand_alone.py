@@ -32,6 +32,7 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("path", nargs="?", type=Path, default=Path(), help="a bundle's or a ledger's folder [.]")
     parser.add_argument("--policy", type=Path, help="the auditor's own trust policy")
+    parser.add_argument("--held", type=Path, help="a listing of locked copies that you pulled (whole log only)")
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object")
     asked = parser.parse_args(words)
     try:
@@ -42,6 +43,7 @@ def main(words: list[str] | None = None) -> int:
             as_json=asked.as_json,
             began=began,
             say=_say,
+            held_file=asked.held,
         )
     except OrchestratorError as error:
         sys.stderr.write(f"skerry-verify: {error.message}\n" + (f"HINT: {error.hint}\n" if error.hint else ""))

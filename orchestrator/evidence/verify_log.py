@@ -23,14 +23,28 @@ from orchestrator.evidence.log_judgement import (
     look_at_bundle,
 )
 from orchestrator.evidence.merkle import TILE_WIDTH
-from orchestrator.evidence.note import LogPolicy, SignedCheckpoint, VerifierKey, open_checkpoint
+from orchestrator.evidence.note import Checkpoint, LogPolicy, SignedCheckpoint, VerifierKey, open_checkpoint
 from orchestrator.foundation.errors import BrokenLog
 
 STRETCH_BUNDLES = 64
 ENTRIES_FOR_MORE_PROCESSES_MIN = 100_000
 TRIES_MAX = 5
+_LOCKED_COPY = re.compile(r"(?<!\d)(\d{12})-([0-9a-f]{64})(?![0-9a-f])")
 _TORN = re.compile(r"^\..+\.[0-9a-f]+\.tmp$")
 _TILE = re.compile(r"^tile/(\d+|entries)/((?:x\d{3}/)*\d{3})(?:\.p/(\d{1,3}))?$")
+
+
+@dataclass(frozen=True)
+class HeldHead:
+    """A head of the log that was kept where the operator can not change it."""
+
+    size: int
+    root: bytes
+
+
+def read_held(text: str) -> list[HeldHead]:
+    """Heads out of any text that names locked copies as `<size, 12 digits>-<root in hex>`: a listing as it is."""
+    return [HeldHead(int(size), bytes.fromhex(root)) for size, root in sorted(set(_LOCKED_COPY.findall(text)))]
 
 
 @dataclass
@@ -71,11 +85,17 @@ def own_keys(folder: Path) -> list[VerifierKey]:
 
 
 def verify_log(
-    folder: Path, *, vkeys: Sequence[VerifierKey], policy: LogPolicy | None = None, processes: int = 0
+    folder: Path,
+    *,
+    vkeys: Sequence[VerifierKey],
+    policy: LogPolicy | None = None,
+    held: Sequence[HeldHead] = (),
+    processes: int = 0,
 ) -> LogReport:
     """Recompute the whole log in `folder` (a ledger's, or the log's own). Never raises for what the log holds.
 
-    `policy` adds witnesses and their quorum. `processes` 0 takes all cores for a large log.
+    `policy` adds witnesses and their quorum; `held` are heads that somebody else kept (see `read_held`). `processes` 0
+    takes all cores for a large log.
     """
     log = log_folder_of(folder)
     report = LogReport(str(folder))
@@ -90,7 +110,7 @@ def verify_log(
             return report
         try:
             anchored, spoilt = _read_anchors(log.parent, [*vkeys, *(policy.keys if policy else ())])
-            sizes = [each.checkpoint.size for each in (*earlier, *anchored)]
+            sizes = [each.checkpoint.size for each in (*earlier, *anchored)] + [each.size for each in held]
             verdict = _judge(log, head.checkpoint.size, sizes, processes)
         except OSError as error:
             # A writer replaced tiles meanwhile; with an unchanged checkpoint the file is really missing.
@@ -100,6 +120,12 @@ def verify_log(
             return report
         _report(report, log, head, earlier, verdict)
         _report_anchors(report.findings, head, anchored, spoilt, verdict)
+        if held:
+            kept = [Checkpoint(head.checkpoint.origin, each.size, each.root) for each in held]
+            problems = judge_checkpoints(head.checkpoint, kept, verdict.roots)
+            report.findings.judge(
+                "ANCHORS", problems, f"all {len(held)} heads held elsewhere are beginnings of this log"
+            )
         return report
     return report
 

@@ -5,16 +5,17 @@ Each is caught by exactly what docs/evidence_format.md says: the log alone, or o
 
 import json
 import random
+import secrets
 import shutil
 import sqlite3
 
 import pytest
 
 from orchestrator.evidence import merkle
-from orchestrator.evidence.note import Checkpoint, NoteSigner, VerifierKey, sign_checkpoint
+from orchestrator.evidence.note import Checkpoint, NoteSigner, VerifierKey, sign_checkpoint, split_note
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
-from orchestrator.evidence.verify_log import own_keys, verify_log
+from orchestrator.evidence.verify_log import own_keys, read_held, verify_log
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.model.event import RunEvent
 
@@ -159,6 +160,47 @@ def test_anchors_kept_beside_the_log_are_judged_with_it(copy):
     rows[170] = rows[170].replace(b'"rc":0', b'"rc":1')
     resign(copy, rows)
     assert any("do not produce the root" in failure for failure in failures(copy))
+
+
+def locked_listing(folder):
+    """What an auditor lists of the bucket in the other account."""
+    keys = []
+    for path in sorted((folder / "log" / "checkpoints").iterdir()):
+        head = Checkpoint.parse(split_note(path.read_text())[0])
+        keys.append(f'"Key": "{ORIGIN}/{head.size:012d}-{head.root.hex()}", "VersionId": "{secrets.token_hex(16)}"')
+    return "\n".join(keys)
+
+
+def compared(folder, listing):
+    held = read_held(listing)
+    assert len(held) >= len(CUTS)
+    report = verify_log(folder, vkeys=own_keys(folder), held=held)
+    return [finding.text for finding in report.findings.failed]
+
+
+def test_locked_copies_agree_with_an_honest_log(copy):
+    assert not compared(copy, locked_listing(copy))
+
+
+def test_locked_copies_catch_a_rewritten_history(copy):
+    listing = locked_listing(copy)
+    rows = rows_of(copy)
+    rows[170] = rows[170].replace(b'"rc":0', b'"rc":1')
+    resign(copy, rows)
+    assert not failures(copy), "the log alone can not"
+    assert any("do not produce the root" in failure for failure in compared(copy, listing))
+
+
+def test_locked_copies_catch_a_dropped_tail(copy):
+    listing = locked_listing(copy)
+    resign(copy, rows_of(copy)[:350])
+    assert not failures(copy), "the log alone can not"
+    assert any("tail was dropped" in failure for failure in compared(copy, listing))
+
+
+def test_locked_copies_show_a_split_view(copy):
+    other = f"{ORIGIN}/{CUTS[1] + 1:012d}-{'ab' * 32}"
+    assert any("do not produce the root" in failure for failure in compared(copy, f"{locked_listing(copy)}\n{other}"))
 
 
 def resign(folder, rows):
