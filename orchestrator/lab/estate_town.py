@@ -1,5 +1,6 @@
 """The lab as one estate: the town, its demo systems, its people and its clients, opened and closed together."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -46,7 +47,8 @@ def write_hosts_file(town: Town) -> None:
             variables["ansible_host"] = town.address(variables["ansible_host"])
             variables["ansible_port"] = 2222
             variables["skerry_path_prefix"] = str(town.path_on_machine(name, "/")).rstrip("/")
-            variables["skerry_become"] = False
+            # Services have users of their own wherever the lab's maker may become them.
+            variables["skerry_become"] = os.geteuid() == 0
     replace_file(path, yaml.safe_dump(shipped, sort_keys=False).encode())
 
 

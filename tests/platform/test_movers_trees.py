@@ -202,6 +202,22 @@ def test_a_file_of_many_pieces_is_compared_to_the_last_bit(ground):
     assert ground.mover.differences(ground.tree, ground.source, ground.replica) == ["big: content"]
 
 
+def test_a_change_within_one_second_arrives(ground):
+    """Of equal size, and with a time that differs in its nanoseconds only; of a folder nothing but the time differs."""
+    ground.write(ground.source, "folder/record", b"first")
+    file, folder = ground.path(ground.source) / "folder/record", ground.path(ground.source) / "folder"
+    second = 1_700_000_000 * 10**9
+    os.utime(file, ns=(second, second + 1))
+    os.utime(folder, ns=(second, second + 1))
+    ground.mover.copy(ground.tree, ground.source, ground.replica)
+    file.write_bytes(b"later")
+    os.utime(file, ns=(second, second + 2))
+    os.utime(folder, ns=(second, second + 2))
+    ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
+    assert ground.read(ground.replica) == {"folder/record": b"later"}
+
+
 def test_a_tree_that_changes_while_it_is_digested_has_no_digest(ground):
     for number in range(40):
         ground.write(ground.source, f"f{number:02d}", os.urandom(4 << 20))
