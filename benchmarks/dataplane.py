@@ -1,7 +1,7 @@
 """The data plane beside the tools people would use: images, trees and digests between two hosts of the lab.
 
-Both hosts are on this machine and the line between them is as fast as it is, so the ratios count, not the seconds.
-Every round measures ours and the peers one after the other, so that what else the machine does falls on all of them.
+Both hosts are on this machine, so the ratios count, not the seconds; every round measures ours and the peers one after
+the other, so that what else the machine does falls on all of them.
 """
 
 import hashlib
@@ -282,11 +282,9 @@ def tree_rows(bench: Bench) -> list[dict[str, Any]]:
     )
     digested = statistics.median(bench.trees.digest(tree, bench.replica).seconds for _ in range(ROUNDS))
     ceiling = machine_sha256_mib_per_second()
-    compared = statistics.median(
-        seconds(lambda: bench.run(rsync.replace("-aHAX", "-aHAXnc"))) for _ in range(max(1, ROUNDS // 2))
-    )
-    what = f"tree of {TREE_FILES} files, {TREE_MIB} MiB"
-    rate = TREE_MIB / digested
+    compare = rsync.replace("-aHAX", "-aHAXnc")
+    compared = statistics.median(seconds(lambda: bench.run(compare)) for _ in range(max(1, ROUNDS // 2)))
+    what, rate = f"tree of {TREE_FILES} files, {TREE_MIB} MiB", TREE_MIB / digested
     return [
         row(
             f"{what}: first copy with SHA-256 at both ends",
