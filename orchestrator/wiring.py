@@ -17,7 +17,7 @@ from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.engine import Runs, Worker
 from orchestrator.contracts.object_lock import ObjectLock
-from orchestrator.contracts.observer import Observer, Recorder
+from orchestrator.contracts.observer import Observer, Recorder, SecretKeeper
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.places import (
@@ -43,6 +43,7 @@ class Workshop:
     observers: Sequence[Observer] = ()
     clock: Clock = field(default_factory=SystemClock)
     _open: ExitStack = field(default_factory=ExitStack)
+    _keeper: SecretKeeper | None = None
 
     # -- what is kept
 
@@ -107,7 +108,7 @@ class Workshop:
         from orchestrator.targets.aws.traffic import Route53Traffic
 
         access = CertifiedAccess(self.transports, Path(self.inventory.transfer_ca or skerry_home() / "transfer_ca"))
-        databases = PostgresMover(self.transports, self.secrets)
+        databases = PostgresMover(self.transports, self.resolve_secret)
         session = open_session(self.inventory, self.clock)
         return Drivers(
             transports=self.transports,
@@ -132,10 +133,19 @@ class Workshop:
         from orchestrator.evidence.recorder import controller_source, open_recorder
 
         recorder = open_recorder(ledger_folder(), origin=log_origin(), source=controller_source(), clock=self.clock)
+        self._keeper = recorder
         try:
             yield recorder
         finally:
+            self._keeper = None
             recorder.close()
+
+    def resolve_secret(self, reference: str) -> str:
+        """A secret's value; from then on the ledger keeps it out of all that it records."""
+        value = self.secrets(reference)
+        if self._keeper is not None:
+            self._keeper.register_secret(value)
+        return value
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
