@@ -28,6 +28,7 @@ from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from orchestrator.movers.line_refusals import refuse_access
 
 PROGRAM = Path(__file__).with_name("host_programs") / "block_delta.py"
 COPY_SECONDS_MAX = 7 * 24 * 3600.0
@@ -214,6 +215,7 @@ def trouble(volume: BlockVolume, host: Host, source: Host | None, kind: str, why
     if kind == "moved":
         return SourceChanged(f"{(source or host).name}: {volume.name} {why}; {host.name} is as it was")
     if kind == "link" and source is not None:
+        refuse_access(f"{volume.name} from {source.name} to {host.name}", why)
         return HostUnreachable(f"copy of {volume.name} from {source.name} to {host.name} broke off: {why}")
     if kind == "source" and source is not None:
         return DataError(f"{source.name}: {volume.name} cannot be read: {why}")

@@ -26,6 +26,7 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from orchestrator.movers.line_refusals import refuse_access
 from orchestrator.movers.tree_digests import tree_differences, tree_digest
 
 PROGRAM = Path(__file__).with_name("host_programs") / "rsync_pull.py"
@@ -264,6 +265,7 @@ def judge(tree: FileTree, source: Host, replica: Host, result: dict[str, Any]) -
         # The far side's shell is heard through ssh; our own host is heard by the program itself.
         lacking = replica if complaints == ["rsync: command not found"] else source
         raise MissingTool(f"{lacking.name}: rsync is missing", hint=f"Install rsync on {lacking.name}.")
+    refuse_access(way, text)
     if code in (10, 12, 30, 35, 255) or "connection unexpectedly closed" in text:
         raise HostUnreachable(
             f"copy of {way} broke off: {why}", hint="What arrived is kept. Run the same command again."
