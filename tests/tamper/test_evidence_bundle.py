@@ -17,7 +17,7 @@ from orchestrator.evidence.verify_bundle import BundleReport, judge_bundle, veri
 from orchestrator.foundation.errors import BrokenLog
 
 EVERY_BIT = os.environ.get("SKERRY_EVERY_BIT") == "1"
-FLIPS = 2
+FLIPS = int(os.environ.get("SKERRY_FLIPS", "2"))
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,16 @@ from urllib.parse import quote
 
 import pytest
 
+from orchestrator.evidence.approvals import sign_with_ssh_key
 from orchestrator.evidence.export import export_bundle
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.evidence.scrubber import REMOVED, Scrubber
+from orchestrator.evidence.statements import REVIEW, Statement
 from orchestrator.foundation.clock import SystemClock
+from orchestrator.foundation.places import shipped_folder
+from orchestrator.inventory.load import load_inventory
 from orchestrator.model.event import RunEvent
+from orchestrator.wiring import Workshop
 from tests.fakes.staged_run import ORIGIN, make_keys, trust_policy
 
 SECRET = 'c4nary/"quoted" $HOME\\päss+word=='
@@ -73,10 +78,21 @@ def test_what_is_too_short_to_be_a_secret_blots_out_nothing(secret):
 
 def test_a_signer_never_sees_a_private_key_in_its_arguments_or_files(tmp_path):
     """ssh-keygen is given the name of the key; the statement goes in by standard input."""
-    from orchestrator.evidence.approvals import sign_with_ssh_key
-    from orchestrator.evidence.statements import REVIEW, Statement
-
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
     before = set(tmp_path.iterdir())
     sign_with_ssh_key(Statement({"run:r": "00" * 32}, REVIEW, {"conclusion": "fine"}), str(tmp_path / "key"))
     assert set(tmp_path.iterdir()) == before
+
+
+def test_a_resolved_secret_is_kept_out_of_the_open_ledger(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKERRY_HOME", str(tmp_path))
+    monkeypatch.setenv("CANARY", SECRET)
+    inventory = load_inventory(shipped_folder("inventories") / "lab", home=tmp_path)
+    workshop = Workshop(inventory)
+    with workshop.recorder() as recorder:
+        assert workshop.resolve_secret("env:CANARY") == SECRET
+        recorder.record(RunEvent(type="check.result", run="r", at="t", data={"output": SECRET}))
+    workshop.close()
+    assert workshop.resolve_secret("env:CANARY") == SECRET
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert not found
