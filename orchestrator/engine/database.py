@@ -52,6 +52,8 @@ class Database:
                         connection.execute(sa.text(f"alter table {table.name} add column {column.name} {kind}"))
                         if isinstance(column.default, ScalarElementColumnDefault):
                             connection.execute(sa.update(table).values({column.name: column.default.arg}))
+                for index in table.indexes:
+                    index.create(connection, checkfirst=True)
             connection.execute(sa.delete(schema))
             connection.execute(sa.insert(schema), [{"number": SCHEMA_NUMBER}])
 

@@ -27,7 +27,7 @@ SYSTEM_RUN = "skerry.system_run.v1"
 QUEUE = "systems"
 # A system that waits for a person keeps its place; this bounds memory, not the load on sites.
 SYSTEMS_MAX = 5000
-QUEUE_POLL_SECONDS = 0.1
+QUEUE_POLL_SECONDS = 0.25
 
 # Gives the reducer and the live turns of one system's run, for as long as it is carried here.
 OpenTurns = Callable[[str, str], AbstractAsyncContextManager[tuple[Reducer, Turns]]]
@@ -63,7 +63,7 @@ class DurableEngine:
             serializer=DBOSPortableJSONSerializer(),
             log_level="ERROR",
             # We await no notifications; the interval only says how soon the thread sees that it should end.
-            notification_listener_polling_interval_sec=0.1,
+            notification_listener_polling_interval_sec=0.2,
         )
         if self._url.startswith("sqlite"):
             config["system_database_engine"] = _sqlite_engine(self._url)

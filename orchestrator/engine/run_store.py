@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, Operation, RunStatus, StepStatus, SystemStatus
-from orchestrator.engine.database import Database
+from orchestrator.engine.database import ROWS_PER_STATEMENT, Database
 from orchestrator.engine.tables import plans, requests, run_locks, runs, steps, system_runs
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.clock import Clock, timestamp
@@ -59,8 +59,10 @@ class DatabaseRuns:
             )
             .order_by(run_locks.c.system)
         )
-        wanted = set(names)
-        held = [row for row in connection.execute(query) if row.system in wanted]
+        held: list[sa.Row[Any]] = []
+        for start in range(0, len(names), ROWS_PER_STATEMENT):
+            part = names[start : start + ROWS_PER_STATEMENT]
+            held += connection.execute(query.where(run_locks.c.system.in_(part))).all()
         if not held:
             return
         said = [

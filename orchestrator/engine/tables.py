@@ -5,7 +5,7 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 # Raised with every change below; a change only ever adds tables and columns, each column with a default.
-SCHEMA_NUMBER = 2
+SCHEMA_NUMBER = 3
 
 schema = sa.Table("schema_number", metadata, sa.Column("number", sa.Integer, primary_key=True))
 
@@ -44,6 +44,7 @@ system_runs = sa.Table(
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("over", sa.Boolean, nullable=False, default=False),
     sa.Column("enqueued", sa.Boolean, nullable=False, default=False),
+    sa.Index("system_runs_by_enqueued", "enqueued"),
 )
 
 # One unfinished run per system.

@@ -259,10 +259,12 @@ class EngineWorker:
         try:
             self._maybe_finished.update(row.run for row in self._rows.runs_in("running"))
             while not self._ending.is_set() and self._error is None:
-                self._begin_submitted_runs()
-                self._inherit_runs()
-                more = self._enqueue_systems()
-                self._deliver_requests()
+                more = False
+                if self._rows.has_news():
+                    self._begin_submitted_runs()
+                    self._inherit_runs()
+                    more = self._enqueue_systems()
+                    self._deliver_requests()
                 self._finish_runs()
                 if not more:
                     self._wake.wait(self._settings.poll_seconds)

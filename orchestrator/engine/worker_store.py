@@ -65,6 +65,11 @@ class WorkerStore:
         self._database = database
         self._clock = clock
 
+    def has_news(self) -> bool:
+        """Something is to be begun, inherited, handed to the engine or delivered: one cheap question."""
+        with self._database.reading() as connection:
+            return bool(connection.execute(_HAS_NEWS).scalar())
+
     # ---- runs
 
     def runs_in(self, *states: str) -> Sequence[RunRow]:
@@ -312,7 +317,12 @@ class WorkerStore:
             return True
 
 
-# Built once: these run for every step of every system.
+# Built once: these run for every step of every system, or many times a second.
+_HAS_NEWS = sa.select(
+    sa.exists().where(runs.c.state.in_(("submitted", "beginning", "finishing")))
+    | sa.exists().where(system_runs.c.enqueued.is_(False))
+    | sa.exists().where(requests.c.handled.is_(False))
+)
 _STEP_BY_KEY = sa.select(steps).where(steps.c.key == sa.bindparam("key"))
 _INSERT_STEP = sa.insert(steps)
 _RESTART_STEP = (
