@@ -17,7 +17,11 @@ from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import BrokenLog, EvidenceError, LedgerFull
-from orchestrator.foundation.limits import EVIDENCE_BALLAST_BYTES, EVIDENCE_ENTRY_BYTES_MAX
+from orchestrator.foundation.limits import (
+    EVIDENCE_BALLAST_BYTES,
+    EVIDENCE_ENTRY_BYTES_MAX,
+    EVIDENCE_PUBLISH_SECONDS_MAX,
+)
 from orchestrator.model.event import RunEvent
 
 FORMAT_VERSION = 1
@@ -35,6 +39,7 @@ class LedgerRecorder:
         self._source = source
         self._clock = clock
         self._scrubber = Scrubber()
+        self._published_at = clock.monotonic_seconds()
         self._artifacts = Artifacts(folder)
         self._lock = LedgerLock(folder / "lock")
         try:
@@ -56,13 +61,20 @@ class LedgerRecorder:
             self._record_about_log("evidence.recovered", recovered.data())
 
     def record(self, event: RunEvent) -> int:
-        """Durable when it returns. Data beyond the size of an entry goes to the artifacts, referred to as `kept`."""
-        return self._ingest.add(self._prepare(event)).result()
+        """Durable when it returns. Data beyond the size of an entry goes to the artifacts, referred to as `kept`.
+
+        In a long run this publishes too, so that no event waits longer than some minutes for a signed head.
+        """
+        index = self._ingest.add(self._prepare(event)).result()
+        if self._clock.monotonic_seconds() - self._published_at > EVIDENCE_PUBLISH_SECONDS_MAX:
+            self.publish()
+        return index
 
     def keep(self, content: bytes, media_type: str) -> dict[str, Any]:
         return self._artifacts.keep(self._scrubber.clean_bytes(content), media_type)
 
     def publish(self) -> None:
+        self._published_at = self._clock.monotonic_seconds()
         self._publisher.publish()
 
     def register_secret(self, value: str) -> None:

@@ -33,3 +33,4 @@ SURVEY_HOSTS_PARALLEL_MAX = 16
 BUNDLE_FILES_MAX = 200_000
 BUNDLE_BYTES_MAX = 4 * GIB
 BUNDLE_FILE_BYTES_MAX = 256 * MIB
+EVIDENCE_PUBLISH_SECONDS_MAX = 300  # how long recorded events may wait for a signed head while a run is going
