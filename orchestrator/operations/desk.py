@@ -82,7 +82,12 @@ class Desk(Workshop):
 
     def ensure_allowed(self, plan: Plan, operator: Name) -> None:
         """Raise unless the plan's files are still the same and enough of the right persons approved it."""
-        planning.ensure_unchanged(plan, inventory=self.inventory, runbook_file=None, playbook_path=self.playbook_path)
+        planning.ensure_unchanged(
+            plan,
+            inventory=self.inventory,
+            runbook_file=planning.origin_of(self.catalogue, plan),
+            playbook_path=self.playbook_path,
+        )
         approving.ensure_approved(
             plan,
             operator,

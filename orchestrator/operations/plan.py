@@ -56,15 +56,31 @@ def make_plan(
         closure=closure_of(runbook, runbook_file, playbook_path),
     )
     catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
+    # Where the runbook lay is no part of the plan, which names no machine's paths; it is needed to see later edits.
+    catalogue.put("plan_origin", plan.digest, {"runbook": str(runbook_file.resolve())})
     return plan
+
+
+def origin_of(catalogue: Catalogue, plan: Plan) -> Path | None:
+    """The runbook file that the plan was compiled from, as long as it is still there."""
+    document = catalogue.get("plan_origin", plan.digest)
+    path = Path(document["runbook"]) if document else None
+    return path if path is not None and path.exists() else None
 
 
 def closure_of(runbook: Runbook, runbook_file: Path, playbook_path: PlaybookPath) -> dict[str, Digest]:
     """Every file that decides what the steps of `runbook` do, by a name that is the same on every machine → digest."""
     shipped = runbook_file.resolve().parent == shipped_folder("runbooks").resolve()
     closure = {f"runbooks/{runbook_file.name}" if shipped else runbook_file.name: runbook.digest}
+    folders: set[Path] = set()
     for playbook in sorted(_playbooks(runbook.steps)):
-        closure[f"playbooks/{playbook}.yml"] = _digest(Path(playbook_path(playbook)))
+        path = Path(playbook_path(playbook))
+        folders.add(path.parent)
+        closure[f"playbooks/{playbook}.yml"] = _digest(path)
+    # What playbooks send to hosts decides as much as they do themselves.
+    for folder in folders:
+        for sent in sorted(file for file in (folder / "files").glob("*") if file.is_file()):
+            closure[f"playbooks/files/{sent.name}"] = _digest(sent)
     return closure
 
 
@@ -128,6 +144,8 @@ def ensure_unchanged(
         folder, slash, file = name.rpartition("/")
         if folder == "playbooks":
             path: Path | None = Path(playbook_path(file.removesuffix(".yml")))
+        elif folder == "playbooks/files":
+            path = shipped_folder(folder) / file
         else:
             path = shipped_folder("runbooks") / file if slash else runbook_file
         if path is not None and _digest(path) != digest:
