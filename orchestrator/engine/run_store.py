@@ -59,7 +59,7 @@ class DatabaseRuns:
             )
             .order_by(run_locks.c.system)
         )
-        held: list[sa.Row[Any]] = []
+        held: list[Any] = []
         for start in range(0, len(names), ROWS_PER_STATEMENT):
             part = names[start : start + ROWS_PER_STATEMENT]
             held += connection.execute(query.where(run_locks.c.system.in_(part))).all()
