@@ -99,18 +99,23 @@ class MoveAuthorityHandler:
 def move_authority(
     drivers: Drivers, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit
 ) -> Outcome:
-    """Move the number of the deed's system; already there is done."""
+    """Move the number of the deed's system; already there is done.
+
+    A deed that was cut off after its move confirms and tells it again: whether it was told nobody knows.
+    """
     system = deed.system_plan.system.name
     present = drivers.authority.read(system)
-    if present.side is to_side:
+    moved_by_us = present.side is to_side and present.by == deed.key
+    if present.side is to_side and not moved_by_us:
         return Outcome.done(f"authority is at {to_side.value}", number=present.number, side=to_side.value, moved=False)
-    if present.side is not from_side:
+    if present.side is not from_side and not moved_by_us:
         raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {from_side.value}")
+    expected_number = present.number - 1 if moved_by_us else present.number
     progress(Progress(text=f"confirming that {from_side.value} is stopped"))
     left = OneSide(drivers, deed, from_side)
     stopped = left.services_stopped()
     marks = left.shut_databases()
-    moved = drivers.authority.move(system, expected_number=present.number, to=to_side, key=deed.key)
+    moved = drivers.authority.move(system, expected_number=expected_number, to=to_side, key=deed.key)
     confirmed = {"services": stopped, "shutdown_checkpoints": marks}
     emit(
         "authority.moved",

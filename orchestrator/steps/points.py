@@ -43,14 +43,15 @@ class TakeRecoveryPointHandler:
     drivers: Drivers
 
     def probe(self, deed: Deed) -> Probe:
-        held = self.drivers.catalogue.get("recovery_point", f"{deed.system_plan.system.name}/{point_id(deed)}")
-        return Probe.APPLIED if held else Probe.ABSENT
+        return Probe.ABSENT  # a point that the catalogue has is told again, not taken again
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = deed.action
         if not isinstance(action, TakeRecoveryPoint):
             raise PlanningError(f"step {deed.step.id}: take_recovery_point was given {action.verb}")
         point = point_id(deed)
+        if found := self.drivers.catalogue.get("recovery_point", f"{deed.system_plan.system.name}/{point}"):
+            return _told(RecoveryPoint.model_validate(found), emit)
         self._forget_broken_try(deed, point)
         for cluster in clusters(deed):
             self.drivers.database_digests.prepare_moment(cluster, host_at(deed, Side.DR, cluster.name))
@@ -68,15 +69,7 @@ class TakeRecoveryPointHandler:
         self.drivers.catalogue.put(
             "recovery_point", f"{recovery_point.system}/{point}", recovery_point.model_dump(mode="json")
         )
-        document = {**recovery_point.model_dump(mode="json"), "digest": recovery_point.digest}
-        emit("recovery_point.held", {**document, "writers_held_seconds": round(held_seconds, 3)})
-        return Outcome.done(
-            f"{point} holds {len(held)} datasets at {', '.join(action.sides)}",
-            point=point,
-            digest=recovery_point.digest,
-            writers_held_seconds=round(held_seconds, 3),
-            datasets={item.dataset: item.digest for item in held},
-        )
+        return _told(recovery_point, emit, writers_held_seconds=round(held_seconds, 3))
 
     def _forget_broken_try(self, deed: Deed, point: str) -> None:
         """What an earlier try held belongs to another moment than the one about to be named."""
@@ -166,6 +159,18 @@ class TakeRecoveryPointHandler:
                 )
             held.append(HeldDataset(dataset=tree.name, digest=here.digest, mark=point, bytes_total=here.bytes_read))
         return held
+
+
+def _told(point: RecoveryPoint, emit: Emit, **measured: float) -> Outcome:
+    """The outcome of a point that is held and in the catalogue; `measured` is missing after an attempt was cut off."""
+    emit("recovery_point.held", {**point.model_dump(mode="json"), "digest": point.digest, **measured})
+    return Outcome.done(
+        f"{point.id} holds {len(point.datasets)} datasets at {', '.join(point.sides)}",
+        point=point.id,
+        digest=point.digest,
+        datasets={item.dataset: item.digest for item in point.datasets},
+        **measured,
+    )
 
 
 @dataclass

@@ -1,0 +1,29 @@
+"""Authority in memory that obeys the laws of contracts.authority.AuthorityStore."""
+
+import threading
+
+from orchestrator.contracts.authority import Authority
+from orchestrator.foundation.errors import AuthorityError
+from orchestrator.model.site import Side
+
+
+class MemoryAuthority:
+    """One number and side per system."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Authority] = {}
+        self._one_at_a_time = threading.Lock()
+
+    def read(self, system: str) -> Authority:
+        return self._kept.get(system, Authority(system=system, number=1, side=Side.SOURCE, at="", by=""))
+
+    def move(self, system: str, *, expected_number: int, to: Side, key: str) -> Authority:
+        with self._one_at_a_time:
+            present = self.read(system)
+            if present.by == key and present.side is to and present.number == expected_number + 1:
+                return present
+            if present.number != expected_number:
+                raise AuthorityError(f"{system}: {expected_number} is not the newest number, {present.number} is")
+            moved = Authority(system=system, number=expected_number + 1, side=to, at="", by=key)
+            self._kept[system] = moved
+            return moved

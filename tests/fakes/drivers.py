@@ -1,0 +1,376 @@
+"""One system on three sides, and the Drivers over it: databases, trees, services, fences, a cloud, clients; in memory.
+
+Made of the lawful fakes. What is written here is what joins them: a fenced host starts no service and no primary, a
+machine answers once it runs and its keys are known, a service takes writes only over a primary.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.foundation.errors import CommandFailed, HostKeyMismatch, HostUnreachable
+from orchestrator.model.action import Action
+from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
+from orchestrator.model.plan import Plan, SystemPlan
+from orchestrator.model.site import Side
+from orchestrator.model.step import Inverse, Phase, Step
+from orchestrator.model.system import (
+    HttpCheck,
+    MachineSpec,
+    Objectives,
+    Placement,
+    Quiesce,
+    Route53Front,
+    Service,
+    System,
+)
+from orchestrator.model.transfer import TransferReport
+from tests.fakes.access_log import MemoryAccessLog
+from tests.fakes.authority import MemoryAuthority
+from tests.fakes.catalogue import MemoryCatalogue
+from tests.fakes.clock import SetClock
+from tests.fakes.cloud_target import FakeFront, FakeTarget
+from tests.fakes.databases import FakeDatabases
+from tests.fakes.host_keys import MemoryHostKeys
+from tests.fakes.interruption import Interrupted, Interruption
+from tests.fakes.plans import DIGEST, shipped_steps
+from tests.fakes.playbooks import FakePlaybooks, PlayFails
+from tests.fakes.transport import FakeTransport, FakeTransports
+from tests.fakes.trees import FakeFile, FakeHosts, FakeTreeMover
+
+REGISTER = PostgresCluster(
+    name="register", data_directory="/var/lib/postgresql/filing", service="filing-db", databases=("filing",)
+)
+ATTACHMENTS = FileTree(name="attachments", path="/srv/filing/attachments", changes="replaced")
+CTL = "/opt/filing/bin/filingctl"
+SYSTEM = System(
+    name="filing",
+    owner="ana",
+    data_classes=("internal",),
+    objectives=Objectives(rto=900, rpo=60, mtpd=14_400),
+    placements={side: Placement(host=f"{side.value}-filing1") for side in Side},
+    datasets=(REGISTER, ATTACHMENTS),
+    services=(
+        Service(name="filing-app", port=8080, depends_on=("filing-db",)),
+        Service(name="filing-mail", port=8025, depends_on=("filing-app",)),
+    ),
+    checks=(
+        HttpCheck(name="answers", port=8080, expected={"read_only": False}),
+        HttpCheck(name="attachments-ready", port=8080, level="business"),
+    ),
+    quiesce=Quiesce(enter=(CTL, "quiesce", "{seconds}"), leave=(CTL, "resume"), seconds_max=10),
+    front=Route53Front(name="filing.skerry.test", zone="skerry.test"),
+)
+HOSTS = {
+    f"{side.value}-filing1": Host(name=f"{side.value}-filing1", site=side.value, address=f"10.{number}.1.11")
+    for side, number in ((Side.SOURCE, 10), (Side.DR, 20), (Side.CLOUD, 30))
+}
+SOURCE, DR, CLOUD = (HOSTS[f"{side.value}-filing1"] for side in (Side.SOURCE, Side.DR, Side.CLOUD))
+TOOLS = ("rsync", "python3", f"{REGISTER.binaries}/postgres")
+RUN = "run-1"
+
+
+def a_deed(action: Action, *, step: str = "step", plan: Plan | None = None, **values: Any) -> Deed:
+    """A deed of one step that does `action`, outside any run."""
+    written = Step(
+        id=step, title=step, phase=Phase.PREPARE, action=action, inverse=Inverse(none_because="tried alone")
+    )
+    chosen = plan or the_plan()
+    return Deed(
+        run=RUN,
+        plan=chosen,
+        system_plan=chosen.systems[0],
+        step=written,
+        mode="do",
+        attempt=1,
+        key=f"{RUN}/filing/{step}/do",
+        **values,
+    )
+
+
+def the_plan(system: System = SYSTEM, steps: Sequence[Step] | None = None) -> Plan:
+    """The shipped migration of the system."""
+    return Plan(
+        wave="wave-1",
+        author="ben",
+        runbook="migrate",
+        runbook_version="1.0",
+        runbook_digest=DIGEST,
+        inventory_digest=DIGEST,
+        facts_digest=DIGEST,
+        closure={},
+        hosts=HOSTS,
+        machines={CLOUD.name: MachineSpec(image="plain", subnet="hosts", security_group="hosts")},
+        systems=(SystemPlan(system=system, steps=tuple(steps or shipped_steps()), bytes_expected=1000),),
+    )
+
+
+class HostDatabases(FakeDatabases):
+    """Behind a fence a cluster starts as a standby or not at all."""
+
+    def __init__(self, fenced: Mapping[str, int]) -> None:
+        super().__init__()
+        self._fenced = fenced
+
+    def start(self, cluster: PostgresCluster, host: Host) -> Role:
+        server = self._at(cluster, host)
+        if server.role is Role.STOPPED and not server.upstream and host.name in self._fenced:
+            raise CommandFailed(f"{host.name}: {cluster.service} is fenced: it starts as a standby only")
+        return super().start(cluster, host)
+
+
+class SeenTreeMover(FakeTreeMover):
+    """Each copy is a session at its source, as the host's own log would have it."""
+
+    def __init__(self, hosts: FakeHosts, access_log: MemoryAccessLog) -> None:
+        super().__init__(hosts)
+        self._access_log = access_log
+
+    def copy(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
+    ) -> TransferReport:
+        self._access_log.saw(source, replica)
+        return super().copy(tree, source, replica, from_point=from_point, progress=progress)
+
+
+class FakeWorld:
+    """The source serves, with a few filings; DR and cloud are empty. `drivers` is all that handlers get.
+
+    `interruption` orders trouble at any call of any driver. `events` is what handlers emitted.
+    """
+
+    def __init__(self, *, filings: int = 3) -> None:
+        self.clock = SetClock()
+        self.interruption = Interruption()
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.acknowledged: list[str] = []
+        self.violations: list[str] = []
+
+        self.serving: dict[str, set[str]] = {name: set() for name in HOSTS}
+        self.fenced: dict[str, int] = {}
+        self.tools: dict[str, set[str]] = {name: set(TOOLS) for name in HOSTS}
+        self.bytes_free: dict[str, int] = dict.fromkeys(HOSTS, 1_000_000)
+        self.failing_checks: set[tuple[str, str]] = set()  # (host, check)
+        self.held_until = 0.0  # by the clock; the application lets go by itself then
+        self.quiesced = 0
+        self.silent_tries = 0  # so many connections to the cloud are refused while its machine boots
+
+        self.access_log = MemoryAccessLog(self.clock)
+        self.databases = HostDatabases(self.fenced)
+        self.trees = SeenTreeMover(FakeHosts(), self.access_log)
+        self.target, self.front = FakeTarget(), FakeFront()
+        self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
+        self.host_keys = MemoryHostKeys()
+        self.playbooks = FakePlaybooks(
+            {
+                "drain": self._stop,
+                "stop": self._stop,
+                "fence": self._fence,
+                "unfence": self._unfence,
+                "start": self._start,
+                "check": self._check,
+            }
+        )
+        self.transports = FakeTransports({name: self._transport(host) for name, host in HOSTS.items()})
+        self.drivers = self._drivers()
+
+        self.databases.create(REGISTER, SOURCE)
+        self.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path] = {}
+        self.serving[SOURCE.name] = {service.name for service in SYSTEM.services}
+        self.front.switch(SYSTEM.front, SOURCE.address, key="laid")
+        for _ in range(filings):
+            self.client_files()
+
+    def tell(self, kind: str, data: dict[str, Any]) -> None:
+        """The `emit` of a ledger that is always there."""
+        self.events.append((kind, json.loads(json.dumps(data))))
+
+    def emit(self, kind: str, data: dict[str, Any]) -> None:
+        """The `emit` of a ledger in which trouble may come."""
+        self.interruption.place(f"{kind}:before")
+        self.tell(kind, data)
+        self.interruption.place(f"{kind}:after")
+
+    # -- clients
+
+    def client_files(self) -> None:
+        """A client files through the front name; what is acknowledged must be found for ever after."""
+        address = self.front.records[SYSTEM.front.name].address
+        host = next(host for host in HOSTS.values() if host.address == address)
+        if self.takes_writes(host) and self.clock.monotonic_seconds() >= self.held_until:
+            filing = f"filing-{len(self.acknowledged) + 1}"
+            self.databases.write(REGISTER, host, filing)
+            self.trees.hosts.trees[host.name, ATTACHMENTS.path][filing] = FakeFile(filing.encode())
+            self.acknowledged.append(filing)
+
+    def takes_writes(self, host: Host) -> bool:
+        serves = "filing-app" in self.serving[host.name]
+        return serves and self.databases.role(REGISTER, host) is Role.PRIMARY
+
+    def look_for_violations(self) -> None:
+        """Two sides that could write, or one that writes without authority."""
+        writers = [host for host in HOSTS.values() if self.takes_writes(host)]
+        holder = self.authority.read(SYSTEM.name).side.value
+        self.violations += [f"{host.name} writes, authority is at {holder}" for host in writers if host.site != holder]
+        self.violations += [f"two sides write: {writers}"] if len(writers) > 1 else []
+
+    def lost(self, host: Host) -> list[str]:
+        """Acknowledged filings whose row or attachment is not at `host`."""
+        rows = set(self.databases.rows(REGISTER, host))
+        files = self.trees.hosts.trees.get((host.name, ATTACHMENTS.path), {})
+        return [filing for filing in self.acknowledged if filing not in rows or filing not in files]
+
+    # -- what is compared
+
+    def state(self) -> dict[str, Any]:
+        """Everything that lasts, but times, and how often a database noted a checkpoint."""
+        hosts = self.trees.hosts
+        return {
+            "databases": {
+                key: (server.role.value, [row for _, row in server.records if row], server.upstream, server.replayed)
+                for key, server in self.databases.servers.items()
+            },
+            "trees": {key: {name: file.form() for name, file in files.items()} for key, files in hosts.trees.items()},
+            "points": {
+                key: {point: {name: file.form() for name, file in files.items()} for point, (_, files) in kept.items()}
+                for key, kept in hosts.points.items()
+                if kept
+            },
+            "machines": [(each.tags["Name"], each.state) for each in self.target.machines.values()],
+            "front": self.front.current(SYSTEM.front),
+            "authority": self.authority.read(SYSTEM.name).model_dump(include={"number", "side"}),
+            "recovery_points": [
+                {name: value for name, value in document.items() if name in ("id", "sides", "holds")}
+                for _, document in self.catalogue.list("recovery_point")
+            ],
+            "host_keys": dict(self.host_keys.kept),
+            "serving": {name: sorted(units) for name, units in self.serving.items()},
+            "fenced": dict(self.fenced),
+        }
+
+    # -- hosts
+
+    def _drivers(self) -> Drivers:
+        def watched(fake: Any) -> Any:
+            return Interrupted(fake, self.interruption)
+
+        return Drivers(
+            transports=watched(self._reach),
+            playbooks=watched(self.playbooks),
+            trees=watched(self.trees),
+            databases=watched(self.databases),
+            database_digests=watched(self.databases),
+            target=watched(self.target),
+            front=watched(self.front),
+            authority=watched(self.authority),
+            catalogue=watched(self.catalogue),
+            host_keys=watched(self.host_keys),
+            access_log=watched(self.access_log),
+            clock=self.clock,
+        )
+
+    def _reach(self, host: Host) -> FakeTransport:
+        """The transport of `host`; a cloud host is reached once its machine runs and its keys were learned."""
+        transport = self.transports(host)
+        if host.name == CLOUD.name:
+            machine = self.target.find(host)
+            if machine is None or machine.state != "running":
+                transport.trouble = HostUnreachable(f"{host.name} cannot be reached: no route")
+            elif not self.host_keys.fingerprints(host):
+                transport.trouble = HostKeyMismatch(f"{host.name}: no host key of it is known")
+            else:
+                transport.trouble = None
+        return transport
+
+    def _transport(self, host: Host) -> FakeTransport:
+        programs: dict[str, Callable[[Sequence[str], bytes], tuple[int, bytes, bytes]]] = {
+            "python3": lambda words, stdin: (0, json.dumps(self._asked(host, json.loads(stdin))).encode(), b""),
+            "test": lambda words, stdin: (0 if self._exists(host, words[-1]) else 1, b"", b""),
+            "true": lambda words, stdin: self._booted(host),
+            CTL: lambda words, stdin: self._control(words),
+        }
+        return FakeTransport(host, programs=programs)
+
+    def _booted(self, host: Host) -> tuple[int, bytes, bytes]:
+        if self.silent_tries > 0:
+            self.silent_tries -= 1
+            raise HostUnreachable(f"{host.name} cannot be reached: Connection refused")
+        return 0, b"", b""
+
+    def _asked(self, host: Host, asked: Any) -> Any:
+        """The two questions that handlers put to a host's Python, told apart by their form."""
+        if isinstance(asked, list):
+            return [self._service(host, service["name"]) for service in asked]
+        return {
+            "tools": {tool: f"/usr/bin/{tool}" if tool in self.tools[host.name] else "" for tool in asked["tools"]},
+            "free": dict.fromkeys(asked["paths"], self.bytes_free[host.name]),
+        }
+
+    def _service(self, host: Host, name: str) -> dict[str, Any]:
+        serves = name in self.serving[host.name]
+        active = "active" if serves else "inactive"
+        return {"name": name, "active": active, "enabled": "disabled", "port_open": serves}
+
+    def _exists(self, host: Host, path: str) -> bool:
+        if path == ATTACHMENTS.path:
+            return (host.name, path) in self.trees.hosts.trees
+        return path == REGISTER.data_directory and self.databases.role(REGISTER, host) is not Role.MISSING
+
+    def _control(self, words: Sequence[str]) -> tuple[int, bytes, bytes]:
+        if words[1] == "quiesce":
+            self.quiesced += 1
+            self.held_until = self.clock.monotonic_seconds() + float(words[2])
+        else:
+            self.held_until = 0.0
+        return 0, b"", b""
+
+    # -- playbooks
+
+    def _own(self, host: Host, variables: Mapping[str, Any]) -> list[str]:
+        return [service["name"] for service in variables["skerry_services"] if service["address"] == host.address]
+
+    def _stop(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        self.serving[host.name] -= set(self._own(host, variables))
+        return {}
+
+    def _fence(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        self._refuse_newer_fence(host, variables)
+        self._stop(host, variables)
+        self.fenced[host.name] = variables["skerry_fence"]["number"]
+        return {"fence": variables["skerry_fence"]}
+
+    def _unfence(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        self._refuse_newer_fence(host, variables)
+        self.fenced.pop(host.name, None)
+        return {"unfenced": variables["skerry_fence"]}
+
+    def _refuse_newer_fence(self, host: Host, variables: Mapping[str, Any]) -> None:
+        if self.fenced.get(host.name, 0) > variables["skerry_fence"]["number"]:
+            raise PlayFails("a newer fence stands")
+
+    def _start(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        if host.name in self.fenced:
+            raise PlayFails("fenced")
+        if self.databases.start(REGISTER, host) is not Role.PRIMARY:
+            raise PlayFails("its database takes no writes")
+        self.serving[host.name] |= set(self._own(host, variables))
+        return {}
+
+    def _check(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        for check in variables["skerry_checks"]:
+            name = cast("str", check["name"])
+            if not self.takes_writes(host) or (host.name, name) in self.failing_checks:
+                raise PlayFails(f"{name}: expected {check['expected_status']}, saw 503")
+        return {"checks": [check["name"] for check in variables["skerry_checks"]]}
