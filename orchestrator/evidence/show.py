@@ -39,7 +39,7 @@ def as_text(report: LogReport, policy: TrustPolicy | None, seconds: float) -> st
 
 
 def policy_line(policy: TrustPolicy) -> str:
-    return f"policy          {policy.digest[:39]}… (yours: {policy.where})"
+    return f"policy          {policy.digest} (yours: {policy.where})"
 
 
 def grouped(findings: Findings) -> list[str]:

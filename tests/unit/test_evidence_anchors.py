@@ -1,6 +1,8 @@
 """Anchors: what witnesses, timestamps and locked copies catch that the log alone cannot."""
 
+import re
 import shutil
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -17,9 +19,10 @@ from orchestrator.evidence.anchoring import (
     read_enrolment,
     write_enrolment,
 )
-from orchestrator.evidence.export import collect
+from orchestrator.evidence.export import collect, write_files
 from orchestrator.evidence.note import NoteSigner, VerifierKey
 from orchestrator.evidence.people import run_digest
+from orchestrator.evidence.reading.derive import derive
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
 from orchestrator.evidence.signing.timestamps import timestamp_query, timestamp_time
@@ -196,6 +199,15 @@ def test_a_timestamped_run_passes_and_its_anchors_are_exported(tmp_path, keys, a
     assert failed == []
     assert sum(path.endswith(".tsr") for path in core) >= 20
     assert any("every event's time lies between" in finding.text for finding in report.findings.found)
+
+
+@pytest.mark.platform("openssl")
+def test_openssl_accepts_a_timestamp_as_the_readme_tells(tmp_path, keys, authority):
+    _, core, _ = told_with_timestamps(tmp_path, keys, authority)
+    write_files(tmp_path / "bundle", {**core, **derive(core)})
+    (told,) = re.findall(r"openssl ts -verify .*", (tmp_path / "bundle" / "README.txt").read_text())
+    done = subprocess.run(told.split(), cwd=tmp_path / "bundle", capture_output=True, text=True, check=False)
+    assert "Verification: OK" in done.stdout + done.stderr
 
 
 @pytest.mark.platform("openssl")

@@ -1,7 +1,7 @@
 """README.txt: how to verify a bundle, with skerry and with other people's programs only."""
 
 from orchestrator.evidence.reading.material import Material
-from orchestrator.evidence.reading.words import title
+from orchestrator.evidence.reading.words import shortened, title
 from orchestrator.evidence.signing.ssh_signature import NAMESPACE
 
 _TEXT = """\
@@ -22,12 +22,15 @@ Open report.html to read. Verify before you rely on it: nothing here needs a net
 
 2  WITH OTHER PEOPLE'S PROGRAMS ONLY
 
-   Files      sha256sum -c manifest.sha256
+   Files:
+
+      sha256sum -c manifest.sha256
 {signatures}{timestamps}
-   The log    any implementation of C2SP signed-note, tlog-checkpoint, tlog-tiles and tlog-proof
-              (c2sp.org) reads log/ and proofs/. The keys of the log, from the policy:
+   The log: any implementation of C2SP signed-note, tlog-checkpoint, tlog-tiles and tlog-proof (c2sp.org) reads log/
+   and proofs/. The keys of the log stand in policy/tlog-policy.txt; compare them with your own record:
+
 {keys}
-   OSCAL      any OSCAL 1.2 validator on oscal/assessment-results.json
+   OSCAL: any OSCAL 1.2 validator on oscal/assessment-results.json
 
 
 3  WHAT IS WHERE
@@ -53,23 +56,22 @@ Open report.html to read. Verify before you rely on it: nothing here needs a net
 
 
 def readme(material: Material) -> bytes:
-    keys = "".join(f"                 {key}\n" for key in material.policy.log_policy.logs)
+    keys = "".join(f"      {shortened(str(key))}\n" for key in material.policy.log_policy.logs)
     domain = material.policy.identity_domain
     signatures = ""
     if material.signed:
         first = material.signed[0]
         signatures = (
-            "\n   A person's  ssh-keygen -Y verify -f policy/allowed_signers "
-            f"-I {first.by}@{domain} -n {NAMESPACE} \\\n"
-            f"   signature      -s statements/{first.name}.sshsig < statements/{first.name}.pae\n"
-            "              (the .pae holds the statement in plain JSON after its header; read it)\n"
+            f"\n   A person's signature; the .pae is what was signed, in plain JSON after its header, read it:\n\n"
+            f"      ssh-keygen -Y verify -f policy/allowed_signers -I {first.by}@{domain} \\\n"
+            f"         -n {NAMESPACE} -s statements/{first.name}.sshsig < statements/{first.name}.pae\n"
         )
     timestamps = ""
     if material.bounds:
         size = f"{material.bounds[-1].size:012d}"
         timestamps = (
-            f"\n   A time     openssl ts -verify -data anchors/{size}.text -in anchors/{size}.tsr \\\n"
-            "                 -CAfile policy/tsa-roots.pem\n"
+            "\n   When a head of the log existed:\n\n"
+            f"      openssl ts -verify -data anchors/{size}.text -in anchors/{size}.tsr -CAfile policy/tsa-roots.pem\n"
         )
     text = _TEXT.format(
         title=title(material.story),

@@ -9,7 +9,7 @@ from orchestrator.evidence.reading.material import Material, root_text
 from orchestrator.evidence.reading.report_parts import Cell, Html, chip, code, digest, facts, figures, table
 from orchestrator.evidence.reading.report_style import STYLE
 from orchestrator.evidence.reading.timeline import timeline, turning_points_told
-from orchestrator.evidence.reading.words import duration, outcome, readable, size, text, title
+from orchestrator.evidence.reading.words import duration, outcome, readable, shortened, size, text, title
 from orchestrator.evidence.rules import outage_bounds
 from orchestrator.evidence.story import SystemStory, seconds_between
 
@@ -294,7 +294,7 @@ def _controls(material: Material) -> str:
 
 def _integrity(material: Material) -> str:
     head = material.head
-    keys = Html("<br>".join(f"<code>{text(key)}</code>" for key in material.policy.log_policy.logs))
+    keys = Html("<br>".join(f"<code>{text(shortened(str(key)))}</code>" for key in material.policy.log_policy.logs))
     witnesses = (
         ", ".join(material.policy.log_policy.witnesses) or "none: nobody else vouches that this is the only history"
     )

@@ -45,6 +45,11 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:16]
 
 
+def shortened(key: str) -> str:
+    """A verifier key as people compare it: its name and id stand first, an ML-DSA key goes on for lines."""
+    return key if len(key) <= 120 else f"{key[:70]}…"
+
+
 def outcome(system: SystemStory) -> str:
     if system.was_committed:
         return "committed"
