@@ -1,0 +1,518 @@
+"""What each verb refuses, and what it says then; what it observes where it does not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator.contracts.databases import Role
+from orchestrator.foundation.errors import CommandTimedOut, HostUnreachable, NoSpace, PlanningError
+from orchestrator.model import action as actions
+from orchestrator.model.outcome import Outcome, Result
+from orchestrator.model.site import Side
+from orchestrator.steps import authority as authority_steps
+from orchestrator.steps.handlers import handlers_over
+from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, REGISTER, RUN, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
+from tests.fakes.playbooks import PlayFails, PlayLasts
+from tests.fakes.trees import FakeFile
+
+SOURCE_SIDE, DR_SIDE, CLOUD_SIDE = Side.SOURCE, Side.DR, Side.CLOUD
+OUT = actions.MoveAuthority(from_side=SOURCE_SIDE, to_side=CLOUD_SIDE)
+BACK = actions.CarryBack(from_side=CLOUD_SIDE, to_side=SOURCE_SIDE)
+TO_DR = actions.Replicate(source=SOURCE_SIDE, replica=DR_SIDE)
+TO_CLOUD = actions.Replicate(source=DR_SIDE, replica=CLOUD_SIDE)
+PROMOTE = actions.Promote(side=CLOUD_SIDE, old_side=SOURCE_SIDE)
+POINT = actions.TakeRecoveryPoint()
+
+
+@pytest.fixture
+def world():
+    return FakeWorld()
+
+
+def act(world, action, **deed) -> Outcome:
+    handler = handlers_over(world.drivers)(action.verb)
+    return handler.act(a_deed(action, step=action.verb, **deed), lambda _: None, world.emit)
+
+
+def passed(world, action, **deed) -> Outcome:
+    outcome = act(world, action, **deed)
+    assert outcome.passed, outcome.message
+    return outcome
+
+
+def refused(world, action, error, **deed) -> Outcome:
+    outcome = act(world, action, **deed)
+    assert (outcome.result, outcome.error) == (Result.FAILED, error), outcome.message
+    return outcome
+
+
+def stop(world, host):
+    world.serving[host.name].clear()
+
+
+def seeded(world):
+    """DR and cloud hold what the source holds; the source serves."""
+    passed(world, TO_DR)
+    passed(world, actions.ProvisionTarget())
+    passed(world, TO_CLOUD)
+
+
+def at_the_cloud(world):
+    """The cloud has authority and a primary; nothing serves."""
+    seeded(world)
+    stop(world, SOURCE)
+    passed(world, OUT)
+    passed(world, PROMOTE)
+
+
+def told(world, kind):
+    return [data for each, data in world.events if each == kind]
+
+
+# -- preflight
+
+
+def test_preflight_sees_hosts_tools_and_space(world):
+    outcome = passed(world, actions.Preflight())
+    assert set(outcome.observed["hosts"]) == {SOURCE.name, DR.name}
+
+
+def test_preflight_names_the_missing_tool_and_where_it_is_missing(world):
+    world.tools[DR.name].discard("rsync")
+    outcome = refused(world, actions.Preflight(), "MissingTool")
+    assert outcome.message == f"{DR.name} lacks rsync"
+    assert f"Install what is missing on {DR.name}" in outcome.hint
+    assert not outcome.retryable
+
+
+def test_preflight_asks_for_room_where_nothing_is_held_yet(world):
+    world.bytes_free[DR.name] = 999
+    outcome = refused(world, actions.Preflight(), "NoSpace")
+    assert f"{DR.name}: {ATTACHMENTS.path} has 999 bytes free, 1000 are needed" in outcome.message
+    world.bytes_free[DR.name] = 1000
+    passed(world, actions.Preflight())
+
+
+def test_preflight_wants_no_room_for_what_a_replica_holds(world):
+    passed(world, TO_DR)
+    world.bytes_free[DR.name] = 0
+    passed(world, actions.Preflight())
+
+
+def test_a_host_that_is_down_may_be_tried_again_and_every_trouble_is_told(world):
+    world.transports(DR).trouble = HostUnreachable(f"{DR.name} cannot be reached: Connection refused")
+    outcome = refused(world, actions.Preflight(), "HostUnreachable")
+    assert outcome.retryable
+    assert "run the same command again" in outcome.hint
+    world.tools[SOURCE.name].discard("rsync")
+    both = refused(world, actions.Preflight(), "MissingTool")
+    assert both.message == f"{SOURCE.name} lacks rsync; {DR.name} cannot be reached: Connection refused"
+    assert not both.retryable
+
+
+# -- provision
+
+
+def test_a_machine_that_boots_slowly_is_waited_for_and_its_keys_are_the_provider_s(world):
+    world.silent_tries = 5
+    outcome = passed(world, actions.ProvisionTarget())
+    machine = world.target.find(CLOUD)
+    assert outcome.observed["machines"][CLOUD.name]["machine"] == machine.id
+    assert machine.tags["skerry:run"] == RUN
+    assert list(world.host_keys.fingerprints(CLOUD)) == outcome.observed["machines"][CLOUD.name]["host_keys"]
+
+
+def test_a_machine_that_never_answers_is_a_failure_that_may_be_tried_again(world):
+    world.silent_tries = 100_000
+    assert refused(world, actions.ProvisionTarget(), "HostUnreachable").retryable
+
+
+def test_a_machine_at_another_address_than_planned_is_refused(world):
+    machine = world.target.run(CLOUD.name, "10.30.9.9", {"skerry:host": CLOUD.name, "skerry:run": "r0"})
+    world.target.machines[machine].tags["skerry:system"] = "filing"
+    outcome = refused(world, actions.ProvisionTarget(), "TargetError")
+    assert "10.30.9.9, planned was 10.30.1.11" in outcome.message
+    assert list(world.host_keys.fingerprints(CLOUD)) == []
+
+
+# -- replicate
+
+
+def test_seeding_from_dr_leaves_the_source_alone_and_shows_it(world):
+    passed(world, TO_DR)
+    passed(world, POINT)
+    passed(world, actions.ProvisionTarget())
+    outcome = passed(world, TO_CLOUD)
+    assert outcome.observed["source_read"][SOURCE.name]["ssh_sessions_from_dr_and_cloud"] == 0
+
+
+def test_who_reads_the_source_while_the_cloud_is_seeded_is_named(world):
+    passed(world, TO_DR)
+    passed(world, actions.ProvisionTarget())
+
+    def peek(name):
+        if name == "make_standby:before":
+            world.access_log.saw(SOURCE, CLOUD)
+
+    world.interruption.on_place = peek
+    found = passed(world, TO_CLOUD).observed["source_read"][SOURCE.name]
+    assert (found["ssh_sessions_from_dr_and_cloud"], found["peers"]) == (1, [CLOUD.name])
+
+
+def test_a_primary_is_never_overwritten_by_a_replica(world):
+    world.databases.create(REGISTER, DR)
+    outcome = refused(world, TO_DR, "PlanningError")
+    assert "is a primary already" in outcome.message
+    assert world.databases.role(REGISTER, DR) is Role.PRIMARY
+
+
+def test_a_full_replica_says_so_and_names_the_host(world):
+    world.trees.hosts.full.add(DR.name)
+    outcome = refused(world, TO_DR, "NoSpace")
+    assert DR.name in outcome.message
+    assert outcome.hint == NoSpace.default_hint
+
+
+def test_a_point_that_was_never_taken_cannot_be_read(world):
+    passed(world, TO_DR)
+    passed(world, actions.ProvisionTarget())
+    outcome = refused(world, actions.Replicate(source=DR_SIDE, replica=CLOUD_SIDE, read="point"), "PlanningError")
+    assert "no recovery point" in outcome.message
+
+
+# -- recovery point
+
+
+def test_a_point_holds_both_datasets_under_one_digest_and_the_writers_are_let_go(world):
+    passed(world, TO_DR)
+    outcome = passed(world, POINT)
+    assert set(outcome.observed["datasets"]) == {"register", "attachments"}
+    assert (world.quiesced, world.held_until) == (1, 0.0)
+    assert told(world, "recovery_point.held")[0]["digest"] == outcome.observed["digest"]
+
+
+def test_what_an_earlier_try_held_is_forgotten(world):
+    """A tree held at one moment beside a database held at another would be a point of no moment at all."""
+    passed(world, TO_DR)
+    world.trees.hosts.cut.add(DR.name)
+    refused(world, POINT, "HostUnreachable")
+    world.trees.hosts.cut.clear()
+    world.client_files()
+    outcome = passed(world, POINT)
+    point = outcome.observed["point"]
+    files = world.trees.hosts.points[SOURCE.name, "attachments"][point][1]
+    assert sorted(files) == sorted(world.acknowledged)
+
+
+def test_a_moment_that_took_too_long_is_not_used(world):
+    passed(world, TO_DR)
+    world.interruption.on_place = lambda name: world.clock.sleep(11) if name == "take:before" else None
+    outcome = refused(world, POINT, "MomentNotHeld")
+    assert "the limit is 10s" in outcome.message
+    assert outcome.retryable
+    assert "quiesce.seconds_max" in outcome.hint
+    assert world.catalogue.list("recovery_point") == []
+    assert world.held_until == 0.0
+    world.interruption.on_place = lambda _name: None
+    passed(world, POINT)
+
+
+@pytest.mark.parametrize("where", ["hold_moment", "take", "prepare_moment", "digest_at", "digest", "copy", "put"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_writers_are_let_go_wherever_it_breaks(world, where, when):
+    passed(world, TO_DR)
+
+    def break_there(name):
+        if name == f"{where}:{when}":
+            raise HostUnreachable("gone")
+
+    world.interruption.on_place = break_there
+    refused(world, POINT, "HostUnreachable")
+    assert world.held_until == 0.0
+    before = len(world.acknowledged)
+    world.client_files()
+    assert len(world.acknowledged) == before + 1
+
+
+def test_a_replica_that_differs_makes_no_point(world):
+    passed(world, TO_DR)
+
+    def rot(name):
+        if name == "take:before" and len(world.trees.hosts.points.get((SOURCE.name, "attachments"), {})):
+            world.trees.hosts.trees[DR.name, ATTACHMENTS.path]["filing-1"] = FakeFile(b"rotten")
+
+    world.interruption.on_place = rot
+    assert DR.name in refused(world, POINT, "DigestMismatch").message
+    assert world.catalogue.list("recovery_point") == []
+
+
+# -- digests
+
+
+def test_a_difference_is_named_by_dataset_sides_and_path(world):
+    seeded(world)
+    world.trees.hosts.trees[CLOUD.name, ATTACHMENTS.path]["filing-2"] = FakeFile(b"other")
+    outcome = refused(world, actions.VerifyDigests(), "DigestMismatch")
+    assert "attachments differs between source and cloud: filing-2: content" in outcome.message
+    assert {data["dataset"]: data["match"] for data in told(world, "digests.compared")} == {
+        "register": True,
+        "attachments": False,
+    }
+
+
+# -- authority and promotion
+
+
+def test_authority_does_not_leave_a_side_that_serves(world):
+    seeded(world)
+    outcome = refused(world, OUT, "AuthorityError")
+    assert "filing-app still serves" in outcome.message
+    assert world.authority.read("filing").number == 1
+    assert world.databases.role(REGISTER, SOURCE) is Role.PRIMARY
+
+
+@pytest.mark.parametrize("odd", [{"port_open": True}, {"active": "activating"}, {"active": "deactivating"}], ids=str)
+def test_authority_does_not_leave_a_side_with_an_open_port_or_a_unit_in_between(world, odd):
+    seeded(world)
+    stop(world, SOURCE)
+    service = world._service
+    world._service = lambda host, name: service(host, name) | odd
+    refused(world, OUT, "AuthorityError")
+    assert world.authority.read("filing").side is SOURCE_SIDE
+
+
+def test_authority_that_is_elsewhere_is_not_moved(world):
+    world.authority.move("filing", expected_number=1, to=DR_SIDE, key="somebody")
+    assert "authority is at dr, not at source" in refused(world, OUT, "AuthorityError").message
+
+
+def test_a_move_says_who_was_confirmed_stopped_and_at_which_checkpoint(world):
+    seeded(world)
+    stop(world, SOURCE)
+    outcome = passed(world, OUT)
+    assert [service["active"] for service in outcome.observed["services"]] == ["inactive", "inactive"]
+    assert set(outcome.observed["shutdown_checkpoints"]) == {"register"}
+    assert world.databases.role(REGISTER, SOURCE) is Role.STOPPED
+    assert told(world, "authority.moved")[0]["number"] == 2
+
+
+def test_the_question_put_to_a_host_tells_a_listener_from_a_closed_port(tmp_path):
+    """The words that go to real hosts, run here, with a systemctl that says inactive whatever listens."""
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho inactive\n")
+    program.chmod(0o755)
+    asked = (
+        "import json, socket, subprocess, sys\n"
+        "listener = socket.create_server(('127.0.0.1', 0)); port = listener.getsockname()[1]\n"
+        "closed = socket.create_server(('127.0.0.1', 0)); gone = closed.getsockname()[1]; closed.close()\n"
+        "asked = [{'name': 'a', 'port': port, 'address': '127.0.0.1'},\n"
+        "         {'name': 'b', 'port': gone, 'address': '127.0.0.1'}]\n"
+        "print(subprocess.run([sys.executable, '-c', sys.argv[1]], input=json.dumps(asked), text=True,\n"
+        "                     capture_output=True, check=True).stdout)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked, authority_steps._STOPPED_QUESTION],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"name": "a", "active": "inactive", "enabled": "inactive", "port_open": true' in done.stdout
+    assert '"name": "b", "active": "inactive", "enabled": "inactive", "port_open": false' in done.stdout
+
+
+def test_nothing_is_promoted_without_authority(world):
+    seeded(world)
+    outcome = refused(world, PROMOTE, "AuthorityError")
+    assert "cloud may not write, authority is at source" in outcome.message
+    assert world.databases.role(REGISTER, CLOUD) is Role.STANDBY
+
+
+def test_a_standby_that_lacks_the_last_word_is_not_promoted(world):
+    seeded(world)
+    stop(world, SOURCE)
+    passed(world, OUT)
+    del world.databases.servers["register", CLOUD.name].records[-1:]
+    outcome = refused(world, PROMOTE, "ReplicaLagging")
+    assert outcome.retryable
+    assert world.databases.role(REGISTER, CLOUD) is Role.STANDBY
+
+
+# -- carry back
+
+
+def test_what_the_cloud_wrote_is_brought_home_by_way_of_dr(world):
+    at_the_cloud(world)
+    world.databases.write(REGISTER, CLOUD, "at the cloud")
+    world.trees.hosts.trees[CLOUD.name, ATTACHMENTS.path]["new"] = FakeFile(b"new")
+    outcome = passed(world, BACK)
+    assert "at the cloud" in world.databases.rows(REGISTER, SOURCE)
+    for host in (SOURCE, DR):
+        assert "new" in world.trees.hosts.trees[host.name, ATTACHMENTS.path]
+    assert world.databases.role(REGISTER, SOURCE) is Role.STANDBY
+    assert outcome.observed["trees"] == {"attachments.cloud_to_dr": 3, "attachments.dr_to_source": 3}
+
+
+def test_a_cloud_that_was_never_promoted_brings_only_its_trees(world):
+    seeded(world)
+    stop(world, SOURCE)
+    passed(world, OUT)
+    outcome = passed(world, BACK)
+    assert outcome.observed["databases"] == []
+    assert world.databases.role(REGISTER, SOURCE) is Role.STOPPED
+    assert world.databases.rows(REGISTER, SOURCE) == world.acknowledged
+
+
+def test_a_database_that_stopped_by_itself_is_started_for_it_may_hold_writes(world):
+    at_the_cloud(world)
+    world.databases.write(REGISTER, CLOUD, "at the cloud")
+    world.databases.shut_down(REGISTER, CLOUD)
+    passed(world, BACK)
+    assert "at the cloud" in world.databases.rows(REGISTER, SOURCE)
+
+
+def test_a_stopped_database_that_does_not_start_stops_the_way_back(world):
+    at_the_cloud(world)
+    world.databases.shut_down(REGISTER, CLOUD)
+    world.fenced[CLOUD.name] = 3
+    outcome = refused(world, BACK, "AuthorityError")
+    assert "may hold writes that are nowhere else" in outcome.message
+    assert "by hand" in outcome.hint
+    assert not outcome.retryable
+
+
+def test_nothing_is_carried_back_from_a_side_that_serves_or_has_no_authority(world):
+    seeded(world)
+    assert "authority is at source" in refused(world, BACK, "AuthorityError").message
+    at_the_cloud(world)
+    world.serving[CLOUD.name] = {"filing-app"}
+    assert "still serves" in refused(world, BACK, "AuthorityError").message
+
+
+# -- front, checks, watch, commit
+
+
+def test_the_front_is_looked_at_after_the_switch(world):
+    outcome = passed(world, actions.SwitchFront(side=CLOUD_SIDE))
+    assert (outcome.observed["before"], outcome.observed["after"]) == (SOURCE.address, CLOUD.address)
+    assert told(world, "front.switched")[0]["side"] == "cloud"
+
+
+def test_a_switch_that_is_not_in_force_is_refused(world):
+    def undone(name):
+        if name == "switch:after":
+            world.front.switch(SYSTEM.front, SOURCE.address, key="somebody else")
+
+    world.interruption.on_place = undone
+    outcome = refused(world, actions.SwitchFront(side=CLOUD_SIDE), "TargetError")
+    assert f"was switched to {CLOUD.address} but answers {SOURCE.address}" in outcome.message
+
+
+def test_checks_pass_where_the_system_serves_and_not_elsewhere(world):
+    passed(world, actions.Check(side=SOURCE_SIDE, through_front=True, levels=("technical", "business")))
+    assert {data["check"] for data in told(world, "check.result")} == {"answers", "attachments-ready"}
+    outcome = refused(world, actions.Check(side=DR_SIDE, through_front=True), "CheckFailed")
+    assert f"answers {SOURCE.address}, expected {DR.address}" in outcome.message
+    assert "answers: expected 200, saw 503" in refused(world, actions.Check(side=DR_SIDE), "PlaybookFailed").message
+
+
+def test_a_check_without_checks_fails_for_nothing_was_judged(world):
+    plan = the_plan(SYSTEM.model_copy(update={"checks": ()}))
+    outcome = act(world, actions.Check(side=SOURCE_SIDE), plan=plan)
+    assert outcome.result is Result.FAILED
+    assert "nothing was judged" in outcome.message
+    assert "inventory" in outcome.hint
+
+
+def test_a_watch_goes_on_for_its_time(world):
+    outcome = passed(world, actions.Watch(side=SOURCE_SIDE, seconds=9))
+    assert world.clock.monotonic_seconds() == 9
+    assert outcome.observed["rounds"] == 6
+
+
+def test_a_watch_ends_with_the_first_check_that_fails(world):
+    def fall(name):
+        if name == "run:before" and world.clock.monotonic_seconds() > 3:
+            world.failing_checks.add((SOURCE.name, "answers"))
+
+    world.interruption.on_place = fall
+    refused(world, actions.Watch(side=SOURCE_SIDE, seconds=60), "PlaybookFailed")
+    assert world.clock.monotonic_seconds() == 4
+
+
+def test_a_play_that_fails_and_one_that_lasts_end_differently(world):
+    def fails(host, variables):
+        raise PlayFails("no such unit")
+
+    def lasts(host, variables):
+        raise PlayLasts
+
+    drain = actions.RunPlaybook(playbook="drain", side=SOURCE_SIDE)
+    world.playbooks.plays["drain"] = fails
+    assert "no such unit" in refused(world, drain, "PlaybookFailed").message
+    world.playbooks.plays["drain"] = lasts
+    assert act(world, drain).result is Result.TIMED_OUT
+    world.playbooks.unreachable[SOURCE.name] = HostUnreachable(f"{SOURCE.name} is gone")
+    assert refused(world, drain, "HostUnreachable").retryable
+
+
+def test_a_command_that_did_not_end_is_timed_out_not_failed(world):
+    world.interruption.arm(2, CommandTimedOut("no end"))
+    outcome = act(world, actions.Preflight())
+    assert outcome.error == "CommandTimedOut"
+    assert not outcome.passed
+
+
+def test_a_playbook_is_told_order_fence_and_hosts(world):
+    passed(world, actions.RunPlaybook(playbook="fence", side=CLOUD_SIDE))
+    _, hosts, variables = world.playbooks.ran[-1]
+    assert hosts == (CLOUD.name,)
+    assert [service["name"] for service in variables["skerry_services"]] == ["filing-app", "filing-mail"]
+    assert variables["skerry_fence"]["number"] == 2
+    passed(world, actions.RunPlaybook(playbook="unfence", side=SOURCE_SIDE))
+    assert world.playbooks.ran[-1][2]["skerry_fence"]["number"] == 1
+
+
+EARLIER = {
+    "drain": {"started_at": "2026-11-21T22:00:00.000Z"},
+    "check_front": {"finished_at": "2026-11-21T22:00:42.500Z"},
+    "verify_digests": {"equal": True},
+}
+
+
+def test_a_commit_measures_what_was_achieved_against_what_was_asked(world):
+    at_the_cloud(world)
+    outcome = passed(world, actions.Commit(side=CLOUD_SIDE), earlier=EARLIER)
+    assert (outcome.observed["rto_seconds"], outcome.observed["rpo_seconds"]) == (42.5, 0.0)
+    assert {data["objective"]: data["met"] for data in told(world, "objective.measured")} == {"rto": True, "rpo": True}
+
+
+def test_what_was_not_measured_is_not_met(world):
+    at_the_cloud(world)
+    passed(world, actions.Commit(side=CLOUD_SIDE), earlier={})
+    measured = told(world, "objective.measured")
+    assert [(data["achieved_seconds"], data["met"]) for data in measured] == [(None, False), (None, False)]
+
+
+def test_nothing_is_committed_to_a_side_without_authority(world):
+    outcome = refused(world, actions.Commit(side=CLOUD_SIDE), "AuthorityError", earlier=EARLIER)
+    assert "cannot commit to cloud, authority is at source" in outcome.message
+    assert told(world, "system.committed") == []
+
+
+# -- the list
+
+
+@pytest.mark.parametrize("verb", ["approval", "manual", "decision", "wait", "sing"])
+def test_verbs_that_only_wait_have_no_handler(world, verb):
+    with pytest.raises(PlanningError, match=verb):
+        handlers_over(world.drivers)(verb)
+
+
+def test_a_handler_given_another_verb_refuses(world):
+    for verb in ("replicate", "promote", "switch_front", "commit", "watch", "check", "carry_back", "run_playbook"):
+        deed = a_deed(actions.Preflight())
+        outcome = handlers_over(world.drivers)(verb).act(deed, lambda _: None, world.emit)
+        assert (outcome.error, outcome.result) == ("PlanningError", Result.FAILED)
