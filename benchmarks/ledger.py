@@ -146,7 +146,8 @@ def rows() -> list[dict[str, Any]]:
         two = max(verified(folder / "log", signer, 2) for _ in range(3))
     memory = max(one[1], two[1])
     told = f"verify {VERIFIED_EVENTS} events"
-    appended: dict[str, Any] = {"unit": "events/s", "peer": disk, "peer_name": "fdatasync of 4 KiB on this disk", "command": COMMAND}
+    probe = "fdatasync of 4 KiB on this disk"
+    appended: dict[str, Any] = {"unit": "events/s", "peer": disk, "peer_name": probe, "command": COMMAND}
     return [
         row("append, one caller waiting", ours=waiting, goal="at least 4000", met=waiting >= 4000, **appended),
         row("append, pipelined", ours=flowing, goal="at least 40000", met=flowing >= 40_000, **appended),
