@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.console import seconds_text, size_text
 from orchestrator.contracts.progress import Progress
 from orchestrator.model.event import RunEvent
+from orchestrator.model.plan import Plan
 
 PLAIN_PROGRESS_SECONDS = 5.0
 _MARKS = {
@@ -30,25 +32,16 @@ _MARKS = {
 }
 
 
-def bytes_text(count: float) -> str:
-    """1536 → 1.5 KiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def progress_text(progress: Progress) -> str:
     """What is moving, how much of it, how fast, and how long to go."""
     parts = [progress.text or progress.dataset]
     if progress.bytes_total:
         share = min(1.0, progress.bytes_done / progress.bytes_total)
-        parts.append(f"{bytes_text(progress.bytes_done)} of {bytes_text(progress.bytes_total)} ({share:.0%})")
+        parts.append(f"{size_text(progress.bytes_done)} of {size_text(progress.bytes_total)} ({share:.0%})")
     elif progress.bytes_done:
-        parts.append(bytes_text(progress.bytes_done))
+        parts.append(size_text(progress.bytes_done))
     if progress.bytes_per_second > 0:
-        parts.append(f"{bytes_text(progress.bytes_per_second)}/s")
+        parts.append(f"{size_text(progress.bytes_per_second)}/s")
         if progress.bytes_total > progress.bytes_done:
             left = (progress.bytes_total - progress.bytes_done) / progress.bytes_per_second
             parts.append(f"ETA {left:.0f}s")
@@ -74,6 +67,15 @@ class LiveRun:
     _underway: dict[tuple[str, str], _Underway] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _live: Live | None = None
+    _wave: str = ""
+    _steps: dict[str, int] = field(default_factory=dict)
+    _done: dict[str, set[str]] = field(default_factory=dict)
+    _began: float = field(default_factory=time.monotonic)
+
+    def expect(self, plan: Plan) -> None:
+        """Say what is about to run, so that the view can tell how far it is."""
+        self._wave, self._began = plan.wave, time.monotonic()
+        self._steps = {planned.system.name: len(planned.steps) for planned in plan.systems}
 
     @contextmanager
     def shown(self) -> Iterator["LiveRun"]:
@@ -109,6 +111,7 @@ class LiveRun:
         elif event.type == "step.finished":
             with self._lock:
                 began = self._underway.pop(key, None)
+                self._done.setdefault(event.system, set()).add(f"{event.step}.{mode}")
             self._finished(event, mode, time.monotonic() - began.started if began else 0.0)
         elif event.type in ("rollback.started", "gate.passed", "gate.closed", "deviation.recorded", "run.finished"):
             style = "yellow" if event.type == "rollback.started" else "cyan"
@@ -138,7 +141,26 @@ class LiveRun:
         line.append(str(event.data.get("message", "")))
         self.console.print(line, soft_wrap=True)
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
+        return Group(self._how_far(), self._under_way())
+
+    def _how_far(self) -> Text:
+        """Wave lab-1   filing 7 of 23   archive 9 of 23   1 min 4 s"""
+        if not self._wave:
+            return Text("")
+        line = Text("  wave ", style="dim")
+        line.append(self._wave, style="bold")
+        with self._lock:
+            for system, total in self._steps.items():
+                done = self._done.get(system, set())
+                back = sum(name.endswith(".undo") for name in done)
+                told = f"going back, {back} undone" if back else f"step {len(done)} of {total}"
+                line.append(f"   {system} ", style="bold")
+                line.append(told, style="yellow" if back else "cyan")
+        line.append(f"   {seconds_text(round(time.monotonic() - self._began))}", style="dim")
+        return line
+
+    def _under_way(self) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 1))
         with self._lock:
             rows = list(self._underway.items())

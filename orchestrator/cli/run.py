@@ -74,6 +74,7 @@ def carry_out(digest: str, operator: str, stage: str, *, as_json: bool) -> None:
     live = LiveRun(console(), as_json=as_json)
     with open_desk(inventory_folder(), observers=[live]) as desk:
         plan = find_plan(desk.catalogue, digest)
+        live.expect(plan)
         with live.shown():
             status = desk.run(
                 plan,

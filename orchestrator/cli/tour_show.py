@@ -7,7 +7,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.live import LiveRun, bytes_text
+from orchestrator.cli.console import size_text
+from orchestrator.cli.live import LiveRun
 from orchestrator.lab.tour_result import SystemResult, TourResult
 from orchestrator.model.facts import Facts
 from orchestrator.model.plan import Plan
@@ -41,12 +42,13 @@ class TourShow:
                 self.console.print(Text(f"  {name:<18} not reached: {host.why_not}", style="dim"))
                 continue
             held = [
-                f"{dataset} {bytes_text(found.bytes_used)}" for dataset, found in host.datasets.items() if found.exists
+                f"{dataset} {size_text(found.bytes_used)}" for dataset, found in host.datasets.items() if found.exists
             ]
             told = ", ".join(held) or "no dataset yet"
             self.console.print(f"  {name:<18} {host.operating_system}, {host.cpus} cpus · {told}", soft_wrap=True)
 
     def plan(self, plan: Plan) -> None:
+        self.live.expect(plan)
         if self._as_json:
             return
         table = Table(box=None, header_style="dim", padding=(0, 2, 0, 2))
@@ -105,7 +107,7 @@ def _rows(result: TourResult) -> list[tuple[str, list[Text]]]:
         ("of these lost", [Text(str(system.lost), style="red bold" if system.lost else "green") for system in systems]),
     ]
     for hop in hops:
-        cells = [Text(bytes_text(system.bytes_per_hop.get(hop, 0))) for system in systems]
+        cells = [Text(size_text(system.bytes_per_hop.get(hop, 0))) for system in systems]
         rows.append((f"moved {hop.replace('_to_', ' → ')}", cells))
     rows += [
         (f"digest at {side}", [Text(system.digests.get(side, "–")[:23] + "…") for system in systems])

@@ -11,6 +11,7 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.errors import PlanningError
+from orchestrator.foundation.limits import MIB
 from orchestrator.model.action import Replicate
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.outcome import Outcome, Probe
@@ -77,7 +78,8 @@ class ReplicateHandler:
         }
         if spares_source:
             observed["source_read"] = self._compare_access(deed, before, emit)
-        return Outcome.done(f"{observed['bytes_wire']} bytes over {hop.replace('_', ' ')}", **observed)
+        moved = observed["bytes_wire"] / MIB
+        return Outcome.done(f"{moved:.1f} MiB moved, {action.source.value} → {action.replica.value}", **observed)
 
     def _move_tree(self, deed: Deed, action: Replicate, tree: FileTree, progress: ProgressSink) -> TransferReport:
         point = last_point(self.drivers.catalogue, deed) if action.read == "point" else None
