@@ -93,7 +93,7 @@ class LiveRun:
     def say(self, text: str, style: str = "") -> None:
         """A line of its own, above what is under way."""
         if not self.as_json:
-            self.console.print(Text(text, style=style), soft_wrap=True)
+            self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
 
     def notice(self, event: RunEvent) -> None:
         if self.as_json:
@@ -139,7 +139,7 @@ class LiveRun:
         line.append(f"{_arrow(mode)}{event.step:<22}")
         line.append(f"{seconds:7.2f} s  ", style="dim")
         line.append(str(event.data.get("message", "")))
-        self.console.print(line, soft_wrap=True)
+        self.console.print(line, soft_wrap=not self.console.is_terminal)
 
     def _table(self) -> Group:
         return Group(self._how_far(), self._under_way())
