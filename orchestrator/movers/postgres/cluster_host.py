@@ -13,6 +13,7 @@ SERVER_USER = "postgres"  # owns the data directory and is the cluster's superus
 SQL_SECONDS_MAX = 60.0
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 120.0
+STANDBY_STOP_SECONDS_MAX = 5.0
 
 # The running server itself says where it listens, so that nothing has to be configured twice.
 _PSQL = (
@@ -127,15 +128,33 @@ class ClusterHost:
 
     def stop(self) -> None:
         """Stop cleanly: clients are sent away, standbys get every byte, the last checkpoint is written."""
-        words = [self.program("pg_ctl"), "-D", self.data, "-m", "fast", "-w", "-t", str(int(STOP_SECONDS_MAX)), "stop"]
         if self.role() is not Role.STOPPED:
-            self.run(words, timeout_seconds=STOP_SECONDS_MAX + 10, check=False)
+            self._pg_ctl_stop("fast", STOP_SECONDS_MAX)
+        self._stopped()
+
+    def _pg_ctl_stop(self, mode: str, seconds: float) -> bool:
+        """Whether it stopped in time."""
+        words = [self.program("pg_ctl"), "-D", self.data, "-m", mode, "-w", "-t", str(int(seconds)), "stop"]
+        return self.run(words, timeout_seconds=seconds + 10, check=False).exit_code == 0
+
+    def _stopped(self) -> None:
         self.unit("stop", timeout_seconds=STOP_SECONDS_MAX)
         if self.role() is not Role.STOPPED:
             raise DataError(f"{self.host.name}: {self.cluster.name} did not stop within {STOP_SECONDS_MAX:g} s")
 
-    def restart(self) -> Role:
-        self.stop()
+    def restart_standby(self) -> Role:
+        """Stop and start a standby; one that waits for those below it is cut short.
+
+        It writes nothing of its own, and goes on from its last restart point; so do they.
+        """
+        role = self.role()
+        if role is Role.PRIMARY:
+            raise DataError(
+                f"{self.host.name}: {self.cluster.name} takes writes there; it is not restarted as a standby"
+            )
+        if role is Role.STANDBY and not self._pg_ctl_stop("fast", STANDBY_STOP_SECONDS_MAX):
+            self._pg_ctl_stop("immediate", STOP_SECONDS_MAX)
+        self._stopped()
         return self.start()
 
     def log_end(self) -> str:

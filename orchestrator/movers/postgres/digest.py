@@ -149,7 +149,7 @@ def stop_at(standby: ClusterHost, lsn: str) -> None:
         "recovery_target_action": "pause",
     }
     standby.write(f"{standby.data}/{AUTO_CONF}", with_settings(text, target))
-    standby.restart()
+    standby.restart_standby()
 
 
 def stream_on(standby: ClusterHost) -> None:
@@ -160,7 +160,7 @@ def stream_on(standby: ClusterHost) -> None:
     if any(name in settings for name in targets):
         kept = {name: value for name, value in settings.items() if name not in targets}
         standby.write(f"{standby.data}/{AUTO_CONF}", with_settings(text, kept))
-        standby.restart()
+        standby.restart_standby()
         return
     standby.sql_when_up("select pg_wal_replay_resume() where pg_is_wal_replay_paused()")
 

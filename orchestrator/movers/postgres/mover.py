@@ -97,7 +97,7 @@ class PostgresMover:
         link.make_slot()
         link.configure(standby.data)
         if standby.role() is Role.STANDBY:
-            standby.restart()
+            standby.restart_standby()
         else:
             standby.start()
         return link.await_streaming()
@@ -162,7 +162,7 @@ class PostgresMover:
             link.put_password()
             link.make_slot()
             link.configure(here.data)
-            here.restart() if role is Role.STANDBY else here.start()
+            here.restart_standby() if role is Role.STANDBY else here.start()
             self._insist_on_streaming(link)
         return TransferReport(
             dataset=cluster.name,
