@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.findings import Findings
+from orchestrator.foundation.canonical_json import read_json
 from orchestrator.foundation.errors import BrokenLog
 
 _SALT_BYTES = 16
@@ -39,8 +40,8 @@ def open_disclosure(disclosure: str) -> tuple[str, Any]:
     """The name and the value; BrokenLog when it is malformed."""
     try:
         raw = base64.urlsafe_b64decode(disclosure + "=" * (-len(disclosure) % 4))
-        _, name, value = json.loads(raw)
-    except (ValueError, TypeError, RecursionError) as error:
+        _, name, value = read_json(raw)
+    except (ValueError, TypeError) as error:
         raise BrokenLog(f"a malformed disclosure: {error}") from None
     if not isinstance(name, str):
         raise BrokenLog("a disclosure without a name")
@@ -49,8 +50,8 @@ def open_disclosure(disclosure: str) -> tuple[str, Any]:
 
 def read_disclosures(files: Mapping[str, bytes]) -> list[str]:
     try:
-        found = json.loads(files.get("disclosures.json", b"[]"))
-    except (ValueError, RecursionError) as error:
+        found = read_json(files.get("disclosures.json", b"[]"))
+    except ValueError as error:
         raise BrokenLog(f"disclosures.json: {error}") from None
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise BrokenLog("disclosures.json is not a list of texts")
@@ -58,7 +59,14 @@ def read_disclosures(files: Mapping[str, bytes]) -> list[str]:
 
 
 def logged_digests(events: Sequence[LoggedEvent]) -> list[str]:
-    return [str(digest) for event in events for digest in event.data.get("_sd", ())]
+    """Of every protected value; BrokenLog where a log tells them in another shape than a list."""
+    found: list[str] = []
+    for event in events:
+        digests = event.data.get("_sd", [])
+        if not isinstance(digests, list):
+            raise BrokenLog(f"entry {event.index}: its protected values are not a list of digests")
+        found += map(str, digests)
+    return found
 
 
 def judge_disclosures(files: Mapping[str, bytes], events: Sequence[LoggedEvent], findings: Findings) -> None:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.foundation.canonical_json import canonical_json
+from orchestrator.foundation.canonical_json import canonical_json, read_json
 from orchestrator.foundation.errors import BrokenLog, EvidenceError
 
 TYPE_PREFIX = "skerry."
@@ -91,20 +91,10 @@ class LoggedEvent:
         return parts[1] if len(parts) == 3 else ""
 
 
-def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a key stands twice")
-    return members
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_refuse_twice)
-
-
 def read_event(index: int, entry: bytes) -> LoggedEvent:
     """Decode the entry at `index`; BrokenLog when it is not an event of ours."""
     try:
-        value = _DECODER.decode(entry.decode())
+        value = read_json(entry)
         event = LoggedEvent(
             index=index,
             run=value["run"],
@@ -114,7 +104,7 @@ def read_event(index: int, entry: bytes) -> LoggedEvent:
             subject=value.get("subject", ""),
             data=value["data"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenLog(f"entry {index} is not an event: {type(error).__name__}: {error}") from None
     texts = (event.run, event.type, event.time, event.subject)
     if (

@@ -19,7 +19,7 @@ PROBLEMS_KEPT_MAX = 200
 
 # The end of an entry as we write it. A quote inside a JSON string is escaped, so `,"id":"` last stands where it should.
 _END = re.compile(
-    rb',"id":"([A-Za-z0-9._:-]+)/(\d+)","run":"\1","seq":\2,"source":"[^"]*","specversion":"1\.0"'
+    rb',"id":"([A-Za-z0-9._:-]+)/(\d{1,18})","run":"\1","seq":\2,"source":"[^"]*","specversion":"1\.0"'
     rb'(?:,"subject":"([^"]*)")?,"time":"[^"]*","type":"skerry\.([a-z0-9_.]+)\.v1"\}'
 )
 _LOOKED_AT = (b"step.started.", b"step.finished.", b"run.created.", b"run.started.", b"run.finished.")

@@ -88,12 +88,18 @@ def tiles_for(size: int, old_size: int = 0) -> Iterator[tuple[int, int, int]]:
     """(level, number, width) of every hash tile that `size` needs and `old_size` did not have, lowest level first."""
     level = 0
     while size >> 8 * level:
-        have, had = size >> 8 * level, old_size >> 8 * level
-        for number in range(had // TILE_WIDTH, -(-have // TILE_WIDTH)):
-            width = min(TILE_WIDTH, have - number * TILE_WIDTH)
-            if number * TILE_WIDTH + width > had:
-                yield level, number, width
+        for number, width in tiles_of_level(level, size, old_size):
+            yield level, number, width
         level += 1
+
+
+def tiles_of_level(level: int, size: int, old_size: int = 0) -> Iterator[tuple[int, int]]:
+    """(number, width) of the hash tiles of one level that `size` needs and `old_size` did not have."""
+    have, had = size >> 8 * level, old_size >> 8 * level
+    for number in range(had // TILE_WIDTH, -(-have // TILE_WIDTH)):
+        width = min(TILE_WIDTH, have - number * TILE_WIDTH)
+        if number * TILE_WIDTH + width > had:
+            yield number, width
 
 
 class TileReader:

@@ -69,9 +69,10 @@ class VerifierKey:
         raw = from_base64(parts[2])
         try:
             key = cls(parts[0], Algorithm(raw[0]), raw[1:])
+            key_id = key.key_id.hex()
         except (IndexError, ValueError):
             raise BrokenLog(f"verifier key {parts[0]!r} is of an unknown kind") from None
-        if key.key_id.hex() != parts[1]:
+        if key_id != parts[1]:
             raise BrokenLog(f"verifier key {parts[0]!r}: key id does not match the key")
         return key
 
@@ -221,9 +222,9 @@ def format_proof(index: int, proof: Sequence[bytes], note: str) -> str:
 
 
 def parse_proof(text: str) -> tuple[int, list[bytes], str]:
-    head, _, note = text.partition("\n\n")
+    head, separator, note = text.partition("\n\n")
     lines = head.split("\n")
-    if lines[0] != _PROOF_HEADER:
+    if lines[0] != _PROOF_HEADER or not separator:
         raise BrokenLog("not a tlog-proof")
     if len(lines) > 1 and lines[1].startswith("extra "):
         del lines[1]
@@ -265,6 +266,8 @@ class LogPolicy:
                     unknown = [member for member in members if member not in witnesses and member not in groups]
                     if unknown:
                         raise BrokenLog(f"log policy line {number}: {unknown[0]!r} is not known before this line")
+                    if len(set(members)) != len(members):
+                        raise BrokenLog(f"log policy line {number}: a member stands twice, and would count twice")
                     needed = {"any": 1, "all": len(members)}.get(threshold) or from_decimal(threshold)
                     if not 1 <= needed <= len(members):
                         raise BrokenLog(
@@ -284,10 +287,9 @@ class LogPolicy:
         keys = {key for key, _ in signed.signatures}
         if not any(key in keys and key.name == signed.checkpoint.origin for key in self.logs):
             return False
-        return self.quorum == "none" or self._meets(self.quorum, keys)
-
-    def _meets(self, name: str, keys: set[VerifierKey]) -> bool:
-        if name in self.witnesses:
-            return self.witnesses[name] in keys
-        needed, members = self.groups[name]
-        return sum(self._meets(member, keys) for member in members) >= needed
+        if self.quorum == "none":
+            return True
+        met = {name: key in keys for name, key in self.witnesses.items()}
+        for name, (needed, members) in self.groups.items():  # members stand before their group
+            met[name] = sum(met[member] for member in members) >= needed
+        return met[self.quorum]

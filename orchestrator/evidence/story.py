@@ -3,13 +3,14 @@
 Pure: events and a way to artifacts come in. Nothing is judged here; the rules judge, the reading copies tell.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from orchestrator.evidence.envelope import LoggedEvent
+from orchestrator.foundation.canonical_json import read_json
 from orchestrator.foundation.errors import BrokenLog
 
 ArtifactReader = Callable[[str], bytes | None]  # digest → content, None where it is withheld
@@ -172,30 +173,37 @@ def load_json(content: bytes | None, what: str) -> Any:
     if content is None:
         return None
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return read_json(content)
+    except ValueError as error:
         raise BrokenLog(f"{what} is not JSON: {error}") from None
+
+
+@contextmanager
+def as_logged() -> Iterator[None]:
+    """Data of another shape than its kind has is a dishonest or broken writer's, not our own trouble: BrokenLog."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise BrokenLog(f"what was logged is malformed: {type(error).__name__}: {error}") from error
 
 
 def tell_story(events: Sequence[LoggedEvent], artifact: ArtifactReader) -> RunStory:
     """The story of the run that `events` are of, in order. BrokenLog when an event lacks what its kind must have."""
     if not events:
         raise BrokenLog("there are no events")
-    whole = [_whole(event, artifact) for event in events]
-    story = RunStory(events[0].run, whole)
-    created = story.first("run.created")
-    if created is not None:
-        reference = created.data.get("planArtifact", {})
-        story.plan_digest = str(created.data.get("plan", ""))
-        plan = load_json(artifact(str(reference.get("digest", ""))), "the plan") if reference else None
-        story.plan = plan if isinstance(plan, dict) else {}
-    try:
+    with as_logged():
+        whole = [_whole(event, artifact) for event in events]
+        story = RunStory(events[0].run, whole)
+        created = story.first("run.created")
+        if created is not None:
+            reference = created.data.get("planArtifact", {})
+            story.plan_digest = str(created.data.get("plan", ""))
+            plan = load_json(artifact(str(reference.get("digest", ""))), "the plan") if reference else None
+            story.plan = plan if isinstance(plan, dict) else {}
         for event in whole:
             if event.system:
                 system = story.systems.setdefault(event.system, SystemStory(event.system))
                 _tell_of_system(system, event, artifact)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BrokenLog(f"an event lacks what its kind must have: {type(error).__name__}: {error}") from None
     return story
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.evidence.note import LogPolicy
 from orchestrator.evidence.signing.ssh_signature import BadSignature, public_key_blob
 from orchestrator.evidence.story import moment
+from orchestrator.foundation.canonical_json import read_json
 from orchestrator.foundation.errors import BrokenLog, EvidenceRejected
 from orchestrator.foundation.limits import TRUST_POLICY_BYTES_MAX
 
@@ -90,7 +91,7 @@ def parse_trust_policy(content: bytes, where: str) -> TrustPolicy:
     if len(content) > TRUST_POLICY_BYTES_MAX:
         raise EvidenceRejected(f"{where}: a trust policy of over {TRUST_POLICY_BYTES_MAX} bytes")
     try:
-        raw = json.loads(content)
+        raw = read_json(content)
         unknown = sorted(set(raw) - _KEYS)
         if unknown:
             raise EvidenceRejected(f"{where}: a trust policy has no {unknown[0]!r}")
@@ -112,7 +113,7 @@ def parse_trust_policy(content: bytes, where: str) -> TrustPolicy:
         )
     except BrokenLog as error:
         raise EvidenceRejected(f"{where}: {error.message}") from error
-    except (BadSignature, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (BadSignature, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise EvidenceRejected(f"{where}: not a trust policy: {type(error).__name__}: {error}") from error
     unknown = sorted(set(policy.rules) - {"approval", "order", "result", "review"})
     if unknown:

@@ -18,7 +18,7 @@ from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.people import Bench, judge_people
 from orchestrator.evidence.reading.derive import RENDERING, derive, rendering_of
 from orchestrator.evidence.rules import judge_execution
-from orchestrator.evidence.story import RunStory, references, tell_story
+from orchestrator.evidence.story import RunStory, as_logged, references, tell_story
 from orchestrator.evidence.trust_policy import TrustPolicy
 from orchestrator.foundation.errors import BrokenLog, EvidenceError
 
@@ -59,8 +59,9 @@ def judge_bundle(files: dict[str, bytes], policy: TrustPolicy, report: BundleRep
         return
     report.run, report.origin, report.size = log.events[0].run, log.head.origin, log.head.size
     try:
-        bounds, notes = judge_anchors(files, log.head, policy, findings)
-        judge_times(log.events, bounds, policy, findings)
+        with as_logged():
+            bounds, notes = judge_anchors(files, log.head, policy, findings)
+            judge_times(log.events, bounds, policy, findings)
         artifacts = _Artifacts(files)
         story = tell_story(log.events, artifacts.read)
     except EvidenceError as error:
@@ -75,12 +76,10 @@ def judge_bundle(files: dict[str, bytes], policy: TrustPolicy, report: BundleRep
     )
     for group, judge in judges:
         try:
-            judge()
+            with as_logged():
+                judge()
         except EvidenceError as error:
             findings.fail(group, error.message)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-            # Logged data of another shape than its kind has: a dishonest or broken writer, not our own trouble.
-            findings.fail(group, f"what was logged is malformed: {type(error).__name__}: {error}")
 
 
 class _Artifacts:

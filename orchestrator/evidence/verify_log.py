@@ -3,8 +3,10 @@
 Needs no lock, no state store and no network; a log that is being written to is verified up to its newest checkpoint.
 """
 
+import errno
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,10 +27,13 @@ from orchestrator.evidence.log_judgement import (
 from orchestrator.evidence.merkle import TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint, LogPolicy, SignedCheckpoint, VerifierKey, open_checkpoint
 from orchestrator.foundation.errors import BrokenLog
+from orchestrator.foundation.limits import EVIDENCE_ENTRY_BYTES_MAX
 
 STRETCH_BUNDLES = 64
 ENTRIES_FOR_MORE_PROCESSES_MIN = 100_000
 TRIES_MAX = 5
+NOTE_BYTES_MAX = 1024 * 1024
+TILE_BYTES_MAX = TILE_WIDTH * (EVIDENCE_ENTRY_BYTES_MAX + 2)
 _LOCKED_COPY = re.compile(r"(?<!\d)(\d{12})-([0-9a-f]{64})(?![0-9a-f])")
 _TORN = re.compile(r"^\..+\.[0-9a-f]+\.tmp$")
 _TILE = re.compile(r"^tile/(\d+|entries)/((?:x\d{3}/)*\d{3})(?:\.p/(\d{1,3}))?$")
@@ -73,7 +78,7 @@ def own_keys(folder: Path) -> list[VerifierKey]:
     """The verifier keys that lie beside a log. They prove wholeness, not who made it."""
     names = ("vkey", "vkey.ml-dsa-44")
     try:
-        found = [path.read_text(encoding="utf-8") for name in names if (path := folder / name).exists()]
+        found = [_read(path, NOTE_BYTES_MAX).decode() for name in names if (path := folder / name).exists()]
     except (OSError, UnicodeDecodeError) as error:
         raise BrokenLog(f"{folder}: the verifier key can not be read: {error}") from error
     if not found:
@@ -138,14 +143,14 @@ def _relative(error: OSError, log: Path) -> str:
 
 def _has_moved_on(log: Path, head: SignedCheckpoint) -> bool:
     try:
-        return (log / "checkpoint").read_text(encoding="utf-8") != head.note
+        return _read(log / "checkpoint", NOTE_BYTES_MAX).decode() != head.note
     except (OSError, UnicodeDecodeError):
         return False
 
 
 def _open(path: Path, keys: Sequence[VerifierKey]) -> SignedCheckpoint:
     try:
-        return open_checkpoint(path.read_text(encoding="utf-8"), keys)
+        return open_checkpoint(_read(path, NOTE_BYTES_MAX).decode(), keys)
     except (OSError, UnicodeDecodeError) as error:
         raise BrokenLog(f"can not be read: {error}") from None
 
@@ -198,8 +203,9 @@ def _read_checkpoints(
 def _judge(log: Path, size: int, sizes: Sequence[int], processes: int) -> LogVerdict:
     sizes = [each for each in sizes if each <= size]
     tiles: dict[tuple[int, int], bytes] = {}
-    for level, number, width in merkle.tiles_for(size):
-        if level:
+    # From the top down, so that a head over more entries than there are files for ends at the first that is missing.
+    for level in range((size.bit_length() - 1) // 8, 0, -1):
+        for number, width in merkle.tiles_of_level(level, size):
             tiles[level, number] = _read_tile(log, level, number, width)[: merkle.HASH_BYTES * width]
     bundles = -(-size // TILE_WIDTH)
     wanted = {each // TILE_WIDTH for each in (*sizes, size)}
@@ -230,11 +236,21 @@ def _read_stretch(task: tuple[str, int, range, frozenset[int]]) -> Stretch:
 
 def _read_tile(log: Path, level: int | str, number: int, width: int) -> bytes:
     try:
-        return (log / merkle.tile_path(level, number, width)).read_bytes()
+        return _read(log / merkle.tile_path(level, number, width), TILE_BYTES_MAX)
     except FileNotFoundError:
         if width == TILE_WIDTH:
             raise
-        return (log / merkle.tile_path(level, number)).read_bytes()
+        return _read(log / merkle.tile_path(level, number), TILE_BYTES_MAX)
+
+
+def _read(path: Path, bytes_max: int) -> bytes:
+    """A plain file's bytes. OSError for what would be waited for, has no end, or is larger than it can rightly be."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as stream:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
+            raise OSError(errno.EFBIG, f"is no plain file of at most {bytes_max} bytes", str(path))
+        return stream.read(bytes_max)
 
 
 def _report(
@@ -326,7 +342,7 @@ def _judge_other_width(log: Path, name: str, tile: tuple[str, int, int], needed:
         return ""  # beyond the newest checkpoint: nothing was signed over it
     try:
         other = _read_tile(log, level if level == "entries" else int(level), number, needed)
-        content = (log / name).read_bytes()
+        content = _read(log / name, TILE_BYTES_MAX)
     except OSError:
         return ""  # replaced meanwhile
     narrower, wider = (content, other) if width < needed else (other, content)

@@ -6,6 +6,7 @@ policies are digested over; evidence is hashed as stored and never re-encoded.
 
 import hashlib
 import json
+from math import isfinite
 from typing import Any
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -14,6 +15,39 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 def canonical_json(value: Any) -> bytes:
     """The one byte form of a JSON value. Fails with ValueError on NaN, TypeError on what JSON cannot hold."""
     return _ENCODER.encode(value).encode()
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key stands twice")
+    return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text[:40]} is no number")
+    return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_refuse_twice, parse_float=_finite, parse_constant=_finite)
+
+
+def read_json(content: bytes | str) -> Any:
+    """A JSON value that `canonical_json` can write again. ValueError for anything else, however deep or large.
+
+    So no key stands twice, every number is finite, and every text can be encoded.
+    """
+    text = content.decode() if isinstance(content, bytes) else content
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    text.encode()
+    if "\\ud" in text or "\\uD" in text:
+        canonical_json(value)  # escapes may make half a character, which no file can hold
+    return value
 
 
 def digest_of(value: Any) -> str:

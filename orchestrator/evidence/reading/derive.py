@@ -17,14 +17,27 @@ from orchestrator.evidence.reading.tables import events_table, steps_table
 from orchestrator.evidence.reading.words import outcome, title
 from orchestrator.evidence.signing.ssh_signature import NAMESPACE, armor
 from orchestrator.evidence.statements import bytes_to_sign
+from orchestrator.evidence.story import as_logged
 from orchestrator.foundation.canonical_json import canonical_json
+from orchestrator.foundation.errors import BrokenLog
 
 RENDERING = 1
 PROVED_KINDS = ("run.created", "approval.granted", "run.started", "run.finished", "result.signed", "review.signed")
 
 
 def derive(core: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Path → content of every file of a bundle that is made from `core`. No clock, no locale, no chance."""
+    """Path → content of every file of a bundle that is made from `core`. No clock, no locale, no chance.
+
+    BrokenLog or EvidenceRejected where the evidence can not be read.
+    """
+    try:
+        with as_logged():
+            return _derive(core)
+    except FileNotFoundError as error:
+        raise BrokenLog(f"log/{error.args[0]} is missing") from None
+
+
+def _derive(core: Mapping[str, bytes]) -> dict[str, bytes]:
     material = open_material(core)
     copies: dict[str, bytes] = {
         "README.txt": readme(material),

@@ -5,7 +5,6 @@ takes it); a signature made for another namespace is refused.
 """
 
 import base64
-import binascii
 import hashlib
 from dataclasses import dataclass
 
@@ -77,13 +76,17 @@ def public_key_blob(line: str) -> bytes:
         blob = base64.b64decode(parts[1], validate=True)
         if _Reader(blob).string() != parts[0].encode():
             raise BadSignature("it names another kind of key than it holds")
-    except (IndexError, binascii.Error, BadSignature) as error:
+    except (IndexError, ValueError) as error:
         raise BadSignature(f"not an OpenSSH public key: {line[:40]!r}") from error
     return blob
 
 
 def public_key_line(blob: bytes) -> str:
-    return f"{_Reader(blob).string().decode()} {base64.b64encode(blob).decode()}"
+    """The line of a key; BadSignature when it is not one."""
+    try:
+        return f"{_Reader(blob).string().decode()} {base64.b64encode(blob).decode()}"
+    except UnicodeDecodeError as error:
+        raise BadSignature("it names a kind of key that is not text") from error
 
 
 def fingerprint(blob: bytes) -> str:
@@ -103,7 +106,7 @@ def unarmor(text: str) -> bytes:
         raise BadSignature("it is not an armored SSH signature")
     try:
         return base64.b64decode("".join(line.strip() for line in lines[1:-1]), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadSignature("its armor holds no base64") from error
 
 

@@ -47,4 +47,9 @@ def timestamp_time(answer: bytes, content: bytes, roots_pem: str) -> datetime:
         raise EvidenceRejected(f"the timestamp does not verify: {error}") from error
     except (ValueError, TypeError, OverflowError) as error:  # malformed inner structures surface late
         raise EvidenceRejected(f"the timestamp is malformed: {error}") from error
+    except BaseException as error:
+        # The library panics on certificates that it can not read, which is no Exception and would end the verifier.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise EvidenceRejected("the timestamp is malformed: its certificates can not be read") from None
     return time
