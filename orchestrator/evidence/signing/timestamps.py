@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from orchestrator.foundation.errors import EvidenceRejected, MissingTool
 
@@ -45,7 +46,8 @@ def timestamp_time(answer: bytes, content: bytes, roots_pem: str) -> datetime:
         time: datetime = response.tst_info.gen_time
     except client.VerificationError as error:
         raise EvidenceRejected(f"the timestamp does not verify: {error}") from error
-    except (ValueError, TypeError, OverflowError) as error:  # malformed inner structures surface late
+    except (ValueError, TypeError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        # Malformed inner structures surface late.
         raise EvidenceRejected(f"the timestamp is malformed: {error}") from error
     except BaseException as error:
         # The library panics on certificates that it can not read, which is no Exception and would end the verifier.
