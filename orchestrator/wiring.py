@@ -150,11 +150,13 @@ class Workshop:
     @contextmanager
     def worker(self) -> Iterator[Worker]:
         """A worker in this process; the ledger is open while inside."""
-        from orchestrator.engine.worker import open_worker
+        from orchestrator.engine.worker import open_worker, refuse_second_worker
         from orchestrator.evidence.preface import PrefacedRecorder
         from orchestrator.planning.gates import judge_gate
         from orchestrator.steps.handlers import handlers_over
 
+        # Before the ledger is asked for: it would only say that some process writes to it.
+        refuse_second_worker(_sqlite(state_database()))
         with self.recorder() as recorder:
             yield open_worker(
                 _sqlite(state_database()),

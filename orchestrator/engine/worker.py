@@ -322,6 +322,14 @@ class EngineWorker:
             self._changed.notify_all()
 
 
+def refuse_second_worker(store_url: str) -> None:
+    """Raise RunInProgress, naming the process, where another one carries the runs of this store already."""
+    lock = _worker_lock(store_url)
+    if lock is not None:
+        lock.take()
+        lock.release()
+
+
 def _end_process(why: str) -> NoReturn:
     """At once, without clean-up: another worker may be doing what this one was about to do."""
     os.write(2, f"skerry worker: {why}; this process ends\n".encode())

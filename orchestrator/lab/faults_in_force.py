@@ -18,6 +18,7 @@ DISK_FULL = """
 over=/run/lab-full/$(echo "$1" | tr / _); mkdir -p "$over"
 mount -t tmpfs -o size=$(($2 * 1024 + 64))k,mode=755 full "$over"
 mkdir "$over/upper" "$over/work"
+chown --reference="$1" "$over/upper"; chmod --reference="$1" "$over/upper"  # also what is left when it is healed
 options="lowerdir=$1,upperdir=$over/upper,workdir=$over/work"
 mount -t overlay full -o "$options,userxattr" "$1" 2>/dev/null || mount -t overlay full -o "$options" "$1"
 dd if=/dev/zero of="$over/rest" bs=4k count=12 2>/dev/null || true
