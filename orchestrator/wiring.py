@@ -19,7 +19,7 @@ from orchestrator.contracts.engine import Runs, Worker
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.contracts.observer import Observer, Recorder, SecretKeeper
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
-from orchestrator.foundation.clock import Clock, SystemClock
+from orchestrator.foundation.clock import Clock, SystemClock, timestamp
 from orchestrator.foundation.places import (
     engine_database,
     lab_folder,
@@ -30,7 +30,7 @@ from orchestrator.foundation.places import (
 )
 from orchestrator.inventory.load import load_inventory
 from orchestrator.inventory.secrets import SecretResolver
-from orchestrator.model.approval import SignedApproval
+from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.facts import Facts, HostFacts
 from orchestrator.model.inventory import Inventory
 
@@ -162,7 +162,7 @@ class Workshop:
                 _sqlite(state_database()),
                 _sqlite(engine_database()),
                 handlers_over(self.drivers),
-                PrefacedRecorder(recorder, self._approvals_of, self._files_of),
+                PrefacedRecorder(recorder, self._approvals_of, self._files_of, self.orders_of),
                 self.observers,
                 self.clock,
                 judge_gate=judge_gate,
@@ -171,6 +171,23 @@ class Workshop:
     def _approvals_of(self, plan: str) -> list[SignedApproval]:
         kept = self.catalogue.list("approval", prefix=f"{plan}/")
         return [SignedApproval.model_validate(document) for _, document in kept]
+
+    def orders_of(self, plan: str, run: str, operator: str) -> list[SignedOrder]:
+        """The operator's newest start order that is unused and has not expired. From now on it is this run's."""
+        now = timestamp(self.clock.now())
+        kept = [
+            (key, SignedOrder.model_validate(each)) for key, each in self.catalogue.list("start_order", prefix=plan)
+        ]
+        own = [(key, order) for key, order in kept if order.person == operator]
+        used = [order for _, order in own if order.used_by == run]
+        if used:
+            return used
+        for key, order in own:
+            if not order.used_by and order.expires_at > now:
+                taken = order.model_copy(update={"used_by": run})
+                self.catalogue.put("start_order", key, taken.model_dump(mode="json"))
+                return [taken]
+        return []
 
     def _files_of(self, plan: str) -> dict[str, bytes]:
         """The shipped files of the plan's closure. One that is elsewhere is in the closure by its digest alone."""
@@ -201,6 +218,12 @@ class Workshop:
         from orchestrator.evidence.approvals import SshApprovalJudge
 
         return SshApprovalJudge()
+
+    def log_seen(self) -> dict[str, str] | None:
+        """The newest head of the log, for statements that persons sign; None before the first."""
+        from orchestrator.evidence.signed_words import log_seen
+
+        return log_seen(ledger_folder()) if (ledger_folder() / "log" / "checkpoint").exists() else None
 
     def close(self) -> None:
         self._open.close()

@@ -3,12 +3,12 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from orchestrator.cli.evidence_anchors import anchor_command, enrol
-from orchestrator.cli.evidence_options import JSON, LEDGER, ledger_or_default
+from orchestrator.cli.evidence_options import JSON, LEDGER, ledger_or_default, named_run, whole_population
+from orchestrator.cli.evidence_words import order, result, review
 
 POLICY_HELP = "The auditor's own trust policy (JSON)."
 
@@ -20,6 +20,9 @@ def commands() -> None:
 
 commands.add_command(enrol)
 commands.add_command(anchor_command)
+commands.add_command(order)
+commands.add_command(result)
+commands.add_command(review)
 
 
 @commands.command("verify")
@@ -70,7 +73,7 @@ def export(run: str, out: Path, policy: Path | None, ledger: Path | None, as_jso
     from orchestrator.evidence.trust_policy import read_trust_policy
 
     folder = ledger_or_default(ledger)
-    run = _named_run(folder, run)
+    run = named_run(folder, run)
     content = read_trust_policy(policy).content if policy else _draft(folder)
     files = export_bundle(folder, run, out, policy=content)
     size = sum(map(len, files.values()))
@@ -80,29 +83,6 @@ def export(run: str, out: Path, policy: Path | None, ledger: Path | None, as_jso
     click.echo(f"{out}: {len(files)} files, {size / 1000:.0f} kB. Open report.html; README.txt says how to verify.")
     if not policy:
         click.echo("The enclosed policy is a draft from the estate's own words; an auditor keeps their own.")
-
-
-def _named_run(folder: Path, run: str) -> str:
-    if run != "last":
-        return run
-    from orchestrator.foundation.errors import UsageError
-
-    runs = _population(folder).runs
-    if not runs:
-        raise UsageError("the log has no run yet")
-    return str(runs[-1].run)
-
-
-def _population(folder: Path) -> Any:
-    from orchestrator.evidence.export import read_entries
-    from orchestrator.evidence.population import population
-    from orchestrator.evidence.verify_log import own_keys, verify_log
-    from orchestrator.foundation.errors import BrokenLog
-
-    report = verify_log(folder, vkeys=own_keys(folder))
-    if not report.verified:
-        raise BrokenLog(f"the log in {folder} does not verify", hint=f"See: skerry evidence verify {folder}")
-    return population(read_entries(folder / "log", report.size))
 
 
 def _draft(folder: Path) -> bytes:
@@ -171,7 +151,7 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
 
     from orchestrator.evidence.population import drill_gaps
 
-    found = _population(ledger_or_default(ledger))
+    found = whole_population(ledger_or_default(ledger))
     questions = list(found.questions)
     if drill_every is not None:
         systems = sorted({system for run in found.runs for system in run.systems})
@@ -187,45 +167,6 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
     click.echo(f"{len(found.runs)} runs: every run of the log.")
     for question in questions:
         click.echo(f"  ask     {question}")
-
-
-@commands.command("review")
-@click.argument("run")
-@click.option("--as", "person", required=True, help="Who reviews: a person of the estate.")
-@click.option("--role", required=True, help="In which role.")
-@click.option("--key", required=True, help="Their SSH key (file, or .pub of a key that an agent holds).")
-@click.option("--conclusion", required=True, help="What they conclude, in one sentence.")
-@click.option(
-    "--findings", type=click.Path(path_type=Path, dir_okay=False), help="JSON list: id, text, action, owner, due."
-)
-@click.option("--closes", multiple=True, metavar="ID", help="A finding that this passed drill shows to be mended.")
-@LEDGER
-@JSON
-def review(
-    run: str,
-    person: str,
-    role: str,
-    key: str,
-    conclusion: str,
-    findings: Path | None,
-    closes: tuple[str, ...],
-    ledger: Path | None,
-    as_json: bool,
-) -> None:
-    """Sign a review of a finished RUN (an id, or `last`) and put it on record. For a person who did not run it.
-
-    Exit codes: 0 recorded; 2 no such run; 50 the ledger cannot be written, or the key does not sign.
-    """
-    from orchestrator.evidence.review import record_review
-
-    folder = ledger_or_default(ledger)
-    found = json.loads(findings.read_text(encoding="utf-8")) if findings else []
-    run = _named_run(folder, run)
-    index = record_review(
-        folder, run, person=person, role=role, key_file=key, conclusion=conclusion, findings=found, closes=closes
-    )
-    told = {"run": run, "by": person, "log_index": index}
-    click.echo(json.dumps(told) if as_json else f"Review of {run} by {person} is on record, log entry {index}.")
 
 
 @commands.command("actions")

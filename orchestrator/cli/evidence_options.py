@@ -1,6 +1,7 @@
-"""Options that the evidence commands share."""
+"""Options that the evidence commands share, and what they name."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,3 +16,28 @@ def ledger_or_default(named: Path | None) -> Path:
     from orchestrator.foundation.places import ledger_folder
 
     return named or ledger_folder()
+
+
+def named_run(folder: Path, run: str) -> str:
+    """The id of the run that is meant; `last` is the log's newest."""
+    if run != "last":
+        return run
+    from orchestrator.foundation.errors import UsageError
+
+    runs = whole_population(folder).runs
+    if not runs:
+        raise UsageError("the log has no run yet")
+    return str(runs[-1].run)
+
+
+def whole_population(folder: Path) -> Any:
+    """All runs of a ledger's log, which is verified first."""
+    from orchestrator.evidence.export import read_entries
+    from orchestrator.evidence.population import population
+    from orchestrator.evidence.verify_log import own_keys, verify_log
+    from orchestrator.foundation.errors import BrokenLog
+
+    report = verify_log(folder, vkeys=own_keys(folder))
+    if not report.verified:
+        raise BrokenLog(f"the log in {folder} does not verify", hint=f"See: skerry evidence verify {folder}")
+    return population(read_entries(folder / "log", report.size))

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-Kind = Literal["plan", "plan_origin", "facts", "approval", "revocation", "recovery_point", "host_key", "tour"]
+Kind = Literal[
+    "plan", "plan_origin", "facts", "approval", "revocation", "start_order", "recovery_point", "host_key", "tour"
+]
 
 
 class Catalogue(Protocol):

@@ -15,6 +15,7 @@ from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.merkle import leaf_hash
 from orchestrator.evidence.note import SignedCheckpoint
+from orchestrator.evidence.run_result import result_of
 from orchestrator.evidence.statements import APPROVAL, REVIEW, START_ORDER, TEST_RESULT, Envelope, Statement
 from orchestrator.evidence.story import ArtifactReader, RunStory, moment
 from orchestrator.evidence.trust_policy import SignatureRule, TrustPolicy
@@ -57,10 +58,10 @@ def judge_people(bench: Bench, entries: Sequence[bytes]) -> None:
     finished = [event for event in story.events if event.type == "run.finished"]
     last = story.events.index(finished[-1]) + 1 if finished else len(entries)
     digest = run_digest(entries[:last])
-    judges: tuple[tuple[str, str, str, Callable[[Statement], None]], ...] = (
-        ("order", "run.ordered", START_ORDER, lambda said: _orders(said, story)),
-        ("result", "result.signed", TEST_RESULT, lambda said: _is_about(said, f"run:{story.run}", digest)),
-        ("review", "review.signed", REVIEW, lambda said: _is_about(said, f"run:{story.run}", digest)),
+    judges: tuple[tuple[str, str, str, Callable[[Word], None]], ...] = (
+        ("order", "run.ordered", START_ORDER, lambda word: _orders(word, story)),
+        ("result", "result.signed", TEST_RESULT, lambda word: _is_the_result(word.statement, story, digest)),
+        ("review", "review.signed", REVIEW, lambda word: _is_about(word.statement, f"run:{story.run}", digest)),
     )
     for rule_name, kind, predicate, judge in judges:
         _judge_words(bench, rules.get(rule_name), kind, predicate, judge)
@@ -173,7 +174,7 @@ def _is_distinct(person: str, rule: SignatureRule, story: RunStory) -> None:
 
 
 def _judge_words(
-    bench: Bench, rule: SignatureRule | None, kind: str, predicate: str, judge: Callable[[Statement], None]
+    bench: Bench, rule: SignatureRule | None, kind: str, predicate: str, judge: Callable[[Word], None]
 ) -> None:
     events = bench.story.of(kind)
     if rule is None and not events:
@@ -183,7 +184,7 @@ def _judge_words(
     for event in events:
         with bench.findings.border(GROUP, f"{noun} by {event.data.get('by')}, entry {event.index}"):
             word = signed_word(bench, event, predicate, rule.roles if rule else ())
-            judge(word.statement)
+            judge(word)
             if rule:
                 _is_distinct(word.person, rule, bench.story)
             heard.add(word.person)
@@ -199,11 +200,32 @@ def _summary(statement: Statement) -> str:
     return f": {said['result']}" if "result" in said else ""
 
 
-def _orders(said: Statement, story: RunStory) -> None:
-    if said.predicate.get("run") != story.run:
-        raise EvidenceRejected("it orders another run")
-    if list(said.subjects.values()) != [story.plan_digest.removeprefix("sha256:")]:
+def _orders(word: Word, story: RunStory) -> None:
+    """A start order is the operator's own, about this plan, given before the start and within its time."""
+    said, started = word.statement.predicate, story.first("run.started")
+    if list(word.statement.subjects.values()) != [story.plan_digest.removeprefix("sha256:")]:
         raise EvidenceRejected("it orders another plan")
+    if said.get("run", story.run) != story.run:
+        raise EvidenceRejected("it orders another run")
+    if word.person != story.operator or said.get("operator", word.person) != word.person:
+        raise EvidenceRejected(f"it is not by {story.operator}, who ran it")
+    if said.get("role") != word.event.data.get("role"):
+        raise EvidenceRejected("the statement is signed in another role")
+    if started is None or word.event.index > started.index:
+        raise EvidenceRejected("it was put on record after the start")
+    begin, validity = moment(started.time), said.get("validity") or {}
+    if moment(str(said.get("statementTime"))) > begin:
+        raise EvidenceRejected("it was given after the start")
+    if not moment(str(validity.get("notBefore"))) <= begin <= moment(str(validity.get("notAfter"))):
+        raise EvidenceRejected("the run started outside the time it was given for")
+
+
+def _is_the_result(said: Statement, story: RunStory, digest: str) -> None:
+    _is_about(said, f"run:{story.run}", digest)
+    for name, value in result_of(story).items():
+        if said.predicate.get(name) != value:
+            told = f", the log says {value}" if name == "result" else ""
+            raise EvidenceRejected(f"its {name} does not follow from the log{told}")
 
 
 def _is_about(said: Statement, name: str, digest: str) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.evidence.envelope import LOG_RUN, LoggedEvent, read_event
-from orchestrator.evidence.story import moment
+from orchestrator.evidence.story import as_logged, moment
 
 _TOLD = (b'"type":"skerry.run.', b'"type":"skerry.review.', b'"type":"skerry.approval.', b'"type":"skerry.rollback.')
 
@@ -30,6 +30,7 @@ class RunOfLog:
     finished: str = ""
     result: str = "unfinished"
     approvals: int = 0
+    orders: tuple[str, ...] = ()  # digests of signed start orders
     reviewed: bool = False
     rolled_back: bool = False
     events: int = 0
@@ -51,13 +52,14 @@ def population(entries: Iterable[tuple[int, bytes]]) -> Population:
     runs: dict[str, RunOfLog] = {}
     for index, entry in entries:
         told = any(kind in entry for kind in _TOLD)
-        name = entry[entry.rfind(b'"run":"') + 7 :].split(b'"', 1)[0].decode()
-        if name == LOG_RUN:
-            continue
-        run = runs.setdefault(name, RunOfLog(name, index))
-        run.events += 1
-        if told:
-            _take(run, read_event(index, entry))
+        with as_logged():
+            name = entry[entry.rfind(b'"run":"') + 7 :].split(b'"', 1)[0].decode()
+            if name == LOG_RUN:
+                continue
+            run = runs.setdefault(name, RunOfLog(name, index))
+            run.events += 1
+            if told:
+                _take(run, read_event(index, entry))
     found = Population(list(runs.values()))
     found.questions += _questions(found.runs)
     return found
@@ -77,6 +79,9 @@ def _take(run: RunOfLog, event: LoggedEvent) -> None:
             run.finished, run.result = event.time, str(data.get("result", ""))
         case "approval.granted":
             run.approvals += 1
+        case "run.ordered":
+            digest = str((data.get("envelope") or {}).get("digest", ""))
+            run.orders = tuple(dict.fromkeys((*run.orders, digest)))
         case "review.signed":
             run.reviewed = True
         case "rollback.started":
@@ -86,14 +91,22 @@ def _take(run: RunOfLog, event: LoggedEvent) -> None:
 def _questions(runs: Sequence[RunOfLog]) -> list[str]:
     questions = []
     by_plan: dict[str, list[str]] = {}
+    by_order: dict[str, list[str]] = {}
     for run in runs:
         by_plan.setdefault(run.plan, []).append(run.run)
+        for order in run.orders:
+            by_order.setdefault(order, []).append(run.run)
         if run.created and not run.finished:
             questions.append(f"run {run.run} was created and never finished")
         if run.started and not run.approvals:
             questions.append(f"run {run.run} was started without an approval on record")
         if run.finished and not run.reviewed:
             questions.append(f"run {run.run} was never reviewed")
+    questions += [
+        f"one start order, good for one run, was used {len(names)} times: {', '.join(names)}"
+        for names in by_order.values()
+        if len(names) > 1
+    ]
     for plan, names in by_plan.items():
         if plan and len(names) > 1:
             questions.append(f"one plan, and so one set of approvals, was run {len(names)} times: {', '.join(names)}")

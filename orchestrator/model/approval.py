@@ -28,3 +28,15 @@ class SignedApproval(Frozen):
     statement: ApprovalStatement
     envelope: str
     key_fingerprint: str
+
+
+class SignedOrder(Frozen):
+    """An operator's start order for a plan: a DSSE envelope as text. Good for one run, which `used_by` names."""
+
+    plan: Digest
+    person: Name
+    role: Name
+    expires_at: str
+    envelope: str
+    key_fingerprint: str
+    used_by: str = ""

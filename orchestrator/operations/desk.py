@@ -1,5 +1,6 @@
 """The desk: an opened estate, with the operations that need several of its parts at once."""
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -8,7 +9,8 @@ from typing import Literal
 
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.contracts.observer import Observer
-from orchestrator.model.approval import SignedApproval
+from orchestrator.evidence import orders
+from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.facts import Facts
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
@@ -68,7 +70,32 @@ class Desk(Workshop):
             decision=decision,
             comment=comment,
             valid_for=valid_for,
+            log_head=self._log_head(),
         )
+
+    def order(
+        self, plan: Plan, *, person: Name, role: Name, key_file: str, valid_for: timedelta = orders.ORDER_VALID_DEFAULT
+    ) -> SignedOrder:
+        """Sign `person`'s order to start the plan, and keep it: their next run of it puts it on record."""
+        order = orders.sign_start_order(
+            plan.digest,
+            person=person,
+            role=role,
+            key_file=key_file,
+            people=self.inventory.people,
+            clock=self.clock,
+            head=self.log_seen(),
+            valid_for=valid_for,
+        )
+        key = f"{plan.digest}/{person}/{secrets.token_hex(8)}"
+        self.catalogue.put("start_order", key, order.model_dump(mode="json"))
+        return order
+
+    def _log_head(self) -> approving.LogHead:
+        seen = self.log_seen()
+        if seen is None:
+            return approving.LogHead()
+        return approving.LogHead(origin=seen["origin"], size=int(seen["size"]), root=seen["rootHash"])
 
     def standing(self, plan: Plan, operator: Name | None = None) -> approving.Standing:
         return approving.standing(

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.evidence.approvals import SshApprovalSigner, sign_with_ssh_key
 from orchestrator.evidence.recorder import LedgerRecorder, open_recorder
-from orchestrator.evidence.statements import ENVELOPE_MEDIA_TYPE, REVIEW, Statement
+from orchestrator.evidence.statements import ENVELOPE_MEDIA_TYPE, REVIEW, START_ORDER, TEST_RESULT, Statement
 from orchestrator.foundation.canonical_json import canonical_json, digest_of
 from orchestrator.foundation.clock import timestamp
 from orchestrator.model.approval import ApprovalStatement
@@ -158,7 +158,11 @@ class StagedRun:
         signed_by: Callable[[str], str] = lambda person: person,
         on_publish: Callable[[], None] | None = None,
         clock: StagedClock | None = None,
+        order: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        ordered_by: str = OPERATOR,
+        succeeds: bool = False,
     ) -> None:
+        self._order, self._ordered_by, self._succeeds = order, ordered_by, succeeds
         self.ledger, self.keys, self.run = ledger, keys, "0193" + secrets.token_hex(14)
         self.clock = clock or StagedClock()
         self.plan = plan()
@@ -192,7 +196,10 @@ class StagedRun:
         try:
             self._begin()
             self._committed("filing")
-            self._rolled_back("archive")
+            if self._succeeds:
+                self._committed("archive")
+            else:
+                self._rolled_back("archive")
             self._end()
         finally:
             self.recorder.close()
@@ -220,7 +227,27 @@ class StagedRun:
         self.tell("runbook.registered", {"plan": self.plan_digest, "files": kept})
         for person in self._approvers:
             self._tell_approval(person)
+        if self._order is not None:
+            self._tell_order(self._order)
         self.tell("run.started", {"operator": OPERATOR, "plan": self.plan_digest})
+
+    def _tell_order(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        now, by = self.clock.now(), self._ordered_by
+        role = PEOPLE[by][0]
+        predicate = {
+            "operator": by,
+            "role": role,
+            "statementTime": timestamp(now),
+            "validity": {"notBefore": timestamp(now), "notAfter": timestamp(now + timedelta(hours=12))},
+            "maxRuns": 1,
+            "nonce": secrets.token_hex(16),
+        }
+        predicate = change(predicate)
+        subject = predicate.pop("_plan", self.plan_digest).removeprefix("sha256:")
+        said = Statement({"plan": subject}, START_ORDER, predicate)
+        envelope, key = sign_with_ssh_key(said, str(self.keys / self._signed_by(by)))
+        kept = self.recorder.keep(envelope.text().encode(), ENVELOPE_MEDIA_TYPE)
+        self.tell("run.ordered", {"by": by, "role": role, "key": key, "envelope": kept})
 
     def _tell_approval(self, person: str) -> None:
         now = self.clock.now()
@@ -311,9 +338,24 @@ class StagedRun:
         self.tell("system.changed", {"state": "rolled_back", "reason": "check_front"}, system)
 
     def _end(self) -> None:
-        systems = {"filing": {"state": "committed"}, "archive": {"state": "rolled_back"}}
-        self.tell("run.finished", {"result": "failed", "rolledBack": True, "systems": systems})
+        archive = "committed" if self._succeeds else "rolled_back"
+        systems = {"filing": {"state": "committed"}, "archive": {"state": archive}}
+        result = "passed" if self._succeeds else "failed"
+        self.tell("run.finished", {"result": result, "rolledBack": not self._succeeds, "systems": systems})
         self.recorder.publish()
+
+    def result(self, entries_digest: str, predicate: dict[str, Any], *, signed_by: str = OPERATOR) -> None:
+        """A test result over the run's digest, by the operator, recorded in the same run."""
+        self.recorder = open_recorder(
+            self.ledger, origin=ORIGIN, source="urn:test", clock=self.clock, ballast_bytes=4096
+        )
+        try:
+            said = Statement({f"run:{self.run}": entries_digest}, TEST_RESULT, predicate)
+            envelope, key = sign_with_ssh_key(said, str(self.keys / signed_by))
+            kept = self.recorder.keep(envelope.text().encode(), ENVELOPE_MEDIA_TYPE)
+            self.tell("result.signed", {"by": OPERATOR, "role": PEOPLE[OPERATOR][0], "envelope": kept, "key": key})
+        finally:
+            self.recorder.close()
 
     def review(self, entries_digest: str, *, by: str = "carla", signed_by: str | None = None) -> None:
         """A review over the run's digest, recorded in the same run."""

@@ -119,6 +119,21 @@ def test_approve_and_plan_show(skerry, digest, office):
     assert document["approval"]["approved"] is True
 
 
+def test_a_start_order_is_kept_for_one_run_of_its_person(skerry, digest, office):
+    words = ["--as", "bo", "--role", "migration-engineer", "--key", str(office / "bo"), "--json"]
+    code, out, err = skerry("evidence", "order", digest[7:17], *words)
+    assert code == 0, err
+    holds(json.loads(out), example("skerry evidence order"))
+    with open_desk(office / "estate") as desk:
+        assert desk.orders_of(digest, "run-1", "ada") == []
+        (order,) = desk.orders_of(digest, "run-1", "bo")
+        assert (order.person, order.used_by) == ("bo", "run-1")
+        assert desk.orders_of(digest, "run-1", "bo") == [order], "a start that is told twice"
+        assert desk.orders_of(digest, "run-2", "bo") == []
+    code, _, err = skerry("evidence", "order", digest, *words[:3], "system-owner", "--key", str(office / "ada"))
+    assert (code, "another key" in err) == (42, True)
+
+
 def test_an_error_is_one_document_with_its_problems(skerry, office, tmp_path):
     bad = tmp_path / "bad"
     shutil.copytree(office / "estate", bad)

@@ -1,0 +1,101 @@
+"""`skerry evidence order|result|review`: what persons sign, from the start of a run to its review."""
+
+import json
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.evidence_options import JSON, LEDGER, ledger_or_default, named_run
+
+KEY = click.option("--key", required=True, help="Their SSH key (file, or .pub of a key that an agent holds).")
+
+
+@click.command("order")
+@click.argument("plan")
+@click.option("--as", "person", required=True, help="Who orders the start and will run it: a person of the estate.")
+@click.option("--role", required=True, help="In which role.")
+@KEY
+@click.option("--hours", type=click.FloatRange(0.001, 168), default=12.0, show_default=True, help="Valid for how long.")
+@JSON
+def order(plan: str, person: str, role: str, key: str, hours: float, as_json: bool) -> None:
+    """Sign the start order for PLAN (a digest, or its first digits). The operator's next run of it puts it on record.
+
+    It is good for one run, by the same person, and is given before the start.
+
+    Exit codes: 0 signed; 2 no such plan; 42 not their role or key; 50 the key does not sign.
+    """
+    from datetime import timedelta
+
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.plan import find_plan
+
+    with open_desk(inventory_folder()) as desk:
+        found = find_plan(desk.catalogue, plan)
+        signed = desk.order(found, person=person, role=role, key_file=key, valid_for=timedelta(hours=hours))
+    told = {"plan": found.digest, "by": person, "key": signed.key_fingerprint, "expires_at": signed.expires_at}
+    words = f"{person} ({role}) orders the start of {found.digest}, until {signed.expires_at}."
+    click.echo(json.dumps(told) if as_json else words)
+
+
+@click.command("result")
+@click.argument("run")
+@click.option("--as", "person", required=True, help="Who signs: the operator.")
+@click.option("--role", required=True, help="In which role.")
+@KEY
+@LEDGER
+@JSON
+def result(run: str, person: str, role: str, key: str, ledger: Path | None, as_json: bool) -> None:
+    """Sign the result of a finished RUN (an id, or `last`) and put it on record.
+
+    What is signed follows from the log: PASSED, WARNED (passed, with deviations or second attempts) or FAILED, and
+    every step by how it ended. A verifier works it out again.
+
+    Exit codes: 0 recorded; 2 no such run, or not finished; 50 the ledger cannot be written, or the key does not sign.
+    """
+    from orchestrator.evidence.signed_words import record_result
+
+    folder = ledger_or_default(ledger)
+    run = named_run(folder, run)
+    index, said = record_result(folder, run, person=person, role=role, key_file=key)
+    told = {"run": run, "by": person, "result": said, "log_index": index}
+    click.echo(json.dumps(told) if as_json else f"{said}: the result of {run} by {person} is on record, entry {index}.")
+
+
+@click.command("review")
+@click.argument("run")
+@click.option("--as", "person", required=True, help="Who reviews: a person of the estate.")
+@click.option("--role", required=True, help="In which role.")
+@KEY
+@click.option("--conclusion", required=True, help="What they conclude, in one sentence.")
+@click.option(
+    "--findings", type=click.Path(path_type=Path, dir_okay=False), help="JSON list: id, text, action, owner, due."
+)
+@click.option("--closes", multiple=True, metavar="ID", help="A finding that this passed drill shows to be mended.")
+@LEDGER
+@JSON
+def review(
+    run: str,
+    person: str,
+    role: str,
+    key: str,
+    conclusion: str,
+    findings: Path | None,
+    closes: tuple[str, ...],
+    ledger: Path | None,
+    as_json: bool,
+) -> None:
+    """Sign a review of a finished RUN (an id, or `last`) and put it on record. For a person who did not run it.
+
+    Exit codes: 0 recorded; 2 no such run; 50 the ledger cannot be written, or the key does not sign.
+    """
+    from orchestrator.evidence.review import record_review
+
+    folder = ledger_or_default(ledger)
+    found = json.loads(findings.read_text(encoding="utf-8")) if findings else []
+    run = named_run(folder, run)
+    index = record_review(
+        folder, run, person=person, role=role, key_file=key, conclusion=conclusion, findings=found, closes=closes
+    )
+    told = {"run": run, "by": person, "log_index": index}
+    click.echo(json.dumps(told) if as_json else f"Review of {run} by {person} is on record, log entry {index}.")
