@@ -9,7 +9,8 @@ from typing import Any
 
 from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.statements import Envelope
-from orchestrator.evidence.story import ArtifactReader
+from orchestrator.evidence.story import ArtifactReader, as_logged
+from orchestrator.foundation.errors import BrokenLog
 
 
 @dataclass
@@ -35,7 +36,10 @@ class CorrectiveAction:
 
 
 def corrective_actions(events: Sequence[LoggedEvent], artifact: ArtifactReader) -> list[CorrectiveAction]:
-    """Every finding of every review in the log, in order. Signatures are judged with the bundle of each run."""
+    """Every finding of every review in the log, in order. Signatures are judged with the bundle of each run.
+
+    BrokenLog or EvidenceRejected for a review of another shape than reviews have.
+    """
     found: list[CorrectiveAction] = []
     drills: set[str] = set()
     passed: set[str] = set()
@@ -45,15 +49,18 @@ def corrective_actions(events: Sequence[LoggedEvent], artifact: ArtifactReader) 
         elif event.type == "run.finished" and event.data.get("result") == "passed" and event.run in drills:
             passed.add(event.run)
         elif event.type == "review.signed":
-            content = artifact(str((event.data.get("envelope") or {}).get("digest", "")))
-            if content is not None:
-                said = Envelope.parse(content).statement().predicate
-                _close(found, said.get("closes", []), event.run, passed)
-                found += [_found(each, event) for each in said.get("findings", [])]
+            with as_logged():
+                content = artifact(str((event.data.get("envelope") or {}).get("digest", "")))
+                if content is not None:
+                    said = Envelope.parse(content).statement().predicate
+                    _close(found, said.get("closes", []), event.run, passed)
+                    found += [_found(each, event) for each in said.get("findings", [])]
     return found
 
 
-def _close(found: list[CorrectiveAction], closes: Sequence[Any], run: str, passed: set[str]) -> None:
+def _close(found: list[CorrectiveAction], closes: Any, run: str, passed: set[str]) -> None:
+    if not isinstance(closes, list):
+        raise BrokenLog(f"a review of run {run} closes {closes!r}, which is no list of findings")
     for action in found:
         if action.is_open and action.id in closes and run in passed and run != action.run:
             action.closed_by = run

@@ -18,23 +18,33 @@ class Finding:
     text: str
 
 
+def printable(text: str) -> str:
+    """In one line, without what a terminal would obey: evidence is quoted here, and must not write the verdict."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 @dataclass
 class Findings:
-    """Collected in order. Verified means: something was checked, and nothing failed."""
+    """Collected in order, as printable texts. Verified means: something was checked, and nothing failed."""
 
     found: list[Finding] = field(default_factory=list)
 
     def ok(self, group: str, text: str) -> None:
-        self.found.append(Finding(group, "ok", text))
+        self._add(group, "ok", text)
 
     def fail(self, group: str, text: str) -> None:
-        self.found.append(Finding(group, "FAIL", text))
+        self._add(group, "FAIL", text)
 
     def warn(self, group: str, text: str) -> None:
-        self.found.append(Finding(group, "warn", text))
+        self._add(group, "warn", text)
 
     def info(self, group: str, text: str) -> None:
-        self.found.append(Finding(group, "info", text))
+        self._add(group, "info", text)
+
+    def _add(self, group: str, status: Status, text: str) -> None:
+        self.found.append(Finding(group, status, printable(text)))
 
     def judge(self, group: str, problems: list[str], good: str) -> bool:
         """One check: `good` when there are no problems, else the first few of them."""

@@ -263,7 +263,9 @@ class LogPolicy:
                 case ["witness", name, key, *_] if name not in witnesses and name not in groups and name != "none":
                     witnesses[name] = VerifierKey.parse(key)
                     if len({each.public_key for each in witnesses.values()}) != len(witnesses):
-                        raise BrokenLog(f"log policy line {number}: the key of another witness, which would count twice")
+                        raise BrokenLog(
+                            f"log policy line {number}: the key of another witness, which would count twice"
+                        )
                 case ["group", name, threshold, *members] if name not in witnesses and name not in groups and members:
                     unknown = [member for member in members if member not in witnesses and member not in groups]
                     if unknown:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence.findings import Findings
+from orchestrator.evidence.findings import Findings, printable
 from orchestrator.evidence.trust_policy import TrustPolicy, read_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, verify_bundle
 from orchestrator.evidence.verify_log import HeldHead, LogReport, own_keys, read_held, verify_log
@@ -29,7 +29,7 @@ KEYS_FROM_THE_FOLDER = (
 
 
 def as_text(report: LogReport, policy: TrustPolicy | None, seconds: float) -> str:
-    lines = [f"skerry evidence verify   log {report.origin or '?'}   {report.folder}"]
+    lines = [f"skerry evidence verify   log {printable(report.origin) or '?'}   {report.folder}"]
     lines.append(policy_line(policy) if policy else KEYS_FROM_THE_FOLDER)
     lines += grouped(report.findings)
     lines += ["", verdict_line(report.findings, seconds)]
