@@ -30,6 +30,7 @@ class RunOfLog:
     finished: str = ""
     result: str = "unfinished"
     approvals: int = 0
+    orders: tuple[str, ...] = ()  # digests of signed start orders
     reviewed: bool = False
     rolled_back: bool = False
     events: int = 0
@@ -78,6 +79,9 @@ def _take(run: RunOfLog, event: LoggedEvent) -> None:
             run.finished, run.result = event.time, str(data.get("result", ""))
         case "approval.granted":
             run.approvals += 1
+        case "run.ordered":
+            digest = str((data.get("envelope") or {}).get("digest", ""))
+            run.orders = tuple(dict.fromkeys((*run.orders, digest)))
         case "review.signed":
             run.reviewed = True
         case "rollback.started":
@@ -87,14 +91,22 @@ def _take(run: RunOfLog, event: LoggedEvent) -> None:
 def _questions(runs: Sequence[RunOfLog]) -> list[str]:
     questions = []
     by_plan: dict[str, list[str]] = {}
+    by_order: dict[str, list[str]] = {}
     for run in runs:
         by_plan.setdefault(run.plan, []).append(run.run)
+        for order in run.orders:
+            by_order.setdefault(order, []).append(run.run)
         if run.created and not run.finished:
             questions.append(f"run {run.run} was created and never finished")
         if run.started and not run.approvals:
             questions.append(f"run {run.run} was started without an approval on record")
         if run.finished and not run.reviewed:
             questions.append(f"run {run.run} was never reviewed")
+    questions += [
+        f"one start order, good for one run, was used {len(names)} times: {', '.join(names)}"
+        for names in by_order.values()
+        if len(names) > 1
+    ]
     for plan, names in by_plan.items():
         if plan and len(names) > 1:
             questions.append(f"one plan, and so one set of approvals, was run {len(names)} times: {', '.join(names)}")
