@@ -31,6 +31,7 @@ from orchestrator.foundation.places import (
 from orchestrator.inventory.load import load_inventory
 from orchestrator.inventory.secrets import SecretResolver
 from orchestrator.model.approval import SignedApproval, SignedOrder
+from orchestrator.model.event import RunEvent
 from orchestrator.model.facts import Facts, HostFacts
 from orchestrator.model.inventory import Inventory
 
@@ -157,7 +158,7 @@ class Workshop:
 
         # Before the ledger is asked for: it would only say that some process writes to it.
         refuse_second_worker(_sqlite(state_database()))
-        with self.recorder() as recorder:
+        with self.recorder() as recorder, self._anchored(recorder):
             yield open_worker(
                 _sqlite(state_database()),
                 _sqlite(engine_database()),
@@ -167,6 +168,29 @@ class Workshop:
                 self.clock,
                 judge_gate=judge_gate,
             )
+
+    @contextmanager
+    def _anchored(self, recorder: Any) -> Iterator[None]:
+        """While inside, and at the end, heads of the log are shown to the places that are enrolled."""
+        from orchestrator.evidence.standing_anchors import StandingAnchors
+
+        anchors = StandingAnchors(
+            ledger_folder(),
+            recorder,
+            self.clock,
+            open_lock=lambda each: open_object_lock(
+                each.bucket, region=each.region, endpoint=each.endpoint, profile=each.profile
+            ),
+            warn=self._warn,
+        )
+        try:
+            yield
+        finally:
+            anchors.close()
+
+    def _warn(self, event: RunEvent) -> None:
+        for observer in self.observers:
+            observer.notice(event)
 
     def _approvals_of(self, plan: str) -> list[SignedApproval]:
         kept = self.catalogue.list("approval", prefix=f"{plan}/")

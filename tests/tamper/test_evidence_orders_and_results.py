@@ -79,7 +79,7 @@ def later(**delta):
     return timestamp(datetime.now(UTC) + timedelta(**delta))
 
 
-DISHONEST_ORDERS = {
+DISHONEST_ORDERS: dict[str, tuple[dict[str, Any], str]] = {
     "another plan": ({"order": lambda said: said | {"_plan": OTHER}}, "orders another plan"),
     "another run": ({"order": lambda said: said | {"run": "0193-other"}}, "orders another run"),
     "another operator": ({"ordered_by": "ben"}, "not by dana, who ran it"),
@@ -101,7 +101,7 @@ def test_a_dishonest_start_order_fails(tmp_path, people_keys, name):
     assert any(problem in text for text in bad), bad
 
 
-DISHONEST_RESULTS = {
+DISHONEST_RESULTS: dict[str, tuple[dict[str, Any], str]] = {
     "a failed run called passed": ({"result": "PASSED"}, "its result does not follow from the log"),
     "a failed step left out": ({"failedTests": []}, "its failedTests does not follow"),
     "a step that never passed": ({"passedTests": ["archive/commit"]}, "its passedTests does not follow"),

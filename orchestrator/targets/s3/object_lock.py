@@ -21,8 +21,11 @@ class S3ObjectLock:
 
     def __init__(self, bucket: str, *, region: str, endpoint: str = "", profile: str = "") -> None:
         self._bucket = bucket
-        session = boto3.Session(profile_name=profile or None, region_name=region)
-        self._s3: Any = session.client("s3", endpoint_url=endpoint or None)
+        try:
+            session = boto3.Session(profile_name=profile or None, region_name=region)
+            self._s3: Any = session.client("s3", endpoint_url=endpoint or None)
+        except (BotoCoreError, ValueError) as error:
+            raise TargetError(f"the bucket {bucket} can not be opened: {error}") from error
 
     def put(self, key: str, content: bytes, *, locked_until: str) -> LockedCopy:
         try:
