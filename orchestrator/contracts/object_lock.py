@@ -14,6 +14,7 @@ class LockedCopy(Frozen):
     sha256: str = ""
     stored_at: str = ""
     locked_until: str = ""
+    held: bool = False  # a legal hold lies on it, whatever the time
 
 
 class ObjectLock(Protocol):
@@ -21,9 +22,15 @@ class ObjectLock(Protocol):
 
     Laws (tests/laws/object_lock_laws.py):
       put    returns when the copy is durable and locked; a key that is there already is left as it is and given back
-      list   every version of every key below the prefix, oldest first
+      list   every version of every key below the prefix, oldest first; of locks and holds it says nothing
+      look   one version with its lock, its hold and when it was stored
+      extend locks one version for longer; a time that is not later than its lock changes nothing
+      hold   a version that is held cannot be removed, even after its lock; holding twice is holding once
     Fails only with TargetError and its kin.
     """
 
     def put(self, key: str, content: bytes, *, locked_until: str) -> LockedCopy: ...
     def list(self, prefix: str) -> Sequence[LockedCopy]: ...
+    def look(self, key: str, version: str) -> LockedCopy: ...
+    def extend(self, key: str, version: str, *, locked_until: str) -> None: ...
+    def hold(self, key: str, version: str, *, on: bool) -> None: ...

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from orchestrator.evidence import merkle
-from orchestrator.evidence.envelope import LOG_RUN, read_event
+from orchestrator.evidence.envelope import LOG_RUN, LoggedEvent, read_event
 from orchestrator.evidence.merkle import HASH_BYTES, TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.retention import KINDS as RETENTION_KINDS
 from orchestrator.foundation.errors import BrokenLog
 
 PROBLEMS_KEPT_MAX = 200
@@ -22,7 +23,10 @@ _END = re.compile(
     rb',"id":"([A-Za-z0-9._:-]+)/(\d{1,18})","run":"\1","seq":\2,"source":"[^"]*","specversion":"1\.0"'
     rb'(?:,"subject":"([^"]*)")?,"time":"[^"]*","type":"skerry\.([a-z0-9_.]+)\.v1"\}'
 )
-_LOOKED_AT = (b"step.started.", b"step.finished.", b"run.created.", b"run.started.", b"run.finished.")
+_LOOKED_AT = (
+    *(b"step.started.", b"step.finished.", b"run.created.", b"run.started.", b"run.finished."),
+    *(kind.encode() + b"." for kind in RETENTION_KINDS),
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Stretch:
     numbers: dict[str, tuple[int, int]] = field(default_factory=dict)  # run → first and next number
     steps: list[StepMark] = field(default_factory=list)
     marks: list[tuple[str, str, str]] = field(default_factory=list)  # run, kind, time
+    keeping: list[LoggedEvent] = field(default_factory=list)  # what is said of retention and holds
 
     def complain(self, problem: str) -> None:
         if len(self.problems) < PROBLEMS_KEPT_MAX:
@@ -131,6 +136,8 @@ def _look_closer(stretch: Stretch, index: int, entry: bytes) -> None:
     if event.type.startswith("step."):
         deed = (f"{event.system}/{event.step}", str(event.data.get("mode", "")))
         stretch.steps.append(StepMark(event.run, event.type, index, deed))
+    elif event.type in RETENTION_KINDS:
+        stretch.keeping.append(event)
     else:
         stretch.marks.append((event.run, event.type, event.time))
 
@@ -160,6 +167,7 @@ class LogVerdict:
     broken_tree: list[str]
     broken_runs: list[str]
     open_steps: list[str]  # started and never finished: a run under way, or one that died
+    keeping: list[LoggedEvent] = field(default_factory=list)  # in order
 
 
 def judge_stretches(
@@ -174,7 +182,9 @@ def judge_stretches(
     roots: dict[int, bytes] = {}
     broken: list[str] = []
     level_one = bytearray()
+    keeping: list[LoggedEvent] = []
     for stretch in stretches:
+        keeping += stretch.keeping
         broken += stretch.problems
         following.take(stretch)
         for root in stretch.roots:
@@ -183,7 +193,8 @@ def judge_stretches(
             level_one += root
         _roots_within(frontier, wanted, stretch.tiles, roots)
     broken += _judge_upper_tiles(bytes(level_one), size, upper_tiles)
-    return LogVerdict(roots, following.runs(), broken[:PROBLEMS_KEPT_MAX], following.problems, following.open_steps())
+    kept = broken[:PROBLEMS_KEPT_MAX]
+    return LogVerdict(roots, following.runs(), kept, following.problems, following.open_steps(), keeping)
 
 
 def _roots_within(

@@ -17,6 +17,7 @@ from orchestrator.evidence.disclosure import judge_disclosures
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.people import Bench, judge_people
 from orchestrator.evidence.reading.derive import RENDERING, derive, rendering_of
+from orchestrator.evidence.retention import read_retention
 from orchestrator.evidence.rules import judge_execution
 from orchestrator.evidence.story import RunStory, as_logged, references, tell_story
 from orchestrator.evidence.trust_policy import TrustPolicy
@@ -113,6 +114,8 @@ def _judge_artifacts(files: dict[str, bytes], log: BundleLog, story: RunStory, f
     problems += [f"{path}: no log entry names it" for path in loose]
     findings.judge("EXECUTION", problems, f"{len(named)} artifacts are what the log says, {withheld} withheld")
     judge_disclosures(files, log.events, findings)
+    for hold in read_retention(log.events).holds:
+        findings.info("EXECUTION", f"legal hold {hold.id} since {hold.since[:10]} by {hold.by}: {hold.because}")
 
 
 def _judge_reading_copies(files: dict[str, bytes], policy: TrustPolicy, findings: Findings) -> None:

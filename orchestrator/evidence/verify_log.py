@@ -26,6 +26,7 @@ from orchestrator.evidence.log_judgement import (
 )
 from orchestrator.evidence.merkle import TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint, LogPolicy, SignedCheckpoint, VerifierKey, open_checkpoint
+from orchestrator.evidence.retention import in_words, read_retention
 from orchestrator.foundation.errors import BrokenLog
 from orchestrator.foundation.limits import EVIDENCE_ENTRY_BYTES_MAX
 
@@ -124,6 +125,7 @@ def verify_log(
             report.findings.fail("LOG", f"the log is not whole: {_relative(error, log)}")
             return report
         _report(report, log, head, earlier, verdict)
+        _report_keeping(report.findings, verdict)
         _report_anchors(report.findings, head, anchored, spoilt, verdict)
         if held:
             kept = [Checkpoint(head.checkpoint.origin, each.size, each.root) for each in held]
@@ -274,6 +276,16 @@ def _report(
         findings.info("RUNS", f"{len(unfinished)} not finished, or still under way: {', '.join(unfinished[:3])}")
     if verdict.open_steps:
         findings.info("RUNS", f"{len(verdict.open_steps)} steps without an end: {'; '.join(verdict.open_steps[:3])}")
+
+
+def _report_keeping(findings: Findings, verdict: LogVerdict) -> None:
+    try:
+        lines = in_words(read_retention(verdict.keeping))
+    except BrokenLog as error:
+        findings.fail("KEEPING", error.message)
+        return
+    for line in lines:
+        findings.info("KEEPING", line)
 
 
 def _read_anchors(ledger: Path, keys: Sequence[VerifierKey]) -> tuple[list[SignedCheckpoint], list[str]]:

@@ -2,6 +2,7 @@
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from orchestrator.foundation.errors import TargetError
@@ -34,3 +35,17 @@ class TestS3ObjectLock(ObjectLockLaws):
     def test_a_missing_bucket_is_an_error_of_the_tree(self, lock):
         with pytest.raises(TargetError, match="missing"):
             S3ObjectLock("missing", region="us-east-1").list("log/")
+
+    def test_s3_itself_deletes_nothing_that_is_held_or_locked(self, lock):
+        s3 = boto3.client("s3", region_name="us-east-1")
+        copy = lock.put("log/1", b"head", locked_until=UNTIL)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.delete_object(Bucket="worm", Key=copy.key, VersionId=copy.version)
+        s3.put_object(Bucket="worm", Key="log/2", Body=b"not locked")
+        (version,) = [each.version for each in lock.list("log/2")]
+        lock.hold("log/2", version, on=True)
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.delete_object(Bucket="worm", Key="log/2", VersionId=version)
+        lock.hold("log/2", version, on=False)
+        s3.delete_object(Bucket="worm", Key="log/2", VersionId=version)
+        assert [each.key for each in lock.list("log/")] == ["log/1"]
