@@ -248,10 +248,11 @@ def _read_tile(log: Path, level: int | str, number: int, width: int) -> bytes:
 def _read(path: Path, bytes_max: int) -> bytes:
     """A plain file's bytes. OSError for what would be waited for, has no end, or is larger than it can rightly be."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
+        os.close(descriptor)
+        raise OSError(errno.EFBIG, f"is no plain file of at most {bytes_max} bytes", str(path))
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
-            raise OSError(errno.EFBIG, f"is no plain file of at most {bytes_max} bytes", str(path))
         return stream.read(bytes_max)
 
 
