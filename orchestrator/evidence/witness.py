@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.evidence import merkle
 from orchestrator.evidence.note import (
+    SIGNATURES_MAX,
     Checkpoint,
     NoteSigner,
     VerifierKey,
@@ -51,8 +52,10 @@ class Witness:
         """`old <size>`, proof lines, an empty line, the signed note. 200 brings the cosignature, 409 its size."""
         try:
             old_size, proof, note = _parse(request)
-            text, _ = split_note(note)
+            text, signatures = split_note(note)
             head = Checkpoint.parse(text)
+            if len(signatures) >= SIGNATURES_MAX:  # what is kept has one more, and must be readable again
+                raise BrokenLog("there is no room for another signature")
         except BrokenLog as error:
             return Answer(400, f"{error.message}\n")
         keys = [key for key in self._logs if key.name == head.origin]
