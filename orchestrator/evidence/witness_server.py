@@ -30,7 +30,9 @@ def make_server(witness: Witness, host: str, port: int) -> ThreadingHTTPServer:
             if self.path != "/add-checkpoint":
                 return Answer(404, "POST /add-checkpoint is all there is\n")
             length = self.headers.get("Content-Length", "")
-            if not length.isascii() or not length.isdigit() or int(length) > REQUEST_BYTES_MAX:
+            # Few digits first: a number of thousands of digits is an error to read.
+            is_size = length.isascii() and length.isdigit() and len(length) <= len(str(REQUEST_BYTES_MAX))
+            if not is_size or int(length) > REQUEST_BYTES_MAX:
                 self.close_connection = True
                 return Answer(413, f"at most {REQUEST_BYTES_MAX} bytes, and a Content-Length\n")
             try:
