@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.evidence import merkle
-from orchestrator.evidence.note import Checkpoint, VerifierKey, from_decimal, open_checkpoint, split_note
+from orchestrator.evidence.note import DASH, Checkpoint, VerifierKey, from_decimal, split_note, to_base64
 from orchestrator.evidence.signing.timestamps import timestamp_query, timestamp_time
 from orchestrator.evidence.witness import witness_request
 from orchestrator.foundation.atomic_file import replace_file
@@ -183,10 +183,19 @@ def _cosignature(witness: EnrolledWitness, reader: merkle.TileReader, note: str,
         raise BrokenLog("refuses: this log does not extend what it was shown before")
     if status != 200:
         raise EvidenceError(f"answers {status}: {answer.decode(errors='replace').strip()[:200]}")
-    line = answer.decode(errors="replace")
-    open_checkpoint(note + line, [key])
+    line = _own_line(key, note, answer.decode(errors="replace"))
     replace_file(remembered, f"{reader.size}\n".encode())
     return line
+
+
+def _own_line(key: VerifierKey, note: str, answer: str) -> str:
+    """The witness's signature over the note it was shown. Whatever else it answers would spoil what is kept."""
+    text, signatures = split_note(note + answer)
+    found = [each for each in signatures if (each.name, each.key_id) == (key.name, key.key_id)]
+    if text != split_note(note)[0] or not found:
+        raise BrokenLog("answers with something else than its signature over this head")
+    key.verify(text, found[0].signature)
+    return f"{DASH} {key.name} {to_base64(key.key_id + found[0].signature)}\n"
 
 
 def _lock(bucket: EnrolledBucket, lock: ObjectLock, head: Checkpoint, note: str, path: Path, clock: Clock) -> str:
