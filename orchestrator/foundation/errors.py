@@ -226,6 +226,7 @@ class ApprovalInvalid(GateClosed):
     """An approval names another plan, is expired, forged, or by the wrong person."""
 
     exit_code = 42
+    default_hint = "Have this very plan approved, by whom it needs: skerry approve DIGEST --key KEYFILE --as PERSON"
 
 
 class AuthorityError(GateClosed):
