@@ -64,7 +64,9 @@ def test_a_tile_larger_than_any_tile_is_not_read(pretended, tmp_path):
 
 def test_an_event_of_a_number_that_is_no_number_is_a_problem_of_the_log():
     digits = b"9" * 5000
-    entry = b',"id":"r/%b","run":"r","seq":%b,"source":"s","specversion":"1.0","time":"t","type":"skerry.run.created.v1"}'
+    entry = (
+        b',"id":"r/%b","run":"r","seq":%b,"source":"s","specversion":"1.0","time":"t","type":"skerry.run.created.v1"}'
+    )
     bundle = merkle.pack_bundle([entry % (digits, digits)])
     stretch = Stretch()
     look_at_bundle(stretch, 0, bundle, 1, merkle.leaf_hash(entry), keep_tile=False)
