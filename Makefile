@@ -10,10 +10,11 @@ NO_PACKAGES = echo "skerry: pip could not install what the lock names (see above
 
 TESTS  ?=
 BENCH  ?=
+FUZZ   ?= --seconds 600
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test check lint types floors bench crash-matrix lock packages-tour packages-test clean
+.PHONY: help tour test check lint types floors bench crash-matrix fuzz lock packages-tour packages-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ bench: packages-test $(STAMPS)/dev  ## measure and write benchmarks/results.json
 crash-matrix: $(STAMPS)/dev  ## break a run off at every boundary, go on or roll back, and print what came of each
 	@$(BIN)/python -m tests.crash.crash_matrix
 
+fuzz: $(STAMPS)/fuzz  ## change inputs of the evidence's parsers (FUZZ="--seconds 3600", or with names of targets)
+	@PYTHONPATH=$(VENV)/fuzz $(BIN)/python -m tests.fuzz.run $(FUZZ)
+
 lock:  ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	@scripts/lock
 
@@ -66,4 +70,10 @@ $(STAMPS)/tour: requirements/tour.lock pyproject.toml | $(STAMPS)/venv
 
 $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/tour
 	@$(PIP) --only-binary :all: --require-hashes -r requirements/dev.lock || { $(NO_PACKAGES) }
+	@touch $@
+
+# Beside the environment, not in it: no test sees it. Without it, inputs are changed without guidance.
+$(STAMPS)/fuzz: requirements/fuzz.lock $(STAMPS)/dev
+	@$(PIP) --only-binary :all: --require-hashes --target $(VENV)/fuzz --upgrade -r requirements/fuzz.lock || \
+		echo "skerry: no atheris for this Python; inputs are changed without its guidance" >&2
 	@touch $@
