@@ -85,7 +85,9 @@ class ClusterGround:
             self.town.place(name, {"/etc/systemd/system/movers-db.service": PlacedFile(text.encode())})
             folder = host.path(FOLDER)
             owner = "-o postgres -g postgres" if host.become else ""
-            self.run(host, f"systemctl daemon-reload; install -d {owner} {folder}", user="root")
+            # In a lab of one user id nothing can be given away, and nothing needs to be: every user there is that one.
+            make = f"install -d {owner} {folder} 2>/dev/null || mkdir -p {folder}"
+            self.run(host, f"systemctl daemon-reload; {make}", user="root")
         source = self.source
         template, password = source.path(TEMPLATE), PASSWORD.replace("'", "''")
         initdb = "initdb -k -A trust --auth-host=scram-sha-256 -E UTF8 --locale=C.UTF-8 -U postgres --no-sync"
