@@ -133,7 +133,13 @@ class Workshop:
         """The ledger, opened for writing while inside. One process at a time."""
         from orchestrator.evidence.recorder import controller_source, open_recorder
 
-        recorder = open_recorder(ledger_folder(), origin=log_origin(), source=controller_source(), clock=self.clock)
+        recorder = open_recorder(
+            ledger_folder(),
+            origin=log_origin(),
+            source=controller_source(),
+            clock=self.clock,
+            conceal=self.inventory.concealed,
+        )
         self._keeper = recorder
         try:
             yield recorder

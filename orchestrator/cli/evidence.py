@@ -65,23 +65,46 @@ def verify(path: Path | None, policy: Path | None, held: Path | None, as_json: b
 @click.argument("run")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Trust policy to enclose a copy of.")
+@click.option("--disclose", multiple=True, metavar="NAME", help="A protected value to show; may be repeated.")
+@click.option("--disclose-none", is_flag=True, help="Show no protected value, which is the default.")
+@click.option("--pdf", is_flag=True, help="The report as OUT.pdf too, beside the bundle; needs the extra [pdf].")
 @LEDGER
 @JSON
-def export(run: str, out: Path, policy: Path | None, ledger: Path | None, as_json: bool) -> None:
+def export(
+    run: str,
+    out: Path,
+    policy: Path | None,
+    disclose: tuple[str, ...],
+    disclose_none: bool,
+    pdf: bool,
+    ledger: Path | None,
+    as_json: bool,
+) -> None:
     """Export RUN (an id, or `last`) as a bundle that verifies offline: evidence, report, tables, statements, proofs.
 
     Exit codes: 0 exported; 2 no such run; 50 the bundle cannot be written.
     """
     from orchestrator.evidence.export import export_bundle
+    from orchestrator.evidence.pdf import ensure_pdf, report_pdf
     from orchestrator.evidence.trust_policy import read_trust_policy
+    from orchestrator.foundation.atomic_file import replace_file
+    from orchestrator.foundation.errors import UsageError
 
+    if disclose and disclose_none:
+        raise UsageError("--disclose and --disclose-none contradict each other")
+    if pdf:
+        ensure_pdf()
     folder = ledger_or_default(ledger)
     run = named_run(folder, run)
     content = read_trust_policy(policy).content if policy else _draft(folder)
-    files = export_bundle(folder, run, out, policy=content)
+    files = export_bundle(folder, run, out, policy=content, disclose=disclose)
     size = sum(map(len, files.values()))
+    printed = out.with_name(f"{out.name}.pdf") if pdf else None
+    if printed:
+        replace_file(printed, report_pdf(files["report.html"]))
     if as_json:
-        click.echo(json.dumps({"run": run, "path": str(out), "files": len(files), "bytes": size}))
+        told = {"run": run, "path": str(out), "files": len(files), "bytes": size}
+        click.echo(json.dumps(told | ({"pdf": str(printed)} if printed else {})))
         return
     click.echo(f"{out}: {len(files)} files, {size / 1000:.0f} kB. Open report.html; README.txt says how to verify.")
     if not policy:

@@ -10,6 +10,7 @@ from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.model.event import RunEvent
 
 OBSERVED_BYTES_MAX = 16 * 1024  # what is larger is kept beside the log, and the event holds its digest
+OBSERVED_MEDIA_TYPE = "application/vnd.skerry.observed+json"  # the evidence conceals personal values within it
 
 
 class EventStream:
@@ -45,7 +46,7 @@ class EventStream:
         content = canonical_json(observed)
         if len(content) <= OBSERVED_BYTES_MAX:
             return {"observed": observed}
-        return {"observedArtifact": self._recorder.keep(content, "application/json")}
+        return {"observedArtifact": self._recorder.keep(content, OBSERVED_MEDIA_TYPE)}
 
     def keep(self, content: bytes, media_type: str) -> dict[str, Any]:
         """Store bytes beside the log; the reference that an event may hold."""

@@ -23,17 +23,27 @@ def disclosure_digest(disclosure: str) -> str:
     return _base64url(hashlib.sha256(disclosure.encode()).digest())
 
 
-def conceal(data: Mapping[str, Any], names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """Data for the log with the named members as salted digests, and the disclosures to keep away from it."""
-    hidden = set(names)
-    disclosures = []
-    for name in sorted(hidden & set(data)):
+def conceal(value: Any, names: Iterable[str]) -> tuple[Any, list[str]]:
+    """A JSON value with the named members, at any depth, as salted digests; and the disclosures to keep elsewhere."""
+    disclosures: list[str] = []
+    hidden = frozenset(names)
+    return (_concealed(value, hidden, disclosures) if hidden else value), disclosures
+
+
+def _concealed(value: Any, names: frozenset[str], disclosures: list[str]) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_concealed(member, names, disclosures) for member in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {name: _concealed(member, names, disclosures) for name, member in value.items() if name not in names}
+    own = []
+    for name in sorted(names & value.keys()):
         salt = _base64url(secrets.token_bytes(_SALT_BYTES))
-        disclosures.append(_base64url(json.dumps([salt, name, data[name]], separators=(",", ":")).encode()))
-    shown = {name: value for name, value in data.items() if name not in hidden}
-    if disclosures:
-        shown |= {"_sd": sorted(map(disclosure_digest, disclosures)), "_sd_alg": "sha-256"}
-    return shown, disclosures
+        own.append(_base64url(json.dumps([salt, name, value[name]], separators=(",", ":")).encode()))
+    if own:
+        shown |= {"_sd": sorted(map(disclosure_digest, own)), "_sd_alg": "sha-256"}
+        disclosures += own
+    return shown
 
 
 def open_disclosure(disclosure: str) -> tuple[str, Any]:
@@ -58,21 +68,39 @@ def read_disclosures(files: Mapping[str, bytes]) -> list[str]:
     return found
 
 
-def logged_digests(events: Sequence[LoggedEvent]) -> list[str]:
-    """Of every protected value; BrokenLog where a log tells them in another shape than a list."""
+def logged_digests(events: Sequence[LoggedEvent], files: Mapping[str, bytes]) -> list[str]:
+    """Of every protected value, in events and in their JSON artifacts; BrokenLog where they are no list of digests."""
     found: list[str] = []
     for event in events:
-        digests = event.data.get("_sd", [])
-        if not isinstance(digests, list):
-            raise BrokenLog(f"entry {event.index}: its protected values are not a list of digests")
-        found += map(str, digests)
+        _gather(event.data, f"entry {event.index}", found)
+    for path, content in files.items():
+        if path.startswith("artifacts/") and b'"_sd"' in content:
+            try:
+                document = read_json(content)
+            except ValueError:
+                continue  # some program's output that speaks of the word
+            _gather(document, path, found)
     return found
+
+
+def _gather(value: Any, where: str, found: list[str]) -> None:
+    if isinstance(value, list):
+        for member in value:
+            _gather(member, where, found)
+    elif isinstance(value, dict):
+        digests = value.get("_sd", [])
+        if not isinstance(digests, list):
+            raise BrokenLog(f"{where}: its protected values are not a list of digests")
+        found += map(str, digests)
+        for name, member in value.items():
+            if name != "_sd":
+                _gather(member, where, found)
 
 
 def judge_disclosures(files: Mapping[str, bytes], events: Sequence[LoggedEvent], findings: Findings) -> None:
     """Every value shown must be one that the log holds the digest of."""
-    logged = logged_digests(events)
-    shown = read_disclosures(files)
+    logged = logged_digests(events, files)
+    shown = set(read_disclosures(files))
     false = [each for each in shown if disclosure_digest(each) not in logged]
     for each in shown:
         open_disclosure(each)

@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.evidence import merkle
@@ -15,21 +15,24 @@ from orchestrator.evidence.note import Checkpoint, split_note, to_base64
 from orchestrator.evidence.reading.derive import derive
 from orchestrator.evidence.story import load_json, references
 from orchestrator.evidence.verify_log import own_keys, verify_log
+from orchestrator.evidence.withheld import disclosures_for
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.errors import BrokenLog, EvidenceError, UsageError
 
 
 def export_bundle(
-    ledger: Path, run: str, out: Path, *, policy: bytes, disclosures: Iterable[str] = ()
+    ledger: Path, run: str, out: Path, *, policy: bytes, disclose: Sequence[str] = ()
 ) -> dict[str, bytes]:
     """Write the bundle of `run` to the folder `out` (made, must be empty); returns its files by path.
 
     Reads the published log alone and needs no lock: what is not published yet is not in the bundle. `policy` is the
-    reference copy of a trust policy. Raises UsageError for a run the log does not have.
+    reference copy of a trust policy; `disclose` names the protected values that it shows. Raises UsageError for a run
+    or a value that the log does not have.
     """
     _refuse_occupied(out)
-    core = collect(ledger, run, policy=policy, disclosures=disclosures)
+    core = collect(ledger, run, policy=policy)
+    core["disclosures.json"] = canonical_json(disclosures_for(ledger, run, core, disclose))
     files = {**core, **derive(core)}
     files[MANIFEST] = manifest_of(files)
     write_files(out, files)
@@ -58,7 +61,7 @@ def _refuse_occupied(out: Path) -> None:
         raise UsageError(f"{out} is there already", hint="Name a new folder: nothing else may lie there.")
 
 
-def collect(ledger: Path, run: str, *, policy: bytes, disclosures: Iterable[str] = ()) -> dict[str, bytes]:
+def collect(ledger: Path, run: str, *, policy: bytes) -> dict[str, bytes]:
     """The core of a bundle: everything of one run, and what binds it to the log's newest head."""
     log = ledger / "log"
     note, anchored = newest_note(ledger)
@@ -73,7 +76,7 @@ def collect(ledger: Path, run: str, *, policy: bytes, disclosures: Iterable[str]
         "log/events.ndjson": b"".join(entry + b"\n" for _, entry in found),
         "log/events.idx": "".join(f"{event.index}\n" for event, _ in found).encode(),
         "policy/trust-policy.json": policy,
-        "disclosures.json": canonical_json(list(disclosures)),
+        "disclosures.json": canonical_json([]),
     }
     indices = [event.index for event, _ in found]
     core |= {f"log/{path}": content for path, content in _tiles(reader, head.size, indices)}

@@ -2,11 +2,12 @@
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence.artifacts import Artifacts
+from orchestrator.evidence.disclosure import conceal
 from orchestrator.evidence.envelope import LOG_RUN, UnnumberedEvent, prepare_event, subject_of
 from orchestrator.evidence.ingest import Ballast, Ingest, LedgerLock, open_database, store_error
 from orchestrator.evidence.log import Publisher
@@ -14,7 +15,9 @@ from orchestrator.evidence.note import Checkpoint, NoteSigner, VerifierKey, spli
 from orchestrator.evidence.recovery import Recovered, reconcile, remove_torn_files
 from orchestrator.evidence.scrubber import Scrubber
 from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
+from orchestrator.evidence.withheld import OBSERVED_MEDIA_TYPE, OF_ARTIFACTS, Withheld, names_to_conceal
 from orchestrator.foundation.atomic_file import replace_file
+from orchestrator.foundation.canonical_json import canonical_json, read_json
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import BrokenLog, EvidenceError, LedgerFull
 from orchestrator.foundation.limits import (
@@ -35,7 +38,18 @@ class LedgerRecorder:
     statements that say which history their signer saw; `close` publishes and lets the next process in.
     """
 
-    def __init__(self, folder: Path, *, origin: str, source: str, clock: Clock, ballast_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        origin: str,
+        source: str,
+        clock: Clock,
+        ballast_bytes: int,
+        conceal: frozenset[str] = frozenset(),
+    ) -> None:
+        self._conceal = conceal
+        self._withheld = Withheld(folder)
         self._source = source
         self._clock = clock
         self._scrubber = Scrubber()
@@ -71,7 +85,12 @@ class LedgerRecorder:
         return index
 
     def keep(self, content: bytes, media_type: str) -> dict[str, Any]:
-        return self._artifacts.keep(self._scrubber.clean_bytes(content), media_type)
+        content = self._scrubber.clean_bytes(content)
+        if self._conceal and media_type == OBSERVED_MEDIA_TYPE:
+            concealed, disclosures = conceal(read_json(content), self._conceal)
+            self._withheld.keep(OF_ARTIFACTS, disclosures)
+            content = canonical_json(concealed)
+        return self._artifacts.keep(content, media_type)
 
     def publish(self) -> None:
         self._published_at = self._clock.monotonic_seconds()
@@ -94,8 +113,10 @@ class LedgerRecorder:
             self._lock.release(cleanly=True)
 
     def _prepare(self, event: RunEvent) -> UnnumberedEvent:
-        data = self._scrubber.clean(event.data)
+        data, disclosures = conceal(self._scrubber.clean(event.data), self._conceal)
         prepared = self._encode(event, data)
+        # After encoding, which refuses names of runs that could name no file.
+        self._withheld.keep(event.run, disclosures)
         size = len(prepared.head) + len(prepared.middle) + len(prepared.tail) + _NUMBERS_BYTES_MAX
         if size <= EVIDENCE_ENTRY_BYTES_MAX:
             return prepared
@@ -121,19 +142,33 @@ class LedgerRecorder:
 
 
 def open_recorder(
-    folder: Path, *, origin: str, source: str, clock: Clock, ballast_bytes: int = EVIDENCE_BALLAST_BYTES
+    folder: Path,
+    *,
+    origin: str,
+    source: str,
+    clock: Clock,
+    ballast_bytes: int = EVIDENCE_BALLAST_BYTES,
+    conceal: Iterable[str] = (),
 ) -> LedgerRecorder:
     """Open (or begin) the ledger in `folder` for writing. The caller closes it.
 
     `origin` names the log (`evidence.example.org/dr-prod`) and never changes; `source` names this controller
-    (`urn:skerry:controller:<host>`). Raises EvidenceError when another process writes to it, BrokenLog when database
-    and published log contradict each other, LedgerFull when there is no room.
+    (`urn:skerry:controller:<host>`); members called as `conceal` says are recorded as salted digests. Raises
+    EvidenceError when another process writes to it, BrokenLog when database and published log contradict each other,
+    LedgerFull when there is no room.
     """
     if not origin or any(letter.isspace() or letter == "+" for letter in origin):
         raise EvidenceError(f"{origin!r} can not name a log: no white space and no +")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return LedgerRecorder(folder, origin=origin, source=source, clock=clock, ballast_bytes=ballast_bytes)
+        return LedgerRecorder(
+            folder,
+            origin=origin,
+            source=source,
+            clock=clock,
+            ballast_bytes=ballast_bytes,
+            conceal=names_to_conceal(conceal),
+        )
     except OSError as error:
         raise EvidenceError(f"{folder}: the ledger can not be opened: {error}") from error
 

@@ -37,6 +37,7 @@ class _Policy(Frozen):
 
     residency: dict[Name, tuple[str, ...]] = {}
     links: tuple[Link, ...] = ()
+    concealed: tuple[str, ...] = ()
     ssh_config: str | None = None
     transfer_ca: str | None = None
     cloud: CloudSettings = CloudSettings()
@@ -103,6 +104,7 @@ class _Loading:
             people=people,
             residency=residency,
             links=policy.links,
+            concealed=policy.concealed,
             ssh_config=self._expanded(policy.ssh_config),
             transfer_ca=self._expanded(policy.transfer_ca),
             cloud=policy.cloud.model_copy(

@@ -53,6 +53,7 @@ class Inventory(Frozen):
     people: dict[Name, Person] = {}
     residency: tuple[ResidencyRule, ...] = ()
     links: tuple[Link, ...] = ()
+    concealed: tuple[str, ...] = ()  # members of what is observed that hold personal values: salted in the evidence
     ssh_config: str | None = None  # a file for `ssh -F`
     # The private key file of the CA whose user certificates the hosts accept; each transfer gets one from it.
     transfer_ca: str | None = None

@@ -53,6 +53,7 @@ VENDORS = {
     "cryptography": ["evidence", "hosts.certificates"],
     "securesystemslib": ["evidence"],
     "rfc3161_client": ["evidence"],
+    "weasyprint": ["evidence.pdf"],
     "yaml": ["foundation.written_file", "inventory", "planning.runbook", "evidence", "lab"],
     "click": ["cli"],
     "rich": ["cli"],

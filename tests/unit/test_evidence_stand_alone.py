@@ -2,8 +2,11 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from orchestrator.evidence.people import run_digest
 from orchestrator.evidence.stand_alone import main, modules_of_the_verifier, stand_alone_verifier
 from tests.fakes.staged_run import StagedRun, make_keys, trust_policy
 
+ROOT = Path(__file__).parents[2]
 VENDORS = {"cryptography", "rfc3161_client"}
 
 
@@ -41,6 +45,22 @@ def test_the_verifier_imports_foundation_and_evidence_alone():
             elif isinstance(node, ast.ImportFrom):
                 imported.add(str(node.module).split(".")[0])
     assert imported - set(sys.stdlib_module_names) == VENDORS | {"orchestrator"}
+
+
+def test_the_extra_verify_is_what_the_verifier_imports():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {re.split(r"[<>=]", word)[0].replace("-", "_") for word in extras["verify"]} == VENDORS
+
+
+def test_verifying_loads_nothing_of_the_orchestrator(told):
+    """What is really loaded, lazy imports included, while a bundle is judged where all vendors are there."""
+    command = [sys.executable, "-P", "-X", "importtime", str(told / "skerry-verify.pyz"), str(told / "bundle")]
+    done = subprocess.run(
+        [*command, "--policy", str(told / "policy.json")], cwd="/", capture_output=True, text=True, check=True
+    )
+    loaded = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert "cryptography" in loaded
+    assert not loaded & {"pydantic", "sqlalchemy", "dbos", "boto3", "click", "rich", "ansible_runner", "psycopg"}
 
 
 def test_the_verifier_is_small_and_the_same_each_time():

@@ -326,7 +326,7 @@ def _integrity(material: Material) -> str:
 
 
 def _withheld(material: Material) -> str:
-    logged, shown = logged_digests(material.story.events), read_disclosures(material.core)
+    logged, shown = logged_digests(material.story.events, material.core), read_disclosures(material.core)
     if not logged:
         return "nothing"
     return f"{len(logged) - len(shown)} of {len(logged)} protected values; each can be shown later, bound by its digest"
