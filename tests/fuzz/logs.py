@@ -22,7 +22,7 @@ from orchestrator.evidence.corrective_actions import corrective_actions
 from orchestrator.evidence.envelope import read_event
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.log_judgement import Stretch, judge_stretches, look_at_bundle
-from orchestrator.evidence.note import Checkpoint, sign_checkpoint
+from orchestrator.evidence.note import Checkpoint, sign_checkpoint, to_base64
 from orchestrator.evidence.population import population
 from orchestrator.evidence.reading.derive import derive
 from orchestrator.evidence.show import grouped
@@ -32,8 +32,10 @@ from orchestrator.evidence.verify_log import verify_log
 from orchestrator.foundation.errors import BrokenLog, EvidenceError
 from tests.fuzz.mutations import change_bytes, change_json
 from tests.fuzz.notes import KEYS, ORIGIN, SIGNERS
-from tests.fuzz.people import MATERIAL
+from tests.fuzz.people import MATERIAL, ROOTS
 from tests.fuzz.target import Target, must
+
+ANCHORED_SIZE = 40
 
 
 def signed(size: int, root: bytes) -> bytes:
@@ -46,7 +48,8 @@ def _core() -> dict[str, bytes]:
     text = gzip.decompress((MATERIAL / "bundle.json.gz").read_bytes())
     core = {path: base64.b64decode(content) for path, content in json.loads(text).items()}
     policy = json.loads(core["policy/trust-policy.json"])
-    policy["tlogPolicy"] = f"log {KEYS[0]}\nquorum none\n"
+    policy["tlogPolicy"] = f"log {KEYS[0]}\nwitness w {KEYS[2]}\nquorum none\n"
+    policy |= {"tsaRoots": ROOTS, "requireTsa": True, "maxSkewSeconds": 86_400}
     core["policy/trust-policy.json"] = json.dumps(policy).encode()
     return signed_anew(core, {})
 
@@ -62,8 +65,14 @@ def signed_anew(core: dict[str, bytes], entries: dict[int, bytes]) -> dict[str, 
         at = merkle.HASH_BYTES * places[number]
         tile[at : at + merkle.HASH_BYTES] = merkle.leaf_hash(entry)
     size = len(tile) // merkle.HASH_BYTES
-    root = merkle.TileReader(size, lambda _: bytes(tile)).root()
-    changed = {"log/events.ndjson": b"\n".join(lines), path: bytes(tile), "log/checkpoint": signed(size, root)}
+    reader = merkle.TileReader(size, lambda _: bytes(tile))
+    changed = {"log/events.ndjson": b"\n".join(lines), path: bytes(tile), "log/checkpoint": signed(size, reader.root())}
+    proof = "".join(to_base64(step) + "\n" for step in reader.consistency(ANCHORED_SIZE))
+    changed[f"log/consistency/{ANCHORED_SIZE:012d}"] = f"old {ANCHORED_SIZE}\n{proof}".encode()
+    for name, count in (("anchored", ANCHORED_SIZE), ("head", size)):
+        head = Checkpoint(ORIGIN, count, reader.root(count))
+        changed[f"anchors/{count:012d}.note"] = sign_checkpoint(head, SIGNERS[::2], at_seconds=0).encode()
+        changed[f"anchors/{count:012d}.tsr"] = (MATERIAL / f"{name}.tsr").read_bytes()
     return core | changed
 
 

@@ -11,9 +11,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from orchestrator.evidence import merkle
 from orchestrator.evidence.approvals import SshApprovalSigner
 from orchestrator.evidence.bundle import is_core, read_bundle
 from orchestrator.evidence.export import collect, export_bundle
+from orchestrator.evidence.note import Checkpoint
 from orchestrator.evidence.people import run_digest
 from orchestrator.evidence.signing.ssh_signature import NAMESPACE
 from orchestrator.evidence.signing.timestamps import timestamp_query
@@ -21,8 +23,9 @@ from orchestrator.evidence.statements import Envelope
 from orchestrator.model.approval import ApprovalStatement
 from tests.fakes.laboratory_authority import LaboratoryAuthority
 from tests.fakes.staged_run import StagedRun, make_keys, trust_policy
-from tests.fuzz.notes import checkpoint
+from tests.fuzz.notes import ORIGIN, checkpoint
 
+ANCHORED_SIZE = 40
 MATERIAL = Path(__file__).parent / "material"
 SIGNED_TEXT = b"DSSEv1 what the signatures of this folder are over"
 KINDS = {
@@ -64,9 +67,16 @@ def _people(folder: Path) -> None:
 
 
 def _authority(folder: Path) -> None:
+    """Answers over the head of the entries of notes.py, and over two heads of the bundle's log."""
     authority = LaboratoryAuthority(folder / "tsa")
     (MATERIAL / "tsa-roots.pem").write_text(authority.roots)
     (MATERIAL / "answer.tsr").write_bytes(authority.answer(timestamp_query(checkpoint(9).text())))
+    core = json.loads(gzip.decompress((MATERIAL / "bundle.json.gz").read_bytes()))
+    tile = next(base64.b64decode(content) for path, content in core.items() if path.startswith("log/tile/0/"))
+    size = len(tile) // merkle.HASH_BYTES
+    for name, count in (("anchored", ANCHORED_SIZE), ("head", size)):
+        head = Checkpoint(ORIGIN, count, merkle.TileReader(count, lambda _: tile).root())
+        (MATERIAL / f"{name}.tsr").write_bytes(authority.answer(timestamp_query(head.text())))
 
 
 def _bundle(folder: Path) -> None:
@@ -87,8 +97,8 @@ def main() -> None:
     MATERIAL.mkdir()
     with tempfile.TemporaryDirectory() as folder:
         _people(Path(folder))
-        _authority(Path(folder))
         _bundle(Path(folder))
+        _authority(Path(folder))
 
 
 if __name__ == "__main__":
