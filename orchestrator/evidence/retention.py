@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.evidence.envelope import LOG_RUN, LoggedEvent
-from orchestrator.evidence.story import moment
+from orchestrator.evidence.story import as_logged, moment
 from orchestrator.foundation.clock import timestamp
 
 YEARS_DEFAULT = 10
@@ -84,7 +84,7 @@ def read_retention(events: Iterable[LoggedEvent]) -> Retention:
     for event in events:
         data = event.data
         match event.type:
-            case "retention.set" if event.run == LOG_RUN and type(data.get("years")) is int:
+            case "retention.set" if event.run == LOG_RUN and _is_years(data.get("years")):
                 found.settings.append(YearsSet(data["years"], str(data.get("by", "")), event.time))
             case "hold.placed":
                 run = "" if event.run == LOG_RUN else event.run
@@ -95,12 +95,17 @@ def read_retention(events: Iterable[LoggedEvent]) -> Retention:
     return found
 
 
+def _is_years(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= YEARS_MAX
+
+
 def kept_runs(retention: Retention, runs: Sequence[tuple[str, str]], now: datetime) -> list[KeptRun]:
     """What each run (id and time of its end, empty while it goes on) is kept for, and whether it is due."""
     found = []
     for run, ended in runs:
         held = tuple(f"{each.id} by {each.by}: {each.because}" for each in retention.holds_on(run))
-        until = years_later(moment(ended), retention.years_of(ended)) if ended else None
+        with as_logged():  # a run that ends with the calendar
+            until = years_later(moment(ended), retention.years_of(ended)) if ended else None
         why = "held" if held else "not finished" if until is None else "kept" if until > now else ""
         found.append(KeptRun(run, ended, timestamp(until) if until else "", held, not why, why or "its time is over"))
     return found
