@@ -175,6 +175,7 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
     """
     from datetime import UTC, datetime, timedelta
 
+    from orchestrator.evidence.findings import printable
     from orchestrator.evidence.population import drill_gaps
 
     found = whole_population(ledger_or_default(ledger))
@@ -189,10 +190,11 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
     for run in found.runs:
         back = ", rolled back" if run.rolled_back else ""
         words = f"{run.kind or '?'} of {', '.join(run.systems) or '?'} by {run.operator or '?'}: {run.result}{back}"
-        click.echo(f"{run.run}  {run.created[:19] or '?':<19}  {words}; {run.approvals} approvals, {run.events} events")
+        line = f"{run.run}  {run.created[:19] or '?':<19}  {words}; {run.approvals} approvals, {run.events} events"
+        click.echo(printable(line))
     click.echo(f"{len(found.runs)} runs: every run of the log.")
     for question in questions:
-        click.echo(f"  ask     {question}")
+        click.echo(printable(f"  ask     {question}"))
 
 
 @commands.command("actions")
@@ -206,6 +208,7 @@ def actions(closed_too: bool, ledger: Path | None, as_json: bool) -> None:
     """
     from orchestrator.evidence.corrective_actions import corrective_actions
     from orchestrator.evidence.export import verified_events
+    from orchestrator.evidence.findings import printable
 
     folder = ledger_or_default(ledger)
     found = [each for each in corrective_actions(*verified_events(folder)) if closed_too or each.is_open]
@@ -214,7 +217,7 @@ def actions(closed_too: bool, ledger: Path | None, as_json: bool) -> None:
         return
     for each in found:
         state = "open" if each.is_open else f"closed by drill {each.closed_by}"
-        click.echo(f"{each.id}  due {each.due}  {each.owner}: {each.action}  ({each.text}) [{state}]")
+        click.echo(printable(f"{each.id}  due {each.due}  {each.owner}: {each.action}  ({each.text}) [{state}]"))
     click.echo(f"{sum(each.is_open for each in found)} open.")
 
 
