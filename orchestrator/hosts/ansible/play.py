@@ -85,6 +85,8 @@ def _plain(event: dict[str, Any]) -> dict[str, Any]:
     kind = event["event"]
     # A program's own complaint says more than Ansible's "non-zero return code".
     message = res.get("stderr") if res.get("rc") and res.get("stderr") else res.get("msg", "")
+    # Ansible 2.19 prints the error of a failed task with no_log, though it takes it out of the result.
+    said = "" if "censored" in res else event.get("stdout") or ""
     plain: dict[str, Any] = {
         "counter": event["counter"],
         "event": kind,
@@ -97,7 +99,7 @@ def _plain(event: dict[str, Any]) -> dict[str, Any]:
         "failed": kind in _FAILED and not data.get("ignore_errors"),
         "unreachable": kind == "runner_on_unreachable",
         "rc": res.get("rc") if isinstance(res.get("rc"), int) else None,
-        "stdout": (event.get("stdout") or "")[:_TEXT_CHARACTERS_MAX],
+        "stdout": said[:_TEXT_CHARACTERS_MAX],
         "message": (message if isinstance(message, str) else json.dumps(message))[:_TEXT_CHARACTERS_MAX],
         "duration_seconds": data.get("duration"),
     }
