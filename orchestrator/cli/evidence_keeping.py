@@ -33,6 +33,7 @@ def show(ledger: Path | None, as_json: bool) -> None:
     """
     from datetime import UTC, datetime
 
+    from orchestrator.evidence.findings import printable
     from orchestrator.evidence.keeping import retention_of
     from orchestrator.evidence.retention import in_words, kept_runs
 
@@ -43,10 +44,11 @@ def show(ledger: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(promised.as_data() | {"runs": [asdict(run) for run in runs]}))
         return
     for line in in_words(promised):
-        click.echo(line)
+        click.echo(printable(line))
     for run in runs:
         held = f" ({'; '.join(run.held_by)})" if run.held_by else ""
-        click.echo(f"{run.run}  until {run.kept_until[:10] or '?':<10}  {'due: ' if run.due else ''}{run.why}{held}")
+        due = "due: " if run.due else ""
+        click.echo(printable(f"{run.run}  until {run.kept_until[:10] or '?':<10}  {due}{run.why}{held}"))
 
 
 @retention.command("set")
