@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.evidence import merkle
+from orchestrator.evidence.findings import printable
 from orchestrator.evidence.note import DASH, Checkpoint, VerifierKey, from_decimal, split_note, to_base64
 from orchestrator.evidence.signing.timestamps import timestamp_query, timestamp_time
 from orchestrator.evidence.witness import witness_request
@@ -182,7 +183,7 @@ def _cosignature(witness: EnrolledWitness, reader: merkle.TileReader, note: str,
     if status == 422:
         raise BrokenLog("refuses: this log does not extend what it was shown before")
     if status != 200:
-        raise EvidenceError(f"answers {status}: {answer.decode(errors='replace').strip()[:200]}")
+        raise EvidenceError(f"answers {status}: {printable(answer.decode(errors='replace').strip()[:200])}")
     line = _own_line(key, note, answer.decode(errors="replace"))
     replace_file(remembered, f"{reader.size}\n".encode())
     return line
