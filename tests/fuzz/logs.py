@@ -11,6 +11,8 @@ import os
 import random
 import shutil
 import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -19,12 +21,13 @@ from orchestrator.evidence import merkle
 from orchestrator.evidence.artifacts import artifact_path
 from orchestrator.evidence.bundle import MANIFEST, is_core, manifest_of
 from orchestrator.evidence.corrective_actions import corrective_actions
-from orchestrator.evidence.envelope import read_event
+from orchestrator.evidence.envelope import LOG_RUN, read_event
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.log_judgement import Stretch, judge_stretches, look_at_bundle
 from orchestrator.evidence.note import Checkpoint, sign_checkpoint, to_base64
 from orchestrator.evidence.population import population
 from orchestrator.evidence.reading.derive import derive
+from orchestrator.evidence.retention import kept_runs, read_retention
 from orchestrator.evidence.show import grouped
 from orchestrator.evidence.trust_policy import TrustPolicy, parse_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, judge_bundle
@@ -174,6 +177,8 @@ def _listed_or_refused(core: dict[str, bytes]) -> None:
     try:
         events = [read_event(index, entry) for index, entry in entries]
         corrective_actions(events, lambda digest: core.get(artifact_path(digest)))
+        promised = read_retention([replace(event, run=LOG_RUN) for event in events])
+        kept_runs(promised, [(event.run, event.time) for event in events], datetime(2026, 11, 21, tzinfo=UTC))
     except EvidenceError:
         pass
 
@@ -198,6 +203,14 @@ def _run_lines() -> list[bytes]:
     told = [b"%d\t%b" % (number, entry) for number, entry in enumerate(honest_entries())]
     review = next(line for line in told if b"skerry.review.signed.v1" in line)
     words = [review.replace(b"review.signed", kind) for kind in (b"run.ordered", b"result.signed", b"approval.revoked")]
+    started = next(line for line in told if b"skerry.run.started.v1" in line)
+    kinds = (
+        (b"retention.set", b'"years":10,'),
+        (b"hold.placed", b'"hold":"h","because":"x","by":"ana",'),
+        (b"hold.lifted", b'"hold":"h",'),
+    )
+    for kind, data in kinds:
+        words.append(started.replace(b"run.started", kind).replace(b'{"data":{', b'{"data":{' + data))
     return kept + told + words
 
 
