@@ -221,6 +221,35 @@ def actions(closed_too: bool, ledger: Path | None, as_json: bool) -> None:
     click.echo(f"{sum(each.is_open for each in found)} open.")
 
 
+@commands.command("controls")
+@JSON
+def controls(as_json: bool) -> None:
+    """List the controls that each kind of step gives evidence for.
+
+    NIST SP 800-53 ids are checked against its catalogue. Other frameworks are proposals, to be confirmed by the
+    agency's compliance officer.
+
+    Exit codes: 0 listed.
+    """
+    from orchestrator.evidence.reading.controls import NIST_BY_VERB, NIST_OF_EVIDENCE, TO_BE_CONFIRMED
+    from orchestrator.evidence.reading.nist_catalogue import TITLES
+
+    if as_json:
+        steps = {
+            verb: {"nist_800_53": list(ids), "to_be_confirmed": {k: list(v) for k, v in TO_BE_CONFIRMED[verb].items()}}
+            for verb, ids in NIST_BY_VERB.items()
+        }
+        told = {"steps": steps, "evidence": list(NIST_OF_EVIDENCE), "titles": TITLES}
+        click.echo(json.dumps(told))
+        return
+    for verb, ids in (*NIST_BY_VERB.items(), ("the evidence itself", NIST_OF_EVIDENCE)):
+        click.echo(verb)
+        for each in ids:
+            click.echo(f"  {each:<8}{TITLES[each]}")
+        for framework, clauses in TO_BE_CONFIRMED.get(verb, {}).items():
+            click.echo(f"  to be confirmed: {framework} {', '.join(clauses)}")
+
+
 @commands.command("verifier")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("skerry-verify.pyz"), show_default=True

@@ -16,9 +16,10 @@ from securesystemslib.dsse import Envelope as ReferenceEnvelope
 from orchestrator.evidence.bundle import is_core, read_bundle
 from orchestrator.evidence.export import collect, export_bundle
 from orchestrator.evidence.people import run_digest
-from orchestrator.evidence.reading.controls import NIST_BY_VERB, NIST_OF_EVIDENCE, determinations
+from orchestrator.evidence.reading.controls import NIST_BY_VERB, NIST_OF_EVIDENCE, TO_BE_CONFIRMED, determinations
 from orchestrator.evidence.reading.derive import derive
 from orchestrator.evidence.reading.material import open_material
+from orchestrator.evidence.reading.nist_catalogue import TITLES
 from orchestrator.evidence.reading.tables import table
 from orchestrator.evidence.reading.words import duration, size
 from orchestrator.foundation.errors import UsageError
@@ -164,7 +165,14 @@ def test_nist_ids_are_in_the_catalogue(core):
 def test_every_verb_of_a_runbook_is_mapped_to_controls():
     union = Action.__origin__  # type: ignore[attr-defined]
     verbs = {kind.model_fields["verb"].default for kind in union.__args__}
-    assert verbs == set(NIST_BY_VERB)
+    assert verbs == set(NIST_BY_VERB) == set(TO_BE_CONFIRMED)
+    silent = {verb for verb in verbs if not (NIST_BY_VERB[verb] and TO_BE_CONFIRMED[verb])}
+    assert silent == {"wait"}, "letting time pass shows nothing"
+
+
+def test_every_control_has_its_title_and_no_other_has_one():
+    used = {control for controls in NIST_BY_VERB.values() for control in controls} | {*NIST_OF_EVIDENCE, "cp-4"}
+    assert used == set(TITLES)
 
 
 def test_an_export_does_not_mix_with_what_is_there(bundle, tmp_path):

@@ -29,13 +29,45 @@ NIST_BY_VERB: dict[str, tuple[str, ...]] = {
 }
 NIST_OF_EVIDENCE = ("au-3", "au-8", "au-9", "au-10", "au-11", "au-12")
 
-TO_BE_CONFIRMED: dict[str, dict[str, tuple[str, ...]]] = {
-    "replicate": {"ISO/IEC 27001:2022": ("A.8.13", "A.8.14"), "SOC 2": ("A1.2",), "DORA": ("Art. 12",)},
-    "take_recovery_point": {"ISO/IEC 27001:2022": ("A.8.13",), "SOC 2": ("A1.2",), "DORA": ("Art. 12",)},
-    "verify_digests": {"ISO/IEC 27001:2022": ("A.8.13",), "SOC 2": ("A1.3",), "DORA": ("Art. 12",)},
-    "promote": {"ISO/IEC 27001:2022": ("A.5.30", "A.8.14"), "SOC 2": ("A1.3", "CC7.5"), "DORA": ("Art. 11",)},
-    "check": {"ISO 22301:2019": ("8.5",), "SOC 2": ("A1.3",), "DORA": ("Art. 24",)},
-    "carry_back": {"ISO 22301:2019": ("8.4.5",), "SOC 2": ("CC7.5",), "DORA": ("Art. 11",)},
+Clauses = dict[str, tuple[str, ...]]  # framework → clauses
+
+# Proposals from the texts of the frameworks' owners; none of them is confirmed by anybody.
+_ISO, _CONTINUITY, _SOC, _DORA, _HIPAA, _PCI = (
+    *("ISO/IEC 27001:2022", "ISO 22301:2019", "SOC 2", "DORA"),
+    *("HIPAA 164.308(a)(7)", "PCI DSS 4.0.1"),
+)
+_CHANGE: Clauses = {_ISO: ("A.8.32",), _SOC: ("CC8.1",)}
+_FAIL_OVER: Clauses = {
+    _ISO: ("A.5.30", "A.8.14"),
+    _SOC: ("A1.3", "CC7.5"),
+    _DORA: ("Art. 11",),
+    _HIPAA: ("(ii)(B)", "(ii)(C)"),
+}
+_ACCEPT: Clauses = {
+    _CONTINUITY: ("8.5",),
+    _SOC: ("A1.3",),
+    _DORA: ("Art. 24",),
+    _HIPAA: ("(ii)(D)",),
+    _PCI: ("12.10.2",),
+}
+TO_BE_CONFIRMED: dict[str, Clauses] = {
+    "approval": {_ISO: ("A.5.30",), _CONTINUITY: ("8.4",), _SOC: ("A1.2", "CC8.1"), _DORA: ("Art. 11",)},
+    "preflight": {_ISO: ("A.8.17",), _SOC: ("CC7.1",), _DORA: ("Art. 11",), _HIPAA: ("(ii)(B)",), _PCI: ("10.6",)},
+    "provision_target": {_ISO: ("A.5.30", "A.8.9"), _SOC: ("A1.2",), _DORA: ("Art. 11",)},
+    "replicate": {_ISO: ("A.8.13", "A.8.14"), _SOC: ("A1.2",), _DORA: ("Art. 12",), _HIPAA: ("(ii)(A)",)},
+    "take_recovery_point": {_ISO: ("A.8.13",), _SOC: ("A1.2",), _DORA: ("Art. 12",), _HIPAA: ("(ii)(A)",)},
+    "verify_digests": {_ISO: ("A.8.13",), _SOC: ("A1.3",), _DORA: ("Art. 12",), _HIPAA: ("(ii)(D)",)},
+    "run_playbook": _CHANGE,
+    "move_authority": _FAIL_OVER,
+    "promote": _FAIL_OVER,
+    "carry_back": {_CONTINUITY: ("8.4.5",), _SOC: ("CC7.5",), _DORA: ("Art. 11",), _HIPAA: ("(ii)(B)",)},
+    "switch_front": _FAIL_OVER,
+    "check": _ACCEPT,
+    "watch": _ACCEPT,
+    "commit": _CHANGE,
+    "manual": _CHANGE,
+    "decision": _CHANGE,
+    "wait": {},
 }
 
 
