@@ -40,13 +40,13 @@ def read_json(content: bytes | str) -> Any:
     So no key stands twice, every number is finite, and every text can be encoded.
     """
     text = content.decode() if isinstance(content, bytes) else content
+    text.encode()
     try:
         value = _DECODER.decode(text)
+        if "\\ud" in text or "\\uD" in text:
+            canonical_json(value)  # escapes may make half a character, which no file can hold
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    text.encode()
-    if "\\ud" in text or "\\uD" in text:
-        canonical_json(value)  # escapes may make half a character, which no file can hold
     return value
 
 
