@@ -76,6 +76,7 @@ class RunStatus(Frozen):
     created_at: str
     finished_at: str = ""
     systems: tuple[SystemStatus, ...] = ()
+    requests_open: int = 0  # what people asked and no worker has taken up yet; states do not show it
 
 
 class Runs(Protocol):
@@ -84,7 +85,8 @@ class Runs(Protocol):
     Laws (tests/laws/runs_laws.py):
       submit    twice with one run id is once; raises RunInProgress when another unfinished run, or one that failed
                 half-way, holds a system of the plan
-      status    is what is durable; raises UsageError for an unknown run
+      status    is what is durable; raises UsageError for an unknown run. Once requests_open is 0, the states show
+                what came of every request so far
       request   is delivered once to the run's worker; an empty `system` means every system of the run;
                 raises UsageError for an unknown run or system, GateClosed where it can no longer be obeyed
     """

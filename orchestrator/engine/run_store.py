@@ -78,6 +78,9 @@ class DatabaseRuns:
     def status(self, run: str) -> RunStatus:
         with self._database.reading() as connection:
             row = self._run_row(connection, run)
+            # Counted before the states are read: what is no longer open shows in them.
+            waiting = sa.select(sa.func.count()).where(requests.c.run == run, requests.c.handled.is_(False))
+            requests_open = connection.execute(waiting).scalar_one()
             systems = connection.execute(
                 sa.select(system_runs).where(system_runs.c.run == run).order_by(system_runs.c.position)
             ).all()
@@ -98,7 +101,7 @@ class DatabaseRuns:
                 )
                 for found in systems
             ),
-        )
+        ).model_copy(update={"requests_open": requests_open})
 
     def list(self, *, limit: int = 100) -> Sequence[RunStatus]:
         """The newest runs first, with their systems, without their steps."""

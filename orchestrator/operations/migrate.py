@@ -107,12 +107,16 @@ def _stage_of(phase: Phase) -> int:
 
 
 def _await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
-    """Until every system is at rest, or paused because a stage is over."""
+    """Until every system is at rest, or paused because a stage is over.
+
+    While a request is open, `paused` may still be the end of the stage before.
+    """
     while True:
         status = worker.await_finished(run, timeout_seconds=REST_POLL_SECONDS)
         if status.state == "finished":
             return status
-        if all(system.state in AT_REST or system.state == "paused" for system in status.systems):
+        resting = all(system.state in AT_REST or system.state == "paused" for system in status.systems)
+        if resting and status.requests_open == 0:
             return runs.status(run)
 
 

@@ -80,3 +80,9 @@ class RunsLaws:
             plan = a_plan(STEPS, systems=(f"system-{number}",))
             runs.submit(f"run-{number}", plan, kind="migrate", operator="ana")
         assert [found.run for found in runs.list(limit=2)] == ["run-2", "run-1"]
+
+    def test_what_was_asked_is_open_until_a_worker_takes_it_up(self, runs):
+        runs.submit("r-1", a_plan(STEPS), kind="migrate", operator="ana")
+        assert runs.status("r-1").requests_open == 0
+        runs.request("r-1", "", "pause", by="ana", reason="a stage is over")
+        assert runs.status("r-1").requests_open == 1
