@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.fuzz.entry import Findings, guarded, kind_of
+from tests.fuzz.keep import chosen
 from tests.fuzz.replay import CORPUS, kept_inputs
 from tests.fuzz.target import Broken, must
 from tests.fuzz.targets import TARGETS
@@ -43,6 +44,14 @@ def test_the_corpus_stays_small():
     assert sum(path.stat().st_size for path in files) < BYTES_MAX
     assert {path.parent.name for path in files} == {target.name for target in TARGETS}
     assert sum(len(kept_inputs(target.name)) for target in TARGETS) == len(files)
+
+
+def test_inputs_are_kept_for_what_no_other_reaches():
+    a, b, c = ("file", 1, ""), ("file", 2, ""), ("file", 2, "KeyError")
+    reached = {b"all of it": frozenset({a, b, c}), b"all": frozenset({a, b, c}), b"some": frozenset({b, c})}
+    assert chosen(set(), dict(reached)) == [b"all"]
+    assert chosen({a, b, c}, dict(reached)) == []
+    assert chosen(set(), {b"one": frozenset({a, b}), b"other": frozenset({c})}) == [b"one", b"other"]
 
 
 def test_a_finding_is_written_down_once_with_the_input_that_showed_it(tmp_path, capsys):
