@@ -1,45 +1,18 @@
 """What --json prints is what docs/cli_json.md says: every command below is held to its example there."""
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.cli.app import main
 from orchestrator.operations.desk import open_desk
 from tests.fakes.surveys import healthy
+from tests.fakes.written_answers import example, holds
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = (ROOT / "docs" / "cli_json.md").read_text()
-
-
-def example(command: str) -> dict[str, Any]:
-    section = DOCUMENT.split(f"\n## {command}\n", 1)[1].split("\n## ", 1)[0]
-    found = re.search(r"```json\n(.+?)\n```", section, re.DOTALL)
-    assert found, f"docs/cli_json.md has no example below {command}"
-    document: dict[str, Any] = json.loads(found[1])
-    return document
-
-
-def holds(actual, promised, place="") -> None:
-    """Every key of the example is there with the same kind of value; more keys may be."""
-    if isinstance(promised, dict):
-        assert isinstance(actual, dict), place
-        for key, value in promised.items():
-            assert key in actual, f"{place}.{key} is missing"
-            holds(actual[key], value, f"{place}.{key}")
-    elif isinstance(promised, list):
-        assert isinstance(actual, list), place
-        for item in actual if promised else []:
-            holds(item, promised[0], f"{place}[]")
-    elif isinstance(promised, bool) or not isinstance(promised, int | float):
-        assert type(actual) is type(promised), place
-    else:
-        assert isinstance(actual, int | float), place
 
 
 @pytest.fixture(scope="module")
