@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from orchestrator.contracts.object_lock import ObjectLock
@@ -107,12 +108,14 @@ def post(url: str, body: bytes, kind: str) -> tuple[int, bytes]:
         raise EvidenceError(f"{url}: not an http or https address")
     request = Request(url, data=body, headers={"Content-Type": kind}, method="POST")  # noqa: S310 - checked above
     try:
-        with urlopen(request, timeout=HTTP_SECONDS_MAX) as answer:  # noqa: S310 - checked above
-            return int(answer.status), answer.read(ANSWER_BYTES_MAX)
-    except HTTPError as error:
-        return error.code, error.read(ANSWER_BYTES_MAX)
-    except (URLError, OSError, ValueError) as error:
-        raise EvidenceError(f"{url} does not answer: {error}") from error
+        try:
+            with urlopen(request, timeout=HTTP_SECONDS_MAX) as answer:  # noqa: S310 - checked above
+                return int(answer.status), answer.read(ANSWER_BYTES_MAX)
+        except HTTPError as error:
+            with error:
+                return error.code, error.read(ANSWER_BYTES_MAX)
+    except (HTTPException, OSError, ValueError) as error:  # an answer that is not HTTP, or is broken off, among them
+        raise EvidenceError(f"{url} does not answer: {type(error).__name__}: {printable(str(error))}") from error
 
 
 def anchor(
