@@ -2,12 +2,13 @@
 
 import base64
 import http.client
+import socket
 import threading
 
 import pytest
 
 from orchestrator.evidence import merkle
-from orchestrator.evidence.anchoring import EnrolledWitness, Enrolment, anchor
+from orchestrator.evidence.anchoring import EnrolledWitness, Enrolment, anchor, post
 from orchestrator.evidence.findings import Findings, printable
 from orchestrator.evidence.note import DASH, SIGNATURES_MAX, Checkpoint, NoteSigner, open_checkpoint, sign_checkpoint
 from orchestrator.evidence.recorder import open_recorder
@@ -17,6 +18,7 @@ from orchestrator.evidence.verify_log import own_keys, verify_log
 from orchestrator.evidence.witness import Witness
 from orchestrator.evidence.witness_server import make_server
 from orchestrator.foundation.clock import SystemClock
+from orchestrator.foundation.errors import EvidenceError
 from orchestrator.model.event import RunEvent
 
 ORIGIN = "evidence.example/prod"
@@ -126,3 +128,53 @@ def test_evidence_that_is_quoted_can_not_write_the_verdict():
     line = grouped(findings)[-1]
     assert line == "  FAIL  approval by x\\x1b[2J\\nVERIFIED: 40 checks.\\r\\u202e\\x9b"
     assert printable("Zoë — 5 → 6") == "Zoë — 5 → 6"
+
+
+@pytest.fixture
+def odd_server():
+    """Answers every connection with the bytes that are asked for, and hangs up."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+
+    def ask(answer):
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            return post(f"http://127.0.0.1:{listener.getsockname()[1]}/", b"x", "text/plain")
+        finally:
+            thread.join()
+
+    yield ask
+    listener.close()
+
+
+NO_ANSWERS = {
+    "nothing": b"",
+    "not HTTP": b"\x1b[2J not HTTP\r\n\r\n",
+    "no status": b"HTTP/1.1 9999999999 ?\r\n\r\n",
+    "no chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+    "a long header": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS.values(), ids=NO_ANSWERS)
+def test_an_answer_that_is_no_answer_is_trouble_of_that_place(odd_server, answer):
+    with pytest.raises(EvidenceError) as caught:
+        odd_server(answer)
+    assert caught.value.message.isprintable()
+
+
+def test_an_answer_can_not_lead_to_a_file(odd_server):
+    to_a_file = b"HTTP/1.1 302 over there\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n"
+    assert odd_server(to_a_file) == (302, b"")
+
+
+def test_an_answer_that_is_broken_off_is_an_answer_that_does_not_verify(odd_server):
+    assert odd_server(b"HTTP/1.1 500 no\r\nContent-Length: 50\r\n\r\nbroken off") == (500, b"broken off")
