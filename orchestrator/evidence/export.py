@@ -92,7 +92,8 @@ def newest_note(ledger: Path) -> tuple[str, list[int]]:
     except OSError as error:
         raise BrokenLog(f"{ledger}: there is no published log here: {error.strerror}") from error
     size = Checkpoint.parse(split_note(note)[0]).size
-    anchored = sorted(int(path.stem) for path in (ledger / "anchors").glob("[0-9]*.note"))
+    # Digits alone: what a person copied beside is no anchor.
+    anchored = sorted(int(path.stem) for path in (ledger / "anchors").glob("[0-9]" * 12 + ".note"))
     cosigned = ledger / "anchors" / f"{size:012d}.note"
     return (cosigned.read_text(encoding="utf-8") if cosigned.exists() else note), [
         each for each in anchored if each <= size
