@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.app import main
+from orchestrator.evidence.recorder import open_recorder
+from orchestrator.foundation.clock import SystemClock
 from orchestrator.operations.desk import open_desk
 from tests.fakes.surveys import healthy
 from tests.fakes.written_answers import example, holds
@@ -105,6 +107,17 @@ def test_a_start_order_is_kept_for_one_run_of_its_person(skerry, digest, office)
         assert desk.orders_of(digest, "run-2", "bo") == []
     code, _, err = skerry("evidence", "order", digest, *words[:3], "system-owner", "--key", str(office / "ada"))
     assert (code, "another key" in err) == (42, True)
+
+
+def test_who_approves_witnesses_the_head_of_the_log(skerry, digest, office):
+    clock = SystemClock()
+    recorder = open_recorder(office / "home/ledger", origin="o/x", source="urn:t", clock=clock, ballast_bytes=4096)
+    recorder.close()
+    code, out, err = skerry("approve", digest, "--as", "ada", "--key", str(office / "ada"), "--json")
+    assert code == 0, err
+    statement = json.loads(out)["approval"]["statement"]
+    note = (office / "home/ledger/log/checkpoint").read_text().split("\n")
+    assert [statement["log_origin"], str(statement["log_size"]), statement["log_root"]] == note[:3]
 
 
 def test_an_error_is_one_document_with_its_problems(skerry, office, tmp_path):
