@@ -234,7 +234,7 @@ class StagedRun:
     def _tell_order(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         now, by = self.clock.now(), self._ordered_by
         role = PEOPLE[by][0]
-        predicate = {
+        predicate: dict[str, Any] = {
             "operator": by,
             "role": role,
             "statementTime": timestamp(now),
@@ -243,7 +243,7 @@ class StagedRun:
             "nonce": secrets.token_hex(16),
         }
         predicate = change(predicate)
-        subject = predicate.pop("_plan", self.plan_digest).removeprefix("sha256:")
+        subject = str(predicate.pop("_plan", self.plan_digest)).removeprefix("sha256:")
         said = Statement({"plan": subject}, START_ORDER, predicate)
         envelope, key = sign_with_ssh_key(said, str(self.keys / self._signed_by(by)))
         kept = self.recorder.keep(envelope.text().encode(), ENVELOPE_MEDIA_TYPE)
