@@ -14,7 +14,7 @@ FUZZ   ?= --seconds 600
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test check lint types floors bench crash-matrix fuzz lock packages-tour packages-test clean
+.PHONY: help tour test test-long check lint types floors bench crash-matrix fuzz lock packages-tour packages-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ tour: packages-tour $(STAMPS)/tour  ## install what is needed, then move one sys
 
 test: packages-test $(STAMPS)/dev  ## install what is needed, then run the tests (TESTS=tests/unit runs some)
 	@$(BIN)/python -m pytest $(TESTS)
+
+test-long: packages-test $(STAMPS)/dev  ## all tests, those too that take long
+	@SKERRY_LONG=1 $(BIN)/python -m pytest $(TESTS)
 
 check: packages-test $(STAMPS)/dev lint types test  ## lint, types, then floors and all other tests
 

@@ -66,6 +66,27 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
 }
 
 
+# Whole files that `make test` leaves to `make test-long` (SKERRY_LONG=1), so that it ends within a quarter of an hour.
+# A file that is named on the command line always runs.
+LONG = {
+    "tests/crash/test_engine_matrix.py",
+    "tests/crash/test_engine_takeover.py",
+    "tests/platform/test_hosts_town.py",
+    "tests/platform/test_lab_estate.py",
+    "tests/platform/test_lab_rootless.py",
+    "tests/platform/test_movers_extents.py",
+    "tests/platform/test_movers_incremental.py",
+    "tests/platform/test_movers_kills.py",
+    "tests/platform/test_movers_postgres.py",
+    "tests/platform/test_movers_volumes.py",
+    "tests/platform/test_snapshots.py",
+    "tests/platform/test_strict_ebs.py",
+    "tests/platform/test_strict_ec2.py",
+    "tests/platform/test_strict_s3.py",
+}
+LEFT_OUT: dict[str, int] = defaultdict(int)
+
+
 @cache
 def why_not(name: str) -> str | None:
     return PLATFORMS[name]() if name in PLATFORMS else f"unknown to tests/conftest.py: add {name!r} to PLATFORMS"
@@ -81,6 +102,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     )
     if unknown:
         raise pytest.UsageError("platforms that tests/conftest.py does not know:\n" + "\n".join(unknown))
+    named = any(part.endswith(".py") or "::" in part for part in config.args)
+    if os.environ.get("SKERRY_LONG") != "1" and not named:
+        left_out = [item for item in items if item.path.relative_to(config.rootpath).as_posix() in LONG]
+        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=left_out)
+        for item in left_out:
+            LEFT_OUT[item.path.relative_to(config.rootpath).as_posix()] += 1
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -97,6 +125,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         not_run[reason.removeprefix("Skipped: ")].append(report.nodeid)
+    if LEFT_OUT:
+        terminalreporter.section(f"long tests left to `make test-long`: {sum(LEFT_OUT.values())}", sep="-")
+        for path, tests_count in sorted(LEFT_OUT.items()):
+            terminalreporter.write_line(f"{path}: {tests_count}")
     count = sum(len(tests) for tests in not_run.values())
     terminalreporter.section(f"platform tests not run here: {count}", sep="-")
     for reason, tests in sorted(not_run.items()):

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.words import JSON_OPTION
+
 
 @click.group("witness", help="Vouch for other people's logs: cosign their heads, only when they grow.")
 def commands() -> None:
@@ -36,7 +38,8 @@ def key(state: Path, name: str, as_json: bool) -> None:
     "--log", "logs", multiple=True, required=True, help="Verifier key of a log to vouch for; may be repeated."
 )
 @click.option("--listen", default="127.0.0.1:8470", show_default=True, metavar="HOST:PORT")
-def serve(state: Path, name: str, logs: tuple[str, ...], listen: str) -> None:
+@JSON_OPTION
+def serve(state: Path, name: str, logs: tuple[str, ...], listen: str, as_json: bool) -> None:
     """Answer c2sp.org/tlog-witness requests until Ctrl-C. TLS belongs in front of it.
 
     Exit codes: 0 ended; 2 the address is malformed; 52 a log's key is malformed.
@@ -56,7 +59,11 @@ def serve(state: Path, name: str, logs: tuple[str, ...], listen: str) -> None:
         server = make_server(witness, host, int(port))
     except OSError as error:
         raise UsageError(f"can not listen on {listen}: {error.strerror}") from error
-    click.echo(f"{signer.verifier_key}\nlistening on {host}:{server.server_address[1]}", err=True)
+    address = f"{host}:{server.server_address[1]}"
+    if as_json:
+        click.echo(json.dumps({"verifier_key": str(signer.verifier_key), "listening": address}))
+    else:
+        click.echo(f"{signer.verifier_key}\nlistening on {address}", err=True)
     with server:
         server.serve_forever()
 

@@ -80,7 +80,7 @@ def name_some(names: list[list[str]], count: int) -> str:
 
 
 def printable(path: str) -> str:
-    """A name as people can read it: line breaks and bytes that are no text as escapes, the middle of long ones left out."""
+    """A name as people can read it: line breaks and bytes that are no text as escapes, long ones cut in the middle."""
     raw = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in raw)
     return shown if len(shown) <= NAME_SHOWN_MAX else f"{shown[:150]} … {shown[-150:]}"

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.engine.store import open_store
 from orchestrator.foundation.errors import EngineUnavailable
 from orchestrator.model.action import Preflight
+from orchestrator.model.step import Step
 from tests.fakes.plans import a_plan, a_step
 from tests.fakes.postgres_server import running_postgres
 
@@ -27,7 +28,8 @@ TAKEOVER_SECONDS_MAX = DEAD_SECONDS + 2 + float(os.environ.get("SKERRY_SLACK_SEC
 
 
 def chain(length):
-    steps, needs = [], ()
+    steps: list[Step] = []
+    needs: tuple[str, ...] = ()
     for number in range(length):
         steps.append(a_step(f"step-{number}", Preflight(), needs=needs))
         needs = (f"step-{number}",)

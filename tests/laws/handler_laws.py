@@ -21,7 +21,7 @@ def quiet(_progress: object) -> None:
 class HandlerLaws:
     def acted(self, ground) -> Outcome:
         ground.interruption.arm()
-        outcome = ground.handler.act(ground.deed, quiet, ground.emit)
+        outcome: Outcome = ground.handler.act(ground.deed, quiet, ground.emit)
         assert outcome.passed, outcome.message
         return outcome
 

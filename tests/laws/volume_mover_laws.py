@@ -1,6 +1,6 @@
 """Laws of contracts.volumes.VolumeMover: inherit, give a `ground` fixture, and every law runs against it.
 
-The ground has: `mover`, `volume`, hosts `source` and `replica`; `put(host, offset, bytes)` writes into the volume (made,
+The ground has: `mover`, `volume`, hosts `source` and `replica`; `put(host, offset, bytes)` writes into it (made,
 `SIZE` bytes of hole, at the first writing), `read(host) -> bytes`.
 """
 

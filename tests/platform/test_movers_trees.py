@@ -283,11 +283,13 @@ def test_a_copy_killed_in_the_middle_is_resumed(ground):
     begun = threading.Event()
     failures = []
 
+    def note(moment):
+        if moment.bytes_done:
+            begun.set()
+
     def copy():
         try:
-            slow.copy(
-                ground.tree, ground.source, ground.replica, progress=lambda moment: moment.bytes_done and begun.set()
-            )
+            slow.copy(ground.tree, ground.source, ground.replica, progress=note)
         except Exception as error:
             failures.append(error)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.errors import (
     DataError,
     HostUnreachable,
@@ -19,7 +18,7 @@ from orchestrator.foundation.errors import (
     SourceChanged,
 )
 from orchestrator.hosts.certificates import CertifiedAccess
-from orchestrator.hosts.ssh import open_transports
+from orchestrator.hosts.ssh import SshTransports, open_transports
 from orchestrator.lab.faults import Fault, parse_fault
 from orchestrator.lab.town import Town
 from orchestrator.model.dataset import BlockVolume
@@ -38,7 +37,7 @@ def transports(town, tmp_path_factory):
 @dataclass
 class VolumeGround:
     town: Town
-    transports: Transports
+    transports: SshTransports
     mover: BlockVolumeMover
     volume: BlockVolume
 

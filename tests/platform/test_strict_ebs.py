@@ -32,7 +32,7 @@ def refused(call: Callable[..., Any], **wish: Any) -> tuple[str, str]:
     """The error's code and reason."""
     with pytest.raises(ClientError) as caught:
         call(**wish)
-    return caught.value.response["Error"]["Code"], caught.value.response.get("Reason", "")
+    return caught.value.response["Error"]["Code"], str(caught.value.response.get("Reason", ""))
 
 
 def digest(content: bytes) -> str:
