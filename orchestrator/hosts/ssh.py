@@ -5,6 +5,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -159,6 +160,9 @@ class SshTransports:
         for pool in pools:
             pool.forget()
             pool.configuration.file.unlink(missing_ok=True)
+        # Another process on the same run folder may have its own sockets there; then the folder stays for it.
+        with suppress(OSError):
+            self._sockets.rmdir()
 
     def __enter__(self) -> Self:
         return self

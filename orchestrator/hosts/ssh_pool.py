@@ -87,6 +87,8 @@ class SshPool:
                 refused = self._refused[1]
                 raise type(refused)(refused.message, hint=refused.hint)
             self._made += 1
+            # Another process that closed its connections may have removed the folder when it was empty.
+            self._sockets.mkdir(mode=0o700, exist_ok=True)
             connection = SshConnection(self.host, self.configuration, self._sockets / f"{self._stem}.{self._made}")
             try:
                 connection.open()
