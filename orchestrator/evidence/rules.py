@@ -14,6 +14,8 @@ Rule = Callable[[RunStory], tuple[list[str], str]]
 
 GROUP = "EXECUTION"
 UNDO_ATTEMPTS_MIN = 2  # an inverse that fails once is tried again, whatever the plan says
+_MEASURED = ("rto", "rpo")
+_RESULTS = ("passed", "rolled_back", "partial", "failed")
 CLOCK_STEP_SECONDS = 1.0  # what two readings of one clock may differ by, rounding included
 
 
@@ -39,6 +41,8 @@ def the_plan_is_the_one_named(story: RunStory) -> tuple[list[str], str]:
         reference = event.data.get("planArtifact", {}).get("digest")
         if event.data.get("plan") != story.plan_digest or reference != story.plan_digest:
             problems.append(f"entry {event.index}: the plan on record is not the one that the run names")
+        if story.plan and event.data.get("wave") != story.plan.get("wave"):
+            problems.append(f"entry {event.index}: the run is told of another wave than its plan is for")
         if event.data.get("operator") != story.operator or event.data.get("kind") != story.kind:
             problems.append(f"entry {event.index}: the run was created twice, by different words")
     problems += [
@@ -81,6 +85,8 @@ def _out_of_plan(system: SystemStory, attempt: Attempt, step: dict[str, Any] | N
     action = step["inverse"].get("action") if undo else step["action"]
     if attempt.started.data.get("action") != action:
         yield f"{where} did something else than its {'inverse' if undo else 'action'} in the plan"
+    if _phase(attempt) != step["phase"]:
+        yield f"{where} is told of the phase {_phase(attempt)!r}, in the plan it is {step['phase']!r}"
     allowed = max(UNDO_ATTEMPTS_MIN, step["retry"]["attempts_max"]) if undo else step["retry"]["attempts_max"]
     persons_word = _settled_by_a_person(system, attempt)
     if attempt.number > allowed and not persons_word:
@@ -93,13 +99,17 @@ def _out_of_plan(system: SystemStory, attempt: Attempt, step: dict[str, Any] | N
             yield f"{where} started before {needed} had passed"
     if step.get("gate"):
         gates = [event for event in system.of("gate.passed") if event.step == attempt.step]
-        if not any(event.index < attempt.started.index and _gate_holds(event.data) for event in gates):
+        if not any(event.index < attempt.started.index and _gate_holds(step["gate"], event.data) for event in gates):
             yield f"{where} started without its gate {step['gate']['id']} passed"
 
 
-def _gate_holds(data: dict[str, Any]) -> bool:
+def _gate_holds(gate: dict[str, Any], data: dict[str, Any]) -> bool:
+    """Whether every criterion that the plan's gate has was judged, and all of them passed."""
     criteria = data.get("criteria") or []
-    return bool(criteria) and all(each.get("passed") is True for each in criteria)
+    judged = {each.get("id") for each in criteria}
+    asked = {each["id"] for each in gate["criteria"]}
+    same = data.get("gate") == gate["id"] and asked <= judged
+    return same and bool(criteria) and all(each.get("passed") is True for each in criteria)
 
 
 def _settled_by_a_person(system: SystemStory, attempt: Attempt) -> bool:
@@ -261,12 +271,16 @@ def objectives_follow_from_the_events(story: RunStory) -> tuple[list[str], str]:
             if achieved is not None:
                 problems += _beside_the_events(system, name, float(achieved), where)
                 told.append(f"{system.name} {name.upper()} {achieved:g} s of {target:g} s")
-        if system.was_committed and not system.of("objective.measured"):
-            problems.append(f"{system.name} is committed, but its objectives were not measured")
+        measured = {str(event.data.get("objective")) for event in system.of("objective.measured")}
+        missing = [name.upper() for name in _MEASURED if name in targets and name not in measured]
+        if system.was_committed and missing:
+            problems.append(f"{system.name} is committed, but its objectives were not measured: {', '.join(missing)}")
     return problems, "recomputed: " + (", ".join(told) or "nothing was to be measured")
 
 
 def _beside_the_events(system: SystemStory, name: str, achieved: float, where: str) -> Iterator[str]:
+    if achieved < 0:
+        yield f"{where} is below zero"
     if name == "rpo":
         if achieved == 0 and not any(event.data.get("match") is True for event in system.of("digests.compared")):
             yield f"{where} of 0 is claimed without equal digests"
@@ -302,7 +316,11 @@ def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
         return ["the run has no end on record"], ""
     problems = []
     states: dict[str, str] = {}
-    for name, said in (finished[-1].data.get("systems") or {}).items():
+    named = finished[-1].data.get("systems") or {}
+    planned = {each["system"]["name"] for each in story.plan.get("systems", [])} or set(story.systems)
+    if named and set(named) != planned:
+        problems.append("the end of the run is told of other systems than were planned")
+    for name, said in named.items():
         states[name] = str(said.get("state"))
         system = story.systems.get(name)
         if system is None:
@@ -311,10 +329,19 @@ def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
         shown = (states[name] == "committed", states[name] == "rolled_back")
         if shown != (system.was_committed, system.was_rolled_back):
             problems.append(f"{name} is said to be {states[name]}, which its events do not show")
-    if (finished[-1].data.get("result") == "passed") is not (set(states.values()) == {"committed"}) and states:
-        problems.append(f"the run is said to have {finished[-1].data.get('result')}, its systems say otherwise")
+    shown = states or {name: _state_shown(story.systems.get(name)) for name in planned}
+    result = finished[-1].data.get("result")
+    if result not in _RESULTS or (result == "passed") is not (set(shown.values()) == {"committed"}):
+        problems.append(f"the run is said to have {result}, its systems say otherwise")
     told = ", ".join(f"{name} {state}" for name, state in states.items()) or "more systems than are named"
     return problems, f"the run ended {story.result}: {told}"
+
+
+def _state_shown(system: SystemStory | None) -> str:
+    """Of a wave too large to name its systems at its end."""
+    if system is None:
+        return "not run"
+    return "committed" if system.was_committed else "rolled_back" if system.was_rolled_back else "stopped"
 
 
 def a_drill_restores_the_service(story: RunStory) -> tuple[list[str], str]:
