@@ -329,9 +329,9 @@ def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
         shown = (states[name] == "committed", states[name] == "rolled_back")
         if shown != (system.was_committed, system.was_rolled_back):
             problems.append(f"{name} is said to be {states[name]}, which its events do not show")
-    shown = states or {name: _state_shown(story.systems.get(name)) for name in planned}
+    ended = states or {name: _state_shown(story.systems.get(name)) for name in planned}
     result = finished[-1].data.get("result")
-    if result not in _RESULTS or (result == "passed") is not (set(shown.values()) == {"committed"}):
+    if result not in _RESULTS or (result == "passed") is not (set(ended.values()) == {"committed"}):
         problems.append(f"the run is said to have {result}, its systems say otherwise")
     told = ", ".join(f"{name} {state}" for name, state in states.items()) or "more systems than are named"
     return problems, f"the run ended {story.result}: {told}"
