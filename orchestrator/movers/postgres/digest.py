@@ -88,9 +88,19 @@ def hold_moment(
 
 def pause_replay(standby: ClusterHost) -> None:
     """Keep receiving, stop replaying, so that a moment yet to come is not run past."""
-    if standby.role() is not Role.STANDBY:
+    role = standby.role()
+    if role is Role.STOPPED and _has_standby_signal(standby):
+        # The digest of an earlier moment was cut off while it restarted the standby.
+        _forget_target(standby)
+        role = standby.restart_standby()
+    if role is not Role.STANDBY:
         raise DataError(f"{standby.host.name}: {standby.cluster.name} is no standby")
     standby.sql("select pg_wal_replay_pause()")
+
+
+def _has_standby_signal(standby: ClusterHost) -> bool:
+    words = ["test", "-e", f"{standby.data}/standby.signal"]
+    return standby.transport.run(words, user=SERVER_USER, check=False).exit_code == 0
 
 
 def digest_at(standby: ClusterHost, lsn: str, *, timeout_seconds: float) -> ContentDigest:
@@ -154,15 +164,22 @@ def stop_at(standby: ClusterHost, lsn: str) -> None:
 
 def stream_on(standby: ClusterHost) -> None:
     """Take away the target, if there is one, and let replay go on."""
-    text = standby.read(AUTO_CONF)
-    settings = settings_of(text)
-    targets = ("recovery_target_lsn", "recovery_target_inclusive", "recovery_target_action")
-    if any(name in settings for name in targets):
-        kept = {name: value for name, value in settings.items() if name not in targets}
-        standby.write(f"{standby.data}/{AUTO_CONF}", with_settings(text, kept))
+    if _forget_target(standby):
         standby.restart_standby()
         return
     standby.sql_when_up("select pg_wal_replay_resume() where pg_is_wal_replay_paused()")
+
+
+def _forget_target(standby: ClusterHost) -> bool:
+    """Whether there was one. It is in force until the next restart."""
+    text = standby.read(AUTO_CONF)
+    settings = settings_of(text)
+    targets = ("recovery_target_lsn", "recovery_target_inclusive", "recovery_target_action")
+    if not any(name in settings for name in targets):
+        return False
+    kept = {name: value for name, value in settings.items() if name not in targets}
+    standby.write(f"{standby.data}/{AUTO_CONF}", with_settings(text, kept))
+    return True
 
 
 def differences(one: ClusterHost, other: ClusterHost) -> list[str]:
