@@ -75,7 +75,12 @@ class TakeRecoveryPointHandler:
         """What an earlier try held belongs to another moment than the one about to be named."""
         for tree in trees(deed):
             for side in (Side.SOURCE, Side.DR):
-                self.drivers.trees.points(tree, host_at(deed, side, tree.name)).delete(point)
+                points = self.drivers.trees.points(tree, host_at(deed, side, tree.name))
+                left = points.find(point)
+                # The point is this deed's alone, so whatever holds it is what the broken-off try left.
+                for holder in left.holds if left else ():
+                    points.release(point, holder)
+                points.delete(point)
 
     def _hold(self, deed: Deed, point: str, progress: ProgressSink) -> tuple[dict[str, tuple[str, str]], float]:
         """Hold the moment at the source; (LSN, digest) by cluster, and how long writers waited."""
