@@ -1,7 +1,6 @@
 """The tour, killed at random moments, ends as it would have ended; and the lab leaves nothing behind.
 
-SKERRY_TOUR_KILLS sets how often (default 20 in `make test-long`, 5 in `make test`), SKERRY_TOUR_SEED repeats a
-sequence of moments that was printed.
+SKERRY_TOUR_KILLS sets how often (default 20), SKERRY_TOUR_SEED repeats a sequence of moments that was printed.
 """
 
 import json
@@ -25,7 +24,7 @@ pytestmark = [
     pytest.mark.timeout(1500),
 ]
 
-KILLS = int(os.environ.get("SKERRY_TOUR_KILLS", "20" if os.environ.get("SKERRY_LONG") == "1" else "5"))
+KILLS = int(os.environ.get("SKERRY_TOUR_KILLS", "20"))
 LIFE_SECONDS_MAX = 8.0
 LAST_LIFE_SECONDS_MAX = 900.0
 

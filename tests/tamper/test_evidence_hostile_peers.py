@@ -132,7 +132,10 @@ def test_evidence_that_is_quoted_can_not_write_the_verdict():
 
 @pytest.fixture
 def odd_server():
-    """Answers every connection with the bytes that are asked for, and hangs up."""
+    """Answers every connection with the bytes that are asked for, and hangs up.
+
+    It reads the whole request first: a socket closed with bytes unread resets the connection, and the answer is lost.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(10)
 
@@ -140,7 +143,9 @@ def odd_server():
         def serve():
             connection, _ = listener.accept()
             with connection:
-                connection.recv(65536)
+                request = b""
+                while not request.endswith(b"\r\n\r\nx"):
+                    request += connection.recv(65536)
                 connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
