@@ -179,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(kind: str, message: str, hint: str, exit_code: int, *, as_json: bool) -> int:
+    # What hosts and files say is quoted in messages; a terminal must show it and not obey it. JSON escapes by itself.
     if as_json:
         document: dict[str, Any] = {"error": kind, "exit_code": exit_code, "message": message, "hint": hint}
         problems = [found for line in message.splitlines() if (found := _as_problem(line))]
@@ -186,10 +187,12 @@ def _complain(kind: str, message: str, hint: str, exit_code: int, *, as_json: bo
             document["problems"] = problems
         print(json.dumps(document), file=sys.stderr)
         return exit_code
+    from orchestrator.foundation.printable import printable_lines
+
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True, color=colour)
+    click.echo(click.style("error: ", fg="red", bold=True) + printable_lines(message), err=True, color=colour)
     if hint:
-        click.echo(click.style("hint:  ", fg="cyan") + hint, err=True, color=colour)
+        click.echo(click.style("hint:  ", fg="cyan") + printable_lines(hint), err=True, color=colour)
     return exit_code
 
 

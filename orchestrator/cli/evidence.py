@@ -175,8 +175,8 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
     """
     from datetime import UTC, datetime, timedelta
 
-    from orchestrator.evidence.findings import printable
     from orchestrator.evidence.population import drill_gaps
+    from orchestrator.foundation.printable import printable
 
     found = whole_population(ledger_or_default(ledger))
     questions = list(found.questions)
@@ -208,7 +208,7 @@ def actions(closed_too: bool, ledger: Path | None, as_json: bool) -> None:
     """
     from orchestrator.evidence.corrective_actions import corrective_actions
     from orchestrator.evidence.export import verified_events
-    from orchestrator.evidence.findings import printable
+    from orchestrator.foundation.printable import printable
 
     folder = ledger_or_default(ledger)
     found = [each for each in corrective_actions(*verified_events(folder)) if closed_too or each.is_open]

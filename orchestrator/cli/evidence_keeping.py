@@ -33,9 +33,9 @@ def show(ledger: Path | None, as_json: bool) -> None:
     """
     from datetime import UTC, datetime
 
-    from orchestrator.evidence.findings import printable
     from orchestrator.evidence.keeping import retention_of
     from orchestrator.evidence.retention import in_words, kept_runs
+    from orchestrator.foundation.printable import printable
 
     folder = ledger_or_default(ledger)
     promised = retention_of(folder)

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from orchestrator.cli.console import seconds_text, size_text
 from orchestrator.contracts.progress import Progress
+from orchestrator.foundation.printable import printable
 from orchestrator.model.event import RunEvent
 from orchestrator.model.plan import Plan
 
@@ -45,7 +46,7 @@ def progress_text(progress: Progress) -> str:
         if progress.bytes_total > progress.bytes_done:
             left = (progress.bytes_total - progress.bytes_done) / progress.bytes_per_second
             parts.append(f"ETA {left:.0f}s")
-    return "  ".join(part for part in parts if part)
+    return printable("  ".join(part for part in parts if part))
 
 
 @dataclass
@@ -93,7 +94,7 @@ class LiveRun:
     def say(self, text: str, style: str = "") -> None:
         """A line of its own, above what is under way."""
         if not self.as_json:
-            self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
+            self.console.print(Text(printable(text), style=style), soft_wrap=not self.console.is_terminal)
 
     def notice(self, event: RunEvent) -> None:
         if self.as_json:
@@ -116,6 +117,9 @@ class LiveRun:
         elif event.type in ("rollback.started", "gate.passed", "gate.closed", "deviation.recorded", "run.finished"):
             style = "yellow" if event.type == "rollback.started" else "cyan"
             self.say(f"  • {event.system:<10} {event.type}  {_brief(event)}", style)
+        elif event.type == "anchor.failed":
+            for trouble in event.data.get("failed", []):
+                self.say(f"  ! the log was not shown to everybody: {trouble}", "yellow")
 
     def progress(self, run: str, system: str, step: str, progress: Progress) -> None:
         with self._lock:
@@ -138,7 +142,7 @@ class LiveRun:
         line.append(f"{event.system:<10} ", style="bold")
         line.append(f"{_arrow(mode)}{event.step:<22}")
         line.append(f"{seconds:7.2f} s  ", style="dim")
-        line.append(str(event.data.get("message", "")))
+        line.append(printable(str(event.data.get("message", ""))))
         self.console.print(line, soft_wrap=not self.console.is_terminal)
 
     def _table(self) -> Group:

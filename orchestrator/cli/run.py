@@ -66,6 +66,7 @@ def carry_out(digest: str, operator: str, stage: str, *, as_json: bool) -> None:
     """Run or go on, to the end of `stage`, earlier stages included; "" runs everything that is left."""
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
+    from orchestrator.foundation.printable import printable
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
     from orchestrator.operations.migrate import Stage, complain
@@ -88,5 +89,5 @@ def carry_out(digest: str, operator: str, stage: str, *, as_json: bool) -> None:
     else:
         for system in status.systems:
             why = f" ({system.reason})" if system.reason else ""
-            click.echo(f"{system.system}: {system.state.replace('_', ' ')}{why}")
+            click.echo(printable(f"{system.system}: {system.state.replace('_', ' ')}{why}"))
     complain(status)

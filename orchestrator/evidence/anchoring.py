@@ -17,7 +17,6 @@ from urllib.request import Request, urlopen
 
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.evidence import merkle
-from orchestrator.evidence.findings import printable
 from orchestrator.evidence.note import DASH, Checkpoint, VerifierKey, from_decimal, split_note, to_base64
 from orchestrator.evidence.signing.timestamps import timestamp_query, timestamp_time
 from orchestrator.evidence.witness import witness_request
@@ -25,6 +24,7 @@ from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import BrokenLog, EvidenceError, OrchestratorError, UsageError
+from orchestrator.foundation.printable import printable
 
 HTTP_SECONDS_MAX = 20
 ANSWER_BYTES_MAX = 1024 * 1024

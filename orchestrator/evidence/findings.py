@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.foundation.errors import OrchestratorError
+from orchestrator.foundation.printable import printable
 
 Status = Literal["ok", "FAIL", "warn", "info"]
 PROBLEMS_SHOWN_MAX = 5
@@ -16,13 +17,6 @@ class Finding:
     group: str
     status: Status
     text: str
-
-
-def printable(text: str) -> str:
-    """In one line, without what a terminal would obey: evidence is quoted here, and must not write the verdict."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 @dataclass

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.evidence.findings import Findings, printable
+from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.trust_policy import TrustPolicy, read_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, verify_bundle
 from orchestrator.evidence.verify_log import HeldHead, LogReport, own_keys, read_held, verify_log
 from orchestrator.foundation.errors import BrokenLog, EvidenceRejected, UsageError
+from orchestrator.foundation.printable import printable
 
 NOT_SHOWN_BY_A_LOG = (
     "Not shown by this log: events never logged; whether what was logged is true; that this history is the only one\n"
@@ -29,7 +30,7 @@ KEYS_FROM_THE_FOLDER = (
 
 
 def as_text(report: LogReport, policy: TrustPolicy | None, seconds: float) -> str:
-    lines = [f"skerry evidence verify   log {printable(report.origin) or '?'}   {report.folder}"]
+    lines = [f"skerry evidence verify   log {printable(report.origin) or '?'}   {printable(report.folder)}"]
     lines.append(policy_line(policy) if policy else KEYS_FROM_THE_FOLDER)
     lines += grouped(report.findings)
     lines += ["", verdict_line(report.findings, seconds)]
@@ -88,7 +89,7 @@ def as_data(report: LogReport, policy: TrustPolicy | None, seconds: float) -> di
 
 
 def bundle_as_text(report: BundleReport, policy: TrustPolicy, seconds: float) -> str:
-    lines = [f"skerry evidence verify   bundle {report.folder}", policy_line(policy)]
+    lines = [f"skerry evidence verify   bundle {printable(report.folder)}", policy_line(policy)]
     lines += grouped(report.findings)
     lines += ["", verdict_line(report.findings, seconds)]
     if report.verified:

@@ -15,6 +15,7 @@ from pathlib import Path
 from orchestrator.evidence.bundle import is_bundle
 from orchestrator.evidence.show import verify_and_show
 from orchestrator.foundation.errors import OrchestratorError
+from orchestrator.foundation.printable import printable_lines
 
 PACKAGE = "orchestrator"
 _MAIN = "from orchestrator.evidence.stand_alone import main\n\nraise SystemExit(main())\n"
@@ -46,7 +47,8 @@ def main(words: list[str] | None = None) -> int:
             held_file=asked.held,
         )
     except OrchestratorError as error:
-        sys.stderr.write(f"skerry-verify: {error.message}\n" + (f"HINT: {error.hint}\n" if error.hint else ""))
+        hint = f"HINT: {printable_lines(error.hint)}\n" if error.hint else ""
+        sys.stderr.write(f"skerry-verify: {printable_lines(error.message)}\n{hint}")
         return error.exit_code
     return 0
 

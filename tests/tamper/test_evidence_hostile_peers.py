@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.evidence import merkle
 from orchestrator.evidence.anchoring import EnrolledWitness, Enrolment, anchor, post
-from orchestrator.evidence.findings import Findings, printable
+from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.note import DASH, SIGNATURES_MAX, Checkpoint, NoteSigner, open_checkpoint, sign_checkpoint
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.evidence.show import grouped
@@ -19,6 +19,7 @@ from orchestrator.evidence.witness import Witness
 from orchestrator.evidence.witness_server import make_server
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import EvidenceError
+from orchestrator.foundation.printable import printable
 from orchestrator.model.event import RunEvent
 
 ORIGIN = "evidence.example/prod"
