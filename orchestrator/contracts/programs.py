@@ -1,4 +1,4 @@
-"""Programs of ours on hosts, over any transport: one file of Python's standard library, sent through stdin.
+"""Programs of ours on hosts, over any transport: a file, or a folder joined into one, of Python's standard library.
 
 It stands beside the contracts because every room that works on hosts starts programs, and rooms do not import
 each other.
@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orchestrator.contracts.joined_program import joined_program
 from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import CommandFailed, MissingTool
 from orchestrator.model.host import Host
@@ -21,7 +22,8 @@ PYTHON_WORDS = ("python3", "-I", "-S", "-")
 
 @cache
 def program_text(path: Path) -> bytes:
-    return path.read_bytes()
+    """The one file that hosts get; `path` is that file, or the folder of its parts."""
+    return joined_program(path) if path.is_dir() else path.read_bytes()
 
 
 def run_program(

@@ -30,7 +30,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.line_refusals import refuse_access
 
-PROGRAM = Path(__file__).with_name("host_programs") / "block_delta.py"
+PROGRAM = Path(__file__).with_name("host_programs") / "block_delta"
 COPY_SECONDS_MAX = 7 * 24 * 3600.0
 LEAF_DIGEST_BYTES = 32
 

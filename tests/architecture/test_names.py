@@ -46,7 +46,9 @@ def test_every_folder_of_the_package_is_a_package():
     wrong = [
         folder
         for folder in sorted(folders)
-        if f"{folder}/__init__.py" not in tracked_files() and not folder.endswith(("/programs", "/host_programs"))
+        if f"{folder}/__init__.py" not in tracked_files()
+        and not folder.endswith("/programs")
+        and "/host_programs" not in folder
     ]
     assert not wrong, f"these folders lack __init__.py: {wrong}"
 

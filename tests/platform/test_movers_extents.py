@@ -13,7 +13,7 @@ from orchestrator.hosts.local import LocalTransport
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.movers.block_volume import BlockVolumeMover
-from orchestrator.movers.host_programs.block_delta import EXTENT_UNWRITTEN, differing_bytes
+from orchestrator.movers.host_programs.block_delta.extent_maps import EXTENT_UNWRITTEN, differing_bytes
 
 MIB = 1 << 20
 VOLUME = BlockVolume(name="disk", path="/disk.img")

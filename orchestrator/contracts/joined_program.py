@@ -1,0 +1,57 @@
+"""Programs of several parts: a folder of modules, read and tested as it stands, is sent to hosts as one file.
+
+The folder's `program.py` is where the program begins. A part imports the standard library, and names of other parts
+by `from …<folder>.<part> import name, …`; it does nothing else when it is imported but define what it is for.
+"""
+
+import ast
+from pathlib import Path
+
+ENTRY = "program"
+FOR_TYPES_ALONE = {"__future__", "typing", "collections.abc"}  # hosts read no types, and importing them takes time
+
+
+def joined_program(folder: Path) -> bytes:
+    """The parts that `program.py` needs, each after those that it imports, as one file for a host's Python."""
+    ordered: list[str] = []
+    _place(folder, ENTRY, ordered)
+    pieces = [_without_imports(folder, name) for name in ordered]
+    return ("from __future__ import annotations\n\n" + "\n\n".join(pieces)).encode()
+
+
+def parts_imported(folder: Path, part: str) -> dict[str, list[str]]:
+    """Names that a part takes from other parts of its folder."""
+    found: dict[str, list[str]] = {}
+    for node in _parsed(folder, part).body:
+        if isinstance(node, ast.ImportFrom) and (other := _part_named(folder, node)):
+            found.setdefault(other, []).extend(alias.name for alias in node.names)
+    return found
+
+
+def _place(folder: Path, part: str, ordered: list[str]) -> None:
+    for other in sorted(parts_imported(folder, part)):
+        if other not in ordered:
+            _place(folder, other, ordered)
+    ordered.append(part)
+
+
+def _part_named(folder: Path, node: ast.ImportFrom) -> str:
+    package, _, part = (node.module or "").rpartition(".")
+    return part if package.endswith(f".{folder.name}") else ""
+
+
+def _without_imports(folder: Path, part: str) -> str:
+    """A part without its docstring, without imports of other parts and of types."""
+    lines = (folder / f"{part}.py").read_text(encoding="utf-8").splitlines()
+    tree = _parsed(folder, part)
+    for number, node in enumerate(tree.body):
+        is_docstring = number == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_import = isinstance(node, ast.ImportFrom) and (node.module in FOR_TYPES_ALONE or _part_named(folder, node))
+        if is_docstring or is_import:
+            for line in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[line] = ""
+    return f"# --- {part}\n" + "\n".join(lines).strip("\n") + "\n"
+
+
+def _parsed(folder: Path, part: str) -> ast.Module:
+    return ast.parse((folder / f"{part}.py").read_text(encoding="utf-8"), filename=f"{part}.py")

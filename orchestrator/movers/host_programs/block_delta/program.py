@@ -1,0 +1,138 @@
+"""Moves a disk image or volume from its host to another's, and digests it there (block/v1).
+
+The parts of this folder are joined into one file, sent to both hosts and run by their own Python (3.9 or newer):
+standard library only. At the source it serves one volume, read only, as the forced command of a certificate; at the
+replica it pulls, over several SSH streams, each served by a process of its own: all cores read, digest, encrypt and
+write at once.
+
+The way. Without a base every leaf that is not zero comes with its digest and goes, once the digest fits, into a side
+file that takes the target's place when all of it is there. With a base the source tells its digests; where they differ
+the replica sends checksums of its 4 KiB pages, gets the pages that differ, and checks the digest of the leaf that they
+make with its own. Those go into a log beside the target; when every stream's digests fit, the log is committed and then
+applied.
+
+Where the source's file system shares blocks (XFS, btrfs), the source is served from a copy that shares them, and the
+copy of the time before is kept. Then only what lies elsewhere is read, if the replica is just what that older copy was.
+A digest of all of it can refute the maps.
+
+Rules: the target is the last good state or, after a commit, becomes the new one, whatever dies when; checksums find
+what may differ, digests alone prove that nothing does.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import mmap
+import os
+import struct
+import sys
+import time
+import zlib
+from typing import Any
+
+from orchestrator.movers.host_programs.block_delta.change_log import finish_commit, hold_lock, remove_logs
+from orchestrator.movers.host_programs.block_delta.held_copy import hold, settle
+from orchestrator.movers.host_programs.block_delta.leaves import (
+    DIGEST,
+    Broken,
+    Counter,
+    Volume,
+    open_volume,
+    root_digest,
+    scan_stripes,
+    volume_size,
+)
+from orchestrator.movers.host_programs.block_delta.processes import processes, say, spread
+from orchestrator.movers.host_programs.block_delta.replica import Plan
+from orchestrator.movers.host_programs.block_delta.source import serve
+from orchestrator.movers.host_programs.block_delta.stream import Stream
+
+
+def pull(request: dict[str, Any]) -> dict[str, Any]:
+    started = time.monotonic()
+    os.makedirs(os.path.dirname(request["target"]), exist_ok=True)
+    lock = hold_lock(request["work"])
+    finish_commit(request["work"], request["target"])
+    size = int(request["size"])
+    plan = Plan(request, size)
+    plan.prepare()
+    if plan.base and not plan.side:
+        plan.replay()
+        # The maps tell what changed since the earlier copy, so the base must be just that.
+        now = root_digest(size, plan.volume.leaf, plan.told())
+        plan.since = not plan.resumed and not plan.rescanned and now == plan.earlier_digest
+    else:
+        remove_logs(plan.work)
+    counters = mmap.mmap(-1, 8 * max(1, plan.streams))
+    next_word = [time.monotonic() + 0.5]
+
+    def watch() -> None:
+        if time.monotonic() >= next_word[0]:
+            next_word[0] = time.monotonic() + 0.5
+            say("progress", {"bytes": sum(struct.unpack(f"<{plan.streams}Q", counters[:])), "total": size})
+
+    answers = spread(plan.streams, lambda number, _: Stream(number, plan, Counter(counters, number)).run(), watch)
+    plan.finish()
+    os.close(lock)
+    return {
+        "digest": root_digest(size, plan.volume.leaf, plan.told()),
+        "size": size,
+        "base": plan.base,
+        "received": sum(answer["received"] for answer in answers),
+        "written": sum(answer["written"] for answer in answers),
+        "rescanned": plan.rescanned,
+        "since": plan.since,
+        "resumed": plan.resumed,
+        "seconds": round(time.monotonic() - started, 4),
+    }
+
+
+def digest(request: dict[str, Any]) -> dict[str, Any]:
+    """Read all of a volume that may hold data, on all cores; nothing cached is believed."""
+    started = time.monotonic()
+    descriptor = open_volume(request["target"])
+    before = os.fstat(descriptor)
+    volume = Volume(descriptor, volume_size(descriptor))
+    digests = mmap.mmap(-1, max(1, volume.leaves) * DIGEST)
+    counters = mmap.mmap(-1, 8 * 64)
+    scrub = bool(request.get("scrub"))
+    spread(
+        processes(),
+        lambda number, total: scan_stripes(volume, number, total, digests, Counter(counters, number), scrub=scrub),
+    )
+    after = os.fstat(descriptor)
+    if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+        raise Broken("moved", "changed while it was digested")
+    result: dict[str, Any] = {
+        "digest": root_digest(volume.size, volume.leaf, digests[: volume.leaves * DIGEST]),
+        "size": volume.size,
+        "entries": volume.leaves,
+        "bytes": sum(struct.unpack("<64Q", counters[:])),
+        "seconds": round(time.monotonic() - started, 4),
+    }
+    if request.get("leaves"):
+        result["leaves"] = zlib.compress(bytes(digests[: volume.leaves * DIGEST]), 1).hex()
+    return result
+
+
+def main() -> None:
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
+        return
+    request = json.loads(sys.argv[1])
+    try:
+        deeds = {"pull": pull, "digest": digest, "hold": hold, "settle": settle}
+        say("result", deeds[request["do"]](request))
+    except Broken as error:
+        say("result", {"broken": error.kind, "why": str(error)})
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        say(
+            "result",
+            {"broken": "full" if full else "target", "why": f"{error.filename}: {os.strerror(error.errno or 0)}"},
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""One pull at the replica: what is there, its signature, where the new goes, and how it becomes the target.
+
+A signature is believed only while the volume's identity (inode, size, mtime, ctime) is the one it was made for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import mmap
+import os
+import stat
+import struct
+from typing import Any
+
+from orchestrator.movers.host_programs.block_delta.change_log import (
+    RESUMED_LOG,
+    apply_logs,
+    latest_entries,
+    remove_logs,
+    sync_folder,
+    write_note,
+)
+from orchestrator.movers.host_programs.block_delta.frames import pack_frame
+from orchestrator.movers.host_programs.block_delta.leaves import (
+    DIGEST,
+    PAGE_BYTES,
+    ZERO,
+    Broken,
+    Counter,
+    Volume,
+    leaf_size,
+    root_digest,
+    scan_stripes,
+    volume_size,
+)
+from orchestrator.movers.host_programs.block_delta.processes import processes, spread
+
+SIGNATURE_MAGIC = b"skerry block signature/v1\n"
+SYNC_FILE_RANGE_WRITE = 2
+
+
+def identity(found: os.stat_result, size: int) -> dict[str, int]:
+    """What must still hold of a volume for its signature to be believed."""
+    return {
+        "device": found.st_dev,
+        "inode": found.st_ino,
+        "size": size,
+        "mtime_ns": found.st_mtime_ns,
+        "ctime_ns": found.st_ctime_ns,
+    }
+
+
+class Plan:
+    """One pull: what is there, where the new goes, and how it becomes the target."""
+
+    def __init__(self, request: dict[str, Any], size: int) -> None:
+        self.path = request["target"]
+        self.words = request["words"]
+        self.streams = request["streams"]
+        self.rate = float(request.get("bytes_per_second") or 0)
+        self.work = request["work"]  # a folder of ours beside the target
+        self.side = os.path.join(self.work, "incoming")
+        self.signature = os.path.join(self.work, "signature")
+        self.commit_note = os.path.join(self.work, "commit")
+        self.rescanned = 0
+        self.resumed = 0
+        self.earlier_digest = request.get("earlier_digest") or ""
+        self.since = False
+        self.libc = ctypes.CDLL(None)
+        self.size = size
+        leaf = leaf_size(size)
+        self.digests = mmap.mmap(-1, max(1, -(-size // leaf)) * DIGEST)
+        self.target = -1
+        self.base = False
+
+    def prepare(self) -> None:
+        """Find a base: the target as it is, or the side file of a first copy that broke off."""
+        for path, is_side in ((self.path, False), (self.side, True)):
+            try:
+                found = os.stat(path)
+            except FileNotFoundError:
+                continue
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISBLK(found.st_mode):
+                raise Broken("target", f"{path} is neither a file nor a block device")
+            self.target = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            present = volume_size(self.target)
+            if present != self.size:
+                if stat.S_ISBLK(found.st_mode):
+                    if present < self.size:
+                        raise Broken("target", f"{path} has {present} bytes, the source {self.size}")
+                elif is_side or present == 0:
+                    os.ftruncate(self.target, self.size)
+                else:
+                    os.close(self.target)
+                    continue  # another size: the new one is brought beside it
+            self.volume = Volume(self.target, self.size)
+            self.base = True
+            # A device tells nothing of when it was written, so its signature is made anew each time.
+            if is_side or stat.S_ISBLK(found.st_mode) or not self.load_signature():
+                self.rescan(scrub=False)
+            if not is_side:
+                self.side = ""
+            return
+        self.target = os.open(self.side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self.target, self.size)
+        self.volume = Volume(self.target, self.size)
+
+    def load_signature(self) -> bool:
+        try:
+            with open(self.signature, "rb") as stream:
+                data = stream.read()
+        except FileNotFoundError:
+            return False
+        body, check = data[:-DIGEST], data[-DIGEST:]
+        if hashlib.sha256(body).digest() != check or not body.startswith(SIGNATURE_MAGIC):
+            return False
+        (length,) = struct.unpack_from("<I", body, len(SIGNATURE_MAGIC))
+        start = len(SIGNATURE_MAGIC) + 4
+        if json.loads(body[start : start + length]) != identity(os.fstat(self.target), self.size):
+            return False
+        digests = body[start + length :]
+        if len(digests) != self.volume.leaves * DIGEST:
+            return False
+        self.digests[: len(digests)] = digests
+        return True
+
+    def save_signature(self) -> None:
+        note = json.dumps(identity(os.stat(self.path), self.size)).encode()
+        body = SIGNATURE_MAGIC + struct.pack("<I", len(note)) + note + self.digests[: self.volume.leaves * DIGEST]
+        aside = self.signature + ".new"
+        with open(aside, "wb") as stream:
+            stream.write(body + hashlib.sha256(body).digest())
+        os.replace(aside, self.signature)
+
+    def rescan(self, *, scrub: bool) -> None:
+        counters = mmap.mmap(-1, 8 * 64)
+        spread(
+            processes(),
+            lambda number, total: scan_stripes(
+                self.volume, number, total, self.digests, Counter(counters, number), scrub=scrub
+            ),
+        )
+        self.rescanned = sum(struct.unpack("<64Q", counters[:]))
+
+    def log_path(self, number: int) -> str:
+        return os.path.join(self.work, f"changes.s{number}")
+
+    def open_log(self, number: int) -> int:
+        return os.open(self.log_path(number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def replay(self) -> None:
+        """Take up what an earlier run logged, each change digested anew on top of the base, in one log of its own."""
+        aside = os.path.join(self.work, "resumed.new")
+        with open(aside, "wb") as out:
+            for leaf, digest, pages, pieces in latest_entries(self.work):
+                if leaf < self.volume.leaves and (digest == ZERO or self.patched(leaf, pages, pieces) == digest):
+                    body = digest + pages.tobytes() + pieces
+                    out.write(pack_frame(b"P", leaf, len(pages), body))
+                    self.digests[leaf * DIGEST : (leaf + 1) * DIGEST] = digest
+                    self.resumed += 1
+        remove_logs(self.work)
+        os.replace(aside, os.path.join(self.work, RESUMED_LOG))
+
+    def patched(self, leaf: int, pages: Any, pieces: Any) -> bytes:
+        """Digest of a leaf of the base with pages replaced."""
+        data = bytearray(self.volume.read(leaf, 1))
+        for number, page in enumerate(pages):
+            start = page * PAGE_BYTES
+            piece = pieces[number * PAGE_BYTES : (number + 1) * PAGE_BYTES]
+            data[start : start + len(piece)] = piece
+        return self.volume.digests(memoryview(data))[0]
+
+    def start_writing(self, offset: int, length: int) -> None:
+        """Let the disk begin now; it is waited for at the end."""
+        self.libc.sync_file_range(self.target, ctypes.c_int64(offset), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
+
+    def finish(self) -> None:
+        if not self.side:
+            note = {"size": self.size, "digest": root_digest(self.size, self.volume.leaf, self.told())}
+            write_note(self.commit_note, note)  # from here on the new state is the one that counts
+            apply_logs(self.work, self.target, self.size)
+        if self.side:
+            os.fsync(self.target)
+            os.replace(self.side, self.path)
+            sync_folder(os.path.dirname(self.path))
+        os.utime(self.path)
+        self.save_signature()
+
+    def told(self) -> Any:
+        return self.digests[: self.volume.leaves * DIGEST]
