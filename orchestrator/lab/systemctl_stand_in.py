@@ -6,13 +6,15 @@ drop-ins; states live below /run/systemd/lab-units. Restart= is not obeyed: what
 On loopback labs SKERRY_LAB_PREFIX is put before every path that belongs to the host, also within Exec lines.
 """
 
+import contextlib
+import fcntl
 import os
 import pwd
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 PREFIX = os.environ.get("SKERRY_LAB_PREFIX", "")
 ETC_UNITS = f"{PREFIX}/etc/systemd/system"
@@ -385,18 +387,33 @@ def start(unit: str, *, at_boot: bool = False, seen: frozenset[str] = frozenset(
                         raise UnitError(f"A dependency job for {unit} failed.") from None
     if not conditions_hold(settings):
         return
-    # A former life may have left processes: they would hold the port or the data.
-    send(members(unit), signal.SIGKILL)
-    forget(unit)
-    invocation = os.urandom(16).hex()
-    # Written before the first process: should this program be killed now, its processes are still found.
-    remember(unit, "running", "0", "0", invocation)
-    try:
-        launch(unit, settings, invocation, at_boot=at_boot)
-    except UnitError as error:
+    with alone_with(unit):
+        if active_state(unit) == "active":  # another start came first and has ended well
+            return
+        # A former life may have left processes: they would hold the port or the data.
         send(members(unit), signal.SIGKILL)
-        remember(unit, "failed", "1")
-        raise UnitError(f"Job for {unit} failed: {error}\nSee {LOGS}/{unit}.log for details.") from None
+        forget(unit)
+        invocation = os.urandom(16).hex()
+        # Written before the first process: should this program be killed now, its processes are still found.
+        remember(unit, "running", "0", "0", invocation)
+        try:
+            launch(unit, settings, invocation, at_boot=at_boot)
+        except UnitError as error:
+            send(members(unit), signal.SIGKILL)
+            remember(unit, "failed", "1")
+            raise UnitError(f"Job for {unit} failed: {error}\nSee {LOGS}/{unit}.log for details.") from None
+
+
+@contextlib.contextmanager
+def alone_with(unit: str) -> Iterator[None]:
+    """One job at a time for a unit, as under systemd: a second start waits for the first and kills nothing of it.
+
+    A lock of this process alone: the services that it forks do not inherit it, and it ends with the process.
+    """
+    os.makedirs(STATES, exist_ok=True)
+    with open(f"{STATES}/.{unit}.job", "w", encoding="utf-8") as job:
+        fcntl.lockf(job, fcntl.LOCK_EX)
+        yield
 
 
 def launch(unit: str, settings: Settings, invocation: str, *, at_boot: bool) -> None:
@@ -457,6 +474,12 @@ def await_early_death(line: str, pid: int) -> None:
 def stop(unit: str) -> None:
     if unit_path(unit) is None and not recall(unit):
         raise UnitError(f"Failed to stop {unit}: Unit {unit} not loaded.", 5)
+    with alone_with(unit):
+        end(unit)
+
+
+def end(unit: str) -> None:
+    """Stop what the unit runs; the caller is alone with it."""
     settings, state = load_or_nothing(unit), recall(unit)
     main = main_pid(unit)
     if main or state[:1] == ["exited"]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -221,6 +222,20 @@ def test_what_a_unit_requires_is_started_first_and_its_failure_is_told(host):
     host.systemctl("mask", "db")
     done = host.systemctl("start", "app")
     assert (done.returncode, done.stderr) == (1, "A dependency job for app.service failed.\n")
+
+
+def test_two_starts_at_once_are_one_and_neither_kills_what_the_other_runs(host):
+    marks = host.root / "marks"
+    program = f"/bin/sh -c 'sleep 0.5; echo ran >>{marks}'"
+    host.unit("once.service", f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={program}\n")
+    ended: list[subprocess.CompletedProcess[str]] = []
+    starts = [threading.Thread(target=lambda: ended.append(host.systemctl("start", "once"))) for _ in range(3)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert [(one.returncode, one.stderr) for one in ended] == [(0, "")] * 3
+    assert marks.read_text() == "ran\n"
 
 
 def test_a_condition_that_does_not_hold_skips_the_unit(host):
