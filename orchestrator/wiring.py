@@ -220,6 +220,7 @@ class Workshop:
         return []
 
     def _files_of(self, plan: str) -> dict[str, bytes]:
+        from orchestrator.planning.windows import facts_of_terms
         """The shipped files of the plan's closure. One that is elsewhere is in the closure by its digest alone."""
         document = self.catalogue.get("plan", plan) or {}
         places = {path: _shipped(path) for path in document.get("closure", {})}
@@ -233,6 +234,7 @@ class Workshop:
     # -- what persons allow
 
     @property
+                known_of=lambda plan: facts_of_terms(plan.terms),
     def playbook_path(self) -> Callable[[str], str]:
         """Where a shipped playbook lies, by name."""
         return lambda name: str(shipped_folder("playbooks") / f"{name}.yml")

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli import plan_wave
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 
 @click.group("plan")
 def commands() -> None:
     """Make, list and show plans. A plan is what people approve and what runs; any edit makes another one."""
+
+
+commands.add_command(plan_wave.command)
 
 
 @commands.command("make", epilog=exit_codes_of("InventoryError", "RunbookError", "PlanningError"))

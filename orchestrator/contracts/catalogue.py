@@ -4,7 +4,22 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 Kind = Literal[
-    "plan", "plan_origin", "facts", "approval", "revocation", "start_order", "recovery_point", "host_key", "tour"
+    "plan",
+    "plan_origin",
+    "facts",
+    "approval",
+    "revocation",
+    "start_order",
+    "word",
+    "recovery_point",
+    "point_note",
+    "verification",
+    "host_key",
+    "tour",
+    "wave_plan",
+    "wave_run",
+    "wave_word",
+    "vault_copy",
 ]
 
 

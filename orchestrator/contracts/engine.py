@@ -42,6 +42,15 @@ Operation = Literal[
 # Judges a gate over the `observed` of this system's finished steps, by step id. Pure.
 GateJudge = Callable[[Gate, Mapping[str, Mapping[str, Any]]], GateVerdict]
 
+# What is known at a moment (seconds since the epoch) beside what steps observed, by the name that criteria call it:
+# what is left of the window. Pure in the moment, so that a turn that is taken again judges alike.
+KnownAt = Callable[[float], Mapping[str, Mapping[str, Any]]]
+
+
+def nothing_known(_at: float) -> Mapping[str, Mapping[str, Any]]:
+    """For plans that are bound to no window."""
+    return {}
+
 
 class StepStatus(Frozen):
     """One row of a run: a step in one direction."""

@@ -7,30 +7,51 @@ from dataclasses import dataclass
 from orchestrator.engine.slots_store import SlotsStore
 from orchestrator.foundation.errors import OrchestratorError
 from orchestrator.model.plan import Plan, SystemPlan
+from orchestrator.model.site import Side
 
+HOPS = ((Side.SOURCE, Side.DR), (Side.DR, Side.CLOUD))  # the links that a system's data crosses
 LOOK_AGAIN_SECONDS = 0.25  # slots may be given back by other workers
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many systems may be under way at once. 0: as many as there are. A site or host named in the mapping has a
-    limit of its own.
+    """How many systems may be under way at once. 0: as many as there are. A site, host or link (source site/replica
+    site) named in a mapping has a limit of its own. Where the plan's wave has limits too, the lower one holds.
     """
 
     per_site: int = 0
     per_host: int = 0
     sites: Mapping[str, int] | None = None
     hosts: Mapping[str, int] | None = None
+    per_link: int = 0
+    links: Mapping[str, int] | None = None
 
     def of(self, plan: Plan, planned: SystemPlan) -> dict[str, int]:
         """Limit by resource, for the resources that this system touches and that are limited."""
-        names = {placement.host for placement in planned.system.placements.values()}
-        for placement in planned.system.placements.values():
-            names |= set(placement.datasets.values())
+        both = [self.limits_of(plan, planned)]
+        if plan.terms is not None:
+            own = plan.terms.limits
+            waves = Limits(own.per_site, own.per_host, own.sites, own.hosts, own.per_link, own.links)
+            both.append(waves.limits_of(plan, planned))
+        wanted: dict[str, int] = {}
+        for resource, limit in (pair for limits in both for pair in limits.items()):
+            wanted[resource] = min(limit, wanted.get(resource, limit))
+        return dict(sorted(wanted.items()))
+
+    def limits_of(self, plan: Plan, planned: SystemPlan) -> dict[str, int]:
+        """The same, by these limits alone."""
+        system = planned.system
+        at_side = {
+            side: {placement.host, *placement.datasets.values()} for side, placement in system.placements.items()
+        }
+        names = set().union(*at_side.values())
+        sites = {side: {plan.hosts[name].site for name in at if name in plan.hosts} for side, at in at_side.items()}
         wanted = {f"host:{name}": (self.hosts or {}).get(name, self.per_host) for name in names}
-        for site in {plan.hosts[name].site for name in names if name in plan.hosts}:
-            wanted[f"site:{site}"] = (self.sites or {}).get(site, self.per_site)
-        return {resource: limit for resource, limit in sorted(wanted.items()) if limit > 0}
+        wanted |= {f"site:{site}": (self.sites or {}).get(site, self.per_site) for site in set().union(*sites.values())}
+        for source, replica in HOPS:
+            for link in (f"{one}/{other}" for one in sites.get(source, ()) for other in sites.get(replica, ())):
+                wanted[f"link:{link}"] = (self.links or {}).get(link, self.per_link)
+        return {resource: limit for resource, limit in wanted.items() if limit > 0}
 
 
 class Admission:

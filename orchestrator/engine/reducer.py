@@ -11,7 +11,9 @@ Rules:
 
 from dataclasses import replace
 
-from orchestrator.contracts.engine import GateJudge
+from collections.abc import Mapping
+from orchestrator.contracts.engine import GateJudge, KnownAt, nothing_known
+from typing import Any
 from orchestrator.engine.run_state import (
     PERSON_VERBS,
     TIME_VERBS,
@@ -33,22 +35,27 @@ from orchestrator.engine.turns import (
 )
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.plan import SystemPlan
-from orchestrator.model.step import Step
+from orchestrator.model.gate import GateVerdict
+from orchestrator.model.step import Gate, Step
 
 
 class Reducer:
     """`decide` for one system's plan. Holds no state of its own."""
 
-    def __init__(self, planned: SystemPlan, judge_gate: GateJudge) -> None:
+    def __init__(self, planned: SystemPlan, judge_gate: GateJudge, known_at: KnownAt = nothing_known) -> None:
         self._planned = planned
         self._judge_gate = judge_gate
         self._steps = {step.id: step for step in planned.steps}
 
+        self._known_at = known_at
     def decide(self, state: RunState, event: Event) -> tuple[RunState, tuple[Command, ...]]:
         """The state after `event`, and what is to be done now. An event that no longer fits changes nothing."""
         if state.is_over:
             return state, ()
-        turn = _Turn(self._steps, self._judge_gate, state, event.at)
+        def judge(gate: Gate, earlier: Mapping[str, Mapping[str, Any]]) -> GateVerdict:
+            return self._judge_gate(gate, {**earlier, **self._known_at(event.at)})
+
+        turn = _Turn(self._steps, judge, state, event.at)
         turn.take(event)
         turn.go_on()
         return turn.result()

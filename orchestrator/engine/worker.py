@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import sqlalchemy as sa
 
-from orchestrator.contracts.engine import GateJudge, RunStatus
+from orchestrator.contracts.engine import GateJudge, KnownAt, RunStatus, nothing_known
 from orchestrator.contracts.handler import Handlers
 from orchestrator.contracts.observer import Observer, Recorder
 from orchestrator.engine.actor import JournaledTurns, Turns
@@ -60,6 +60,7 @@ def open_worker(
     clock: Clock | None = None,
     *,
     judge_gate: GateJudge,
+    known_of: Callable[[Plan], KnownAt] = lambda _plan: nothing_known,
     settings: WorkerSettings | None = None,
     end_process: Callable[[str], None] | None = None,
 ) -> "EngineWorker":
@@ -76,6 +77,7 @@ def open_worker(
         EventStream(recorder, observers, clock),
         clock,
         judge_gate=judge_gate,
+        known_of=known_of,
         settings=settings or WorkerSettings(),
         end_process=end_process or _end_process,
     )
@@ -93,6 +95,7 @@ class EngineWorker:
         clock: Clock,
         *,
         judge_gate: GateJudge,
+        known_of: Callable[[Plan], KnownAt],
         settings: WorkerSettings,
         end_process: Callable[[str], None],
     ) -> None:
@@ -100,6 +103,7 @@ class EngineWorker:
         self._rows = WorkerStore(store.database, clock)
         self._events = events
         self._judge_gate = judge_gate
+        self._known_of = known_of
         self._settings = settings
         self._lock = _worker_lock(urls[0])
         # Each life is another worker: what its former ones left is taken over.
@@ -233,7 +237,8 @@ class EngineWorker:
         turns.deliver_first(await asyncio.to_thread(self._rows.open_requests, run, system))
         self._carried[(run, system)] = turns
         try:
-            yield Reducer(planned, self._judge_gate), JournaledTurns(run, system, turns, self._rows)
+            reducer = Reducer(planned, self._judge_gate, self._known_of(plan))
+            yield reducer, JournaledTurns(run, system, turns, self._rows)
         finally:
             self._carried.pop((run, system), None)
 

@@ -1,16 +1,20 @@
 """A plan: runbook, wish and facts compiled into what will run. Its digest is what people approve."""
 
+import hashlib
 from functools import cached_property
+from typing import Any
+from uuid import uuid4
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from orchestrator.foundation.canonical_json import digest_of
+from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SystemName
 from orchestrator.model.step import Step
 from orchestrator.model.system import ApprovalRule, MachineSpec, System
 
+from orchestrator.model.wave import WaveTerms
 
 class SystemPlan(Frozen):
     """What happens to one system, and all a handler needs to know of it."""
@@ -42,7 +46,27 @@ class Plan(Frozen):
 
     @cached_property
     def digest(self) -> str:
-        return digest_of(self.model_dump(mode="json"))
+    terms: WaveTerms | None = None  # of a wave of waves.yml: its window, limits, soak and gates
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A plan without terms has the same form, and so the same digest, as before there were any."""
+        document: dict[str, Any] = handler(self)
+        if self.terms is None:
+            document.pop("terms", None)
+        return document
+        """Over the plan's canonical JSON. Systems of a wave share their steps, which are written out once each."""
+        document = self.model_dump(mode="json", exclude={"systems": {"__all__": {"steps"}}})
+        marks: dict[tuple[int, ...], str] = {}  # what stands for the same steps, until they are written in its place
+        for planned, system in zip(self.systems, document["systems"], strict=True):
+            system["steps"] = marks.setdefault(tuple(map(id, planned.steps)), f"steps {uuid4().hex}")
+        content = canonical_json(document)
+        for planned in self.systems:
+            mark = marks.pop(tuple(map(id, planned.steps)), None)
+            if mark is not None:
+                steps = canonical_json([step.model_dump(mode="json") for step in planned.steps])
+                content = content.replace(canonical_json(mark), steps)
+        return "sha256:" + hashlib.sha256(content).hexdigest()
 
     def system_plan(self, name: SystemName) -> SystemPlan:
         return next(planned for planned in self.systems if planned.system.name == name)

@@ -14,6 +14,7 @@ from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.facts import Facts
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
+from orchestrator.model.wave import WaveTerms
 from orchestrator.operations import approve as approving
 from orchestrator.operations import migrate
 from orchestrator.operations import plan as planning
@@ -34,6 +35,7 @@ class Desk(Workshop):
         systems: Sequence[SystemName] = (),
         inputs: Mapping[str, Scalar] | None = None,
     ) -> Plan:
+        terms: WaveTerms | None = None,
         return planning.make_plan(
             runbook_file=runbook_file,
             inventory=self.inventory,
@@ -45,6 +47,7 @@ class Desk(Workshop):
             systems=systems,
             inputs=inputs,
         )
+            terms=terms,
 
     def approve(
         self,

@@ -15,6 +15,7 @@ from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Digest, Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.runbook import Runbook
+from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.compile import STAYING, compile_plan
 from orchestrator.planning.runbook import Scalar, parse_runbook
 
@@ -50,6 +51,7 @@ def make_plan(
         runbook,
         inventory,
         facts,
+    terms: WaveTerms | None = None,
         systems=chosen,
         wave=wave,
         author=author,
@@ -65,6 +67,7 @@ def origin_of(catalogue: Catalogue, plan: Plan) -> Path | None:
     """The runbook file that the plan was compiled from, as long as it is still there."""
     document = catalogue.get("plan_origin", plan.digest)
     path = Path(document["runbook"]) if document else None
+        terms=terms,
     return path if path is not None and path.exists() else None
 
 

@@ -13,9 +13,12 @@ from orchestrator.model.names import Digest, HostName, Name, SystemName, is_name
 from orchestrator.model.plan import Plan, SystemPlan
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.site import Side
+from orchestrator.model.step import Step
 from orchestrator.model.system import System
+from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.feasibility import dataset_facts, estimate
-from orchestrator.planning.objectives import unmet_objectives
+from orchestrator.planning.objectives import unmet_objectives, unmet_window
+from orchestrator.planning.windows import within_window
 
 MOVED_KINDS = ("file_tree", "postgresql")  # what the verbs of a runbook carry; anything else would be left behind
 STAYING = ("retire", "retain", "repurchase")  # strategies that move nothing
@@ -32,9 +35,12 @@ def compile_plan(
     systems: Sequence[SystemName],
     wave: Name,
     author: Name,
+    terms: WaveTerms | None = None,
     closure: Mapping[str, Digest],
 ) -> Plan:
     """The plan that moves `systems` by `runbook`. `closure` names every file that decides what runs, with its digest.
+    `terms` are those of a wave of waves.yml; where it has a window, service is interrupted only within it.
+
 
     Raises PlanningError, whose message is all reasons, one a line: nothing may be touched when one of them holds.
     """
@@ -43,9 +49,11 @@ def compile_plan(
         chosen = [inventory.systems[name] for name in dict.fromkeys(systems)]
         members = frozenset(systems)
         for system in chosen:
+            problems.extend(unmet_window(system, estimate(system, inventory, facts), terms))
             problems.extend(_system_problems(runbook, inventory, facts, system, members))
         problems.extend(_space_problems(chosen, facts))
     if problems:
+    steps = within_window(runbook.steps) if terms is not None and terms.window is not None else runbook.steps
         raise PlanningError("\n".join(problems))
     used = dict.fromkeys(host for system in chosen for host in _hosts_of(system))
     return Plan(
@@ -59,15 +67,16 @@ def compile_plan(
         closure=dict(closure),
         hosts={name: inventory.hosts[name] for name in used},
         machines={name: inventory.machines[name] for name in used if name in inventory.machines},
-        systems=tuple(_system_plan(runbook, inventory, facts, system) for system in _in_dependency_order(chosen)),
+        systems=tuple(_system_plan(steps, inventory, facts, system) for system in _in_dependency_order(chosen)),
+        terms=terms,
     )
 
 
-def _system_plan(runbook: Runbook, inventory: Inventory, facts: Facts, system: System) -> SystemPlan:
+def _system_plan(steps: tuple[Step, ...], inventory: Inventory, facts: Facts, system: System) -> SystemPlan:
     expected = estimate(system, inventory, facts)
     return SystemPlan(
         system=system,
-        steps=runbook.steps,
+        steps=steps,
         bytes_expected=expected.bytes_expected,
         copy_seconds_expected=round(expected.copy_seconds or 0.0, 1),
         approval=system.approval,

@@ -1,7 +1,9 @@
 """Whether what the business asks for can be met, by what was measured. Pure."""
 
 from orchestrator.model.system import System
+from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.feasibility import Estimate
+from orchestrator.planning.windows import length_seconds
 
 
 def unmet_objectives(system: System, expected: Estimate) -> list[str]:
@@ -28,3 +30,18 @@ def unmet_objectives(system: System, expected: Estimate) -> list[str]:
             f"more than its rpo of {system.objectives.rpo:g}s"
         )
     return problems
+
+
+def unmet_window(system: System, expected: Estimate, terms: WaveTerms | None) -> list[str]:
+    """Why `system` could not be cut over within its wave's window; empty where it can, or where nobody measured."""
+    if terms is None or terms.window is None or expected.final_delta_seconds in (None, float("inf")):
+        return []
+    spare = length_seconds(terms.window) - terms.rollback_seconds - terms.reserve_seconds
+    needed = expected.final_delta_seconds or 0.0
+    if needed <= spare:
+        return []
+    message = (
+        f"system {system.name}: the last delta alone takes {needed:.0f}s; the window leaves {spare:.0f}s beside "
+        f"the way back ({terms.rollback_seconds:g}s) and its reserve ({terms.reserve_seconds:g}s)"
+    )
+    return [message]

@@ -24,19 +24,17 @@ def dataset_found(dataset: Dataset, side: Side, bytes_used: int) -> DatasetFacts
 def healthy(inventory: Inventory, *, bytes_used: int = GIB) -> Facts:
     """Source and DR answer and have what they need; machines of the cloud do not exist yet."""
     hosts: dict[str, HostFacts] = {}
+    held: dict[str, dict[str, DatasetFacts]] = {name: {} for name in inventory.hosts}
+    for system in inventory.systems.values():
+        for dataset in system.datasets:
+            for side in Side:
+                held[system.host_of(side, dataset.name)][dataset.name] = dataset_found(dataset, side, bytes_used)
     for host in inventory.hosts.values():
-        side = inventory.side_of(host.name)
         if host.name in inventory.machines:
             hosts[host.name] = HostFacts(host=host.name, reachable=False, why_not="no route to host")
             continue
-        held = {
-            dataset.name: dataset_found(dataset, side, bytes_used)
-            for system in inventory.systems.values()
-            for dataset in system.datasets
-            if system.host_of(side, dataset.name) == host.name
-        }
         hosts[host.name] = HostFacts(
-            host=host.name, reachable=True, architecture="x86_64", cpus=2, tools=TOOLS, datasets=held
+            host=host.name, reachable=True, architecture="x86_64", cpus=2, tools=TOOLS, datasets=held[host.name]
         )
     return with_hosts(hosts)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.inventory.load import load_inventory
 from orchestrator.model.dataset import BlockVolume
@@ -55,6 +56,12 @@ def test_a_plan_read_back_has_its_digest(estate, facts):
 
 
 @pytest.mark.parametrize(
+def test_the_digest_is_over_the_canonical_form_of_the_whole_plan(estate, facts):
+    plan = planned(estate, facts)
+    assert plan.systems[0].steps[0] is plan.systems[1].steps[0]
+    assert plan.digest == digest_of(plan.model_dump(mode="json"))
+
+
     "change",
     [
         {"wave": "w-2"},
