@@ -52,7 +52,7 @@ class Bench:
         self.replica = town.hosts()["dr-a"]
         access = CertifiedAccess(transports, town.user_ca)
         self.trees = FileTreeMover(transports, access, HostPointStores(transports, SystemClock()))
-        self.volumes = BlockVolumeMover(transports, access)
+        self.volumes = BlockVolumeMover(transports, access, HostPointStores(transports, SystemClock()))
 
     def at_source(self, path: str) -> Path:
         return self.town.path_on_machine("onprem-a", path)

@@ -100,6 +100,7 @@ class Workshop:
     @cached_property
     def drivers(self) -> Drivers:
         from orchestrator.hosts.certificates import CertifiedAccess
+        from orchestrator.movers.block_volume import BlockVolumeMover
         from orchestrator.movers.file_tree import FileTreeMover
         from orchestrator.movers.postgres.mover import PostgresMover
         from orchestrator.snapshots.stores import HostPointStores
@@ -115,6 +116,7 @@ class Workshop:
             transports=self.transports,
             playbooks=self.playbooks,
             trees=FileTreeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
+            volumes=BlockVolumeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
             databases=databases,
             database_digests=databases,
             target=AwsMachines(session),

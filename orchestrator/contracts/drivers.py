@@ -11,6 +11,7 @@ from orchestrator.contracts.playbooks import Playbooks
 from orchestrator.contracts.target import Front, Target
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import TreeMover
+from orchestrator.contracts.volumes import VolumeMover
 from orchestrator.foundation.clock import Clock
 
 
@@ -21,6 +22,7 @@ class Drivers:
     transports: Transports
     playbooks: Playbooks
     trees: TreeMover
+    volumes: VolumeMover
     databases: Databases
     database_digests: DatabaseDigests
     target: Target

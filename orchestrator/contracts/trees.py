@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from orchestrator.contracts.progress import ProgressSink
-from orchestrator.model.dataset import FileTree
+from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
@@ -16,7 +16,7 @@ Reading = Literal["all", "changed", "scrub"]
 
 
 class Point(Frozen):
-    """A held copy of one tree on one host."""
+    """A held copy of one tree or volume on one host."""
 
     id: PointId
     path: str
@@ -25,7 +25,7 @@ class Point(Frozen):
 
 
 class PointStore(Protocol):
-    """Points of one tree on one host.
+    """Points of one tree or volume on one host.
 
     Laws (tests/laws/point_store_laws.py):
       take    returns when the point is durable; taking one id twice makes one point and changes nothing
@@ -46,9 +46,9 @@ class PointStore(Protocol):
 
 
 class PointStores(Protocol):
-    """Gives the store that holds the points of a tree on a host, by what the tree asks for (`FileTree.snapshots`)."""
+    """Gives the store that holds the points of a volume, or of a tree by what that asks for (`FileTree.snapshots`)."""
 
-    def __call__(self, tree: FileTree, host: Host) -> PointStore: ...
+    def __call__(self, dataset: FileTree | BlockVolume, host: Host) -> PointStore: ...
 
 
 class TreeMover(Protocol):

@@ -1,11 +1,13 @@
-"""Block volumes: copies between hosts, and their digests."""
+"""Block volumes: points of them, copies between hosts, and their digests."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from orchestrator.contracts.progress import ProgressSink
+from orchestrator.contracts.trees import PointStore
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 
 
@@ -13,20 +15,36 @@ class VolumeMover(Protocol):
     """Copies of disks and images between hosts.
 
     Laws (tests/laws/volume_mover_laws.py):
-      copy    makes the replica's volume equal to the source's; a second copy moves no page; holes cost nothing
+      copy    makes the replica's volume equal to the source's, or to a point of it; a second copy moves no page; holes
+              cost nothing
       copy    leaves the replica as it was, or makes it as the source is: nothing between, whatever dies meanwhile
       copy    that broke off is resumed by calling it again, and believes nothing that it has not digested
       copy    of a source that changed meanwhile raises SourceChanged and changes nothing
       digest  reads all of it, at the host, every time; equal content gives equal digests, holes or zeros alike
+      points  obey the laws of PointStore
     Fails only with a DataError, a HostError or RunInProgress.
     """
 
+    def points(self, volume: BlockVolume, host: Host) -> PointStore: ...
+
     def copy(
-        self, volume: BlockVolume, source: Host, replica: Host, *, progress: ProgressSink | None = None
+        self,
+        volume: BlockVolume,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
     ) -> TransferReport: ...
 
     def digest(
-        self, volume: BlockVolume, host: Host, *, scrub: bool = False, progress: ProgressSink | None = None
+        self,
+        volume: BlockVolume,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        scrub: bool = False,
+        progress: ProgressSink | None = None,
     ) -> ContentDigest:
         """`scrub` reads from the disk rather than from memory."""
         ...

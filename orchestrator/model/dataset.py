@@ -41,5 +41,10 @@ class BlockVolume(Frozen):
     name: DatasetName
     path: AbsolutePath
 
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a disk or partition of the host; else it is an image file."""
+        return self.path.startswith("/dev/")
+
 
 Dataset = Annotated[FileTree | PostgresCluster | BlockVolume, Field(discriminator="kind")]

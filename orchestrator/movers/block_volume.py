@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.programs import program_text, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
+from orchestrator.contracts.trees import PointStore, PointStores
 from orchestrator.foundation.errors import (
     CommandFailed,
     DataError,
@@ -21,12 +23,14 @@ from orchestrator.foundation.errors import (
     NoSpace,
     OrchestratorError,
     RunInProgress,
+    SnapshotError,
     SourceChanged,
 )
 from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.line_refusals import refuse_access
 
@@ -63,19 +67,49 @@ class BlockVolumeMover:
     """`VolumeMover` by our own program. Each copy gets a certificate for one forced command: serve just this volume."""
 
     def __init__(
-        self, transports: Transports, access: TransferAccess, settings: BlockVolumeSettings | None = None
+        self,
+        transports: Transports,
+        access: TransferAccess,
+        point_stores: PointStores,
+        settings: BlockVolumeSettings | None = None,
+        *,
+        bandwidth: Bandwidth = unlimited,
     ) -> None:
         self._transports = transports
         self._access = access
+        self._point_stores = point_stores
         self._settings = settings or BlockVolumeSettings()
+        self._bandwidth = bandwidth
+
+    def points(self, volume: BlockVolume, host: Host) -> PointStore:
+        return self._point_stores(volume, host)
 
     def copy(
-        self, volume: BlockVolume, source: Host, replica: Host, *, progress: ProgressSink | None = None
+        self,
+        volume: BlockVolume,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
+    ) -> TransferReport:
+        if from_point is None:
+            return self._copy(volume, source, replica, source.path(volume.path), progress)
+        store = self._point_stores(volume, source)
+        # Whatever prunes meanwhile, the point must stay until all of it has arrived.
+        held = store.hold(from_point, f"transfer-{replica.name}")
+        try:
+            return self._copy(volume, source, replica, held.path, progress)
+        finally:
+            store.release(from_point, f"transfer-{replica.name}")
+
+    def _copy(
+        self, volume: BlockVolume, source: Host, replica: Host, path: str, progress: ProgressSink | None
     ) -> TransferReport:
         with ExitStack() as held:
-            agent, size = held.enter_context(self._placed(volume, source))
-            served = self._hold(volume, source)
-            paths = [served["held"], served["earlier"]] if served["held"] else [source.path(volume.path)]
+            agent, size = held.enter_context(self._placed(volume, source, path))
+            served = self._hold(volume, source, path)
+            paths = [served["held"], served["earlier"]] if served["held"] else [path]
             serve = ["python3", "-I", "-S", agent, "serve", *(path for path in paths if path)]
             access = held.enter_context(
                 self._access.grant(
@@ -95,7 +129,7 @@ class BlockVolumeMover:
                 "target": replica.path(volume.path),
                 "work": work_folder(volume, replica),
                 "streams": self._settings.streams,
-                "bytes_per_second": self._settings.bandwidth_bytes_per_second,
+                "bytes_per_second": self._limit(),
             }
             result = self._ask(volume, replica, request, source=source, progress=progress)
             if served["held"]:
@@ -119,10 +153,21 @@ class BlockVolumeMover:
             },
         )
 
+    def _limit(self) -> int | None:
+        """What the hour allows, never more than the settings do."""
+        limits = [self._bandwidth().bytes_per_second, self._settings.bandwidth_bytes_per_second]
+        return min([limit for limit in limits if limit is not None], default=None)
+
     def digest(
-        self, volume: BlockVolume, host: Host, *, scrub: bool = False, progress: ProgressSink | None = None
+        self,
+        volume: BlockVolume,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        scrub: bool = False,
+        progress: ProgressSink | None = None,
     ) -> ContentDigest:
-        request = {"do": "digest", "target": host.path(volume.path), "scrub": scrub}
+        request = {"do": "digest", "target": self._path(volume, host, point), "scrub": scrub}
         result = self._ask(volume, host, request, progress=progress)
         return ContentDigest(
             dataset=volume.name,
@@ -147,18 +192,25 @@ class BlockVolumeMover:
         leaf = 1 << max(16, (leaf - 1).bit_length())
         return [f"bytes {start} to {stop - 1}" for start, stop in differing_ranges(left, right, leaf, size)][:limit]
 
-    def _hold(self, volume: BlockVolume, source: Host) -> dict[str, Any]:
+    def _path(self, volume: BlockVolume, host: Host, point: PointId | None) -> str:
+        if point is None:
+            return host.path(volume.path)
+        found = self._point_stores(volume, host).find(point)
+        if found is None:
+            raise SnapshotError(f"{host.name} has no point {point} of {volume.name}")
+        return found.path
+
+    def _hold(self, volume: BlockVolume, source: Host, path: str) -> dict[str, Any]:
         """The shared copy to serve from; `held` is empty where the file system shares no blocks."""
-        if not self._settings.share_blocks or volume.path.startswith("/dev/"):
+        if not self._settings.share_blocks or volume.is_device:
             return {"held": ""}
-        request = {"do": "hold", "target": source.path(volume.path), "work": work_folder(volume, source)}
+        request = {"do": "hold", "target": path, "work": work_folder(volume, source)}
         return self._ask(volume, source, request)
 
     @contextmanager
-    def _placed(self, volume: BlockVolume, source: Host) -> Iterator[tuple[str, int]]:
-        """(path of the program at the source, size of the volume); the program is gone afterwards."""
+    def _placed(self, volume: BlockVolume, source: Host, path: str) -> Iterator[tuple[str, int]]:
+        """(path of the program at the source, size of what it will serve); the program is gone afterwards."""
         transport = self._transports(source)
-        path = source.path(volume.path)
         try:
             answer = transport.run(
                 ["sh", "-c", _PLACE, "place", path], stdin=program_text(PROGRAM), user=root_user(source)
@@ -225,7 +277,7 @@ def trouble(volume: BlockVolume, host: Host, source: Host | None, kind: str, why
 def work_folder(volume: BlockVolume, host: Host) -> str:
     """Where signature, logs and the side file of a volume lie: beside an image, on its own file system."""
     path = PurePosixPath(host.path(volume.path))
-    if volume.path.startswith("/dev/"):
+    if volume.is_device:
         return host.path(f"/var/lib/skerry/volumes/{volume.name}")  # /dev is memory, and no place for a log
     return str(path.parent / ".skerry-points" / f"{path.name}.volume")
 

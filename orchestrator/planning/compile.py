@@ -6,7 +6,7 @@ from orchestrator.foundation.errors import PlanningError
 from orchestrator.foundation.name_graph import in_order
 from orchestrator.foundation.written_file import did_you_mean
 from orchestrator.model.action import Check, Watch
-from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Digest, HostName, Name, SystemName, is_name
@@ -20,7 +20,6 @@ from orchestrator.planning.feasibility import dataset_facts, estimate
 from orchestrator.planning.objectives import unmet_objectives, unmet_window
 from orchestrator.planning.windows import within_window
 
-MOVED_KINDS = ("file_tree", "postgresql")  # what the verbs of a runbook carry; anything else would be left behind
 STAYING = ("retire", "retain", "repurchase")  # strategies that move nothing
 SPACE_RESERVE = 1.1  # a replica needs its source's bytes, and a tenth to work in
 NAMES_SHOWN_MAX = 5  # in a message; more say nothing more
@@ -150,9 +149,6 @@ def _tools_needed(system: System, host: HostName) -> list[str]:
 
 def _dataset_problems(facts: Facts, system: System) -> Iterator[str]:
     for dataset in system.datasets:
-        if dataset.kind not in MOVED_KINDS:
-            yield f"dataset {dataset.name} of {system.name} is a {dataset.kind}, which no step of a runbook moves yet"
-            continue
         source = system.host_of(Side.SOURCE, dataset.name)
         here = dataset_facts(facts, source, dataset.name)
         if here is None:
@@ -162,6 +158,24 @@ def _dataset_problems(facts: Facts, system: System) -> Iterator[str]:
             yield f"dataset {dataset.name} of {system.name}: {path} does not exist on {source}"
         if isinstance(dataset, PostgresCluster):
             yield from _postgres_problems(facts, system, dataset)
+        if isinstance(dataset, BlockVolume) and dataset.is_device:
+            yield from _device_problems(facts, system, dataset, here.bytes_used)
+
+
+def _device_problems(facts: Facts, system: System, volume: BlockVolume, bytes_needed: int) -> Iterator[str]:
+    """A device cannot be made by a copy, and does not grow."""
+    for side in (Side.DR, Side.CLOUD):
+        replica = system.host_of(side, volume.name)
+        there = dataset_facts(facts, replica, volume.name)
+        if there is None:
+            continue
+        if not there.exists:
+            yield f"dataset {volume.name} of {system.name}: {replica} has no device {volume.path}"
+        elif there.bytes_used < bytes_needed:
+            yield (
+                f"dataset {volume.name} of {system.name}: {volume.path} has {there.bytes_used} bytes on {replica}, "
+                f"{bytes_needed} are needed"
+            )
 
 
 def _postgres_problems(facts: Facts, system: System, cluster: PostgresCluster) -> Iterator[str]:
@@ -205,6 +219,8 @@ def _space_problems(systems: Sequence[System], facts: Facts) -> Iterator[str]:
                 replica = system.host_of(side, dataset.name)
                 there = dataset_facts(facts, replica, dataset.name)
                 if here is None or there is None or not there.file_system:
+                    continue
+                if isinstance(dataset, BlockVolume) and dataset.is_device:
                     continue
                 held = there.bytes_used if there.exists else 0
                 key = replica, there.file_system, there.bytes_free

@@ -20,8 +20,9 @@ from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
-from orchestrator.steps.places import clusters, host_at, trees
+from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.proving import compare_sides
+from orchestrator.steps.still_data import StillDataMover, still_data
 
 RECEIVE_SECONDS_MAX = 120.0
 CATCH_UP_SECONDS_MAX = 300.0
@@ -198,9 +199,9 @@ class CarryBackHandler:
                 f"{system}: nothing may be carried back from {from_side.value}, authority is at {authority.side.value}"
             )
         OneSide(self.drivers, deed, from_side).services_stopped()
-        carried = self._carry_trees(deed, from_side, to_side, progress, emit)
+        carried = self._carry_still_data(deed, from_side, to_side, progress, emit)
         followed = self._follow(deed, from_side, to_side, progress)
-        comparable = {tree.name for tree in trees(deed)} | followed
+        comparable = {dataset.name for dataset in still_data(deed)} | followed
         digests = compare_sides(self.drivers, deed, (from_side, to_side), progress, emit, only=comparable)
         observed = {
             "bytes_wire": sum(carried.values()),
@@ -211,18 +212,19 @@ class CarryBackHandler:
         emit("writes.carried_back", {"from": from_side.value, "to": to_side.value, **observed})
         return Outcome.done(f"{from_side.value}'s writes are at {to_side.value}", **observed)
 
-    def _carry_trees(
+    def _carry_still_data(
         self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit
     ) -> dict[str, int]:
         carried: dict[str, int] = {}
-        for tree in trees(deed):
+        for dataset in still_data(deed):
+            name = dataset.name
             hops = [(from_side, Side.DR), (Side.DR, to_side)]
             for source, replica in hops:
-                report = self.drivers.trees.copy(
-                    tree, host_at(deed, source, tree.name), host_at(deed, replica, tree.name), progress=progress
+                report = StillDataMover(self.drivers).copy(
+                    dataset, host_at(deed, source, name), host_at(deed, replica, name), progress=progress
                 )
                 hop = f"{source.value}_to_{replica.value}"
-                carried[f"{tree.name}.{hop}"] = report.bytes_wire
+                carried[f"{name}.{hop}"] = report.bytes_wire
                 emit("transfer.finished", {"hop": hop, **report.model_dump(mode="json")})
         return carried
 

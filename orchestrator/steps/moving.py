@@ -13,12 +13,13 @@ from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.foundation.limits import MIB
 from orchestrator.model.action import Replicate
-from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
-from orchestrator.steps.places import clusters, host_at, hosts_at, trees
+from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.points import last_point
+from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -43,7 +44,7 @@ def in_parallel(work: Callable[[Item], Value], items: Sequence[Item]) -> list[Va
 
 @dataclass(frozen=True)
 class ReplicateHandler:
-    """First copy or delta. Trees are copied; databases get a streaming standby and are waited for."""
+    """First copy or delta. Trees and volumes are copied; databases get a streaming standby and are waited for."""
 
     drivers: Drivers
 
@@ -58,12 +59,12 @@ class ReplicateHandler:
         spares_source = Side.SOURCE not in (action.source, action.replica)
         before = self._source_access(deed) if spares_source else []
 
-        datasets: list[FileTree | PostgresCluster] = [*clusters(deed), *trees(deed)]
+        datasets: list[StillData | PostgresCluster] = [*clusters(deed), *still_data(deed)]
 
-        def move(dataset: FileTree | PostgresCluster) -> TransferReport:
+        def move(dataset: StillData | PostgresCluster) -> TransferReport:
             if isinstance(dataset, PostgresCluster):
                 return self._move_cluster(deed, action, dataset, progress)
-            return self._move_tree(deed, action, dataset, progress)
+            return self._copy(deed, action, dataset, progress)
 
         reports = in_parallel(move, datasets)
         hop = hop_name(action.source, action.replica)
@@ -81,12 +82,12 @@ class ReplicateHandler:
         moved = observed["bytes_wire"] / MIB
         return Outcome.done(f"{moved:.1f} MiB moved, {action.source.value} → {action.replica.value}", **observed)
 
-    def _move_tree(self, deed: Deed, action: Replicate, tree: FileTree, progress: ProgressSink) -> TransferReport:
+    def _copy(self, deed: Deed, action: Replicate, dataset: StillData, progress: ProgressSink) -> TransferReport:
         point = last_point(self.drivers.catalogue, deed) if action.read == "point" else None
-        return self.drivers.trees.copy(
-            tree,
-            host_at(deed, action.source, tree.name),
-            host_at(deed, action.replica, tree.name),
+        return StillDataMover(self.drivers).copy(
+            dataset,
+            host_at(deed, action.source, dataset.name),
+            host_at(deed, action.replica, dataset.name),
             from_point=point.id if point else None,
             progress=progress,
         )

@@ -17,7 +17,8 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.recovery_point import HeldDataset, RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import Quiesce
-from orchestrator.steps.places import clusters, host_at, trees
+from orchestrator.steps.places import clusters, host_at
+from orchestrator.steps.still_data import StillDataMover, still_data
 
 REPLAY_SECONDS_MAX = 120.0
 
@@ -38,7 +39,7 @@ def last_point(catalogue: Catalogue, deed: Deed) -> RecoveryPoint:
 
 @dataclass(frozen=True)
 class TakeRecoveryPointHandler:
-    """Quiesce, name the moment in every database, hold every tree, release; then prove DR holds the same."""
+    """Quiesce, name the moment in every database, hold every tree and volume, release; then prove DR holds the same."""
 
     drivers: Drivers
 
@@ -56,7 +57,7 @@ class TakeRecoveryPointHandler:
         for cluster in clusters(deed):
             self.drivers.database_digests.prepare_moment(cluster, host_at(deed, Side.DR, cluster.name))
         moments, held_seconds = self._hold(deed, point, progress)
-        held = [*self._prove_clusters(deed, moments, progress), *self._prove_trees(deed, point, progress)]
+        held = [*self._prove_clusters(deed, moments, progress), *self._prove_still_data(deed, point, progress)]
         recovery_point = RecoveryPoint(
             id=point,
             system=deed.system_plan.system.name,
@@ -73,9 +74,9 @@ class TakeRecoveryPointHandler:
 
     def _forget_broken_try(self, deed: Deed, point: str) -> None:
         """What an earlier try held belongs to another moment than the one about to be named."""
-        for tree in trees(deed):
+        for dataset in still_data(deed):
             for side in (Side.SOURCE, Side.DR):
-                points = self.drivers.trees.points(tree, host_at(deed, side, tree.name))
+                points = StillDataMover(self.drivers).points(dataset, host_at(deed, side, dataset.name))
                 left = points.find(point)
                 # The point is this deed's alone, so whatever holds it is what the broken-off try left.
                 for holder in left.holds if left else ():
@@ -105,8 +106,9 @@ class TakeRecoveryPointHandler:
                         cluster, source, point, seconds_max=seconds_max, named=hold_the_rest
                     )
                     return
-                for tree in trees(deed):
-                    self.drivers.trees.points(tree, host_at(deed, Side.SOURCE, tree.name)).take(point)
+                for dataset in still_data(deed):
+                    source = host_at(deed, Side.SOURCE, dataset.name)
+                    StillDataMover(self.drivers).points(dataset, source).take(point)
                 held_seconds = self.drivers.clock.monotonic_seconds() - started
                 release()
                 if held_seconds > seconds_max:
@@ -150,19 +152,21 @@ class TakeRecoveryPointHandler:
             held.append(HeldDataset(dataset=cluster.name, digest=digest, mark=lsn, bytes_total=there.bytes_read))
         return held
 
-    def _prove_trees(self, deed: Deed, point: str, progress: ProgressSink) -> list[HeldDataset]:
+    def _prove_still_data(self, deed: Deed, point: str, progress: ProgressSink) -> list[HeldDataset]:
         held = []
-        for tree in trees(deed):
-            source, replica = host_at(deed, Side.SOURCE, tree.name), host_at(deed, Side.DR, tree.name)
-            self.drivers.trees.copy(tree, source, replica, from_point=point, progress=progress)
-            here = self.drivers.trees.digest(tree, source, point=point, progress=progress)
-            self.drivers.trees.points(tree, replica).take(point)
-            there = self.drivers.trees.digest(tree, replica, point=point, progress=progress)
+        mover = StillDataMover(self.drivers)
+        for dataset in still_data(deed):
+            name = dataset.name
+            source, replica = host_at(deed, Side.SOURCE, name), host_at(deed, Side.DR, name)
+            mover.copy(dataset, source, replica, from_point=point, progress=progress)
+            here = mover.digest(dataset, source, point=point, progress=progress)
+            mover.points(dataset, replica).take(point)
+            there = mover.digest(dataset, replica, point=point, progress=progress)
             if here.digest != there.digest:
                 raise DigestMismatch(
-                    f"{tree.name} at point {point}: {source.name} {here.digest}, {replica.name} {there.digest}"
+                    f"{name} at point {point}: {source.name} {here.digest}, {replica.name} {there.digest}"
                 )
-            held.append(HeldDataset(dataset=tree.name, digest=here.digest, mark=point, bytes_total=here.bytes_read))
+            held.append(HeldDataset(dataset=name, digest=here.digest, mark=point, bytes_total=here.bytes_read))
         return held
 
 

@@ -12,6 +12,7 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.places import clusters, hosts_at, trees
 from orchestrator.steps.refusals import refusal
+from orchestrator.steps.still_data import still_data
 
 # Asked in one go over one connection; the host needs Python alone for this.
 _QUESTION = """
@@ -64,7 +65,8 @@ class PreflightHandler:
     def _look(self, deed: Deed, host: Host, side: Side) -> dict[str, object]:
         tools = ["rsync", "python3"] if any(True for _ in trees(deed)) else ["python3"]
         tools += [f"{cluster.binaries}/postgres" for cluster in clusters(deed)]
-        paths = [host.path(tree.path) for tree in trees(deed)]
+        # A device is as large as it is: planning compared it with the source's.
+        paths = [host.path(item.path) for item in still_data(deed) if not item.path.startswith("/dev/")]
         paths += [host.path(cluster.data_directory) for cluster in clusters(deed)]
         answer = self.drivers.transports(host).run(
             ["python3", "-c", _QUESTION], stdin=json.dumps({"tools": tools, "paths": paths}).encode()

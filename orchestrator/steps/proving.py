@@ -8,12 +8,13 @@ from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import DigestMismatch, PlanningError
 from orchestrator.model.action import VerifyDigests
-from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.steps.moving import in_parallel
-from orchestrator.steps.places import clusters, host_at, trees
+from orchestrator.steps.places import clusters, host_at
+from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 
 
 def compare_sides(
@@ -25,21 +26,21 @@ def compare_sides(
     *,
     only: set[str] | None = None,
 ) -> dict[str, str]:
-    """System digest by side, all equal; else DigestMismatch naming dataset, sides and the first differing paths.
+    """System digest by side, all equal; else DigestMismatch naming dataset, sides and the first that differs.
 
     `only` names the datasets to compare, None means all of them.
     """
-    every: list[FileTree | PostgresCluster] = [*clusters(deed), *trees(deed)]
+    every: list[StillData | PostgresCluster] = [*clusters(deed), *still_data(deed)]
     datasets = [dataset for dataset in every if only is None or dataset.name in only]
     asked = [(dataset, side) for dataset in datasets for side in sides]
 
-    def digest(pair: tuple[FileTree | PostgresCluster, Side]) -> ContentDigest:
+    def digest(pair: tuple[StillData | PostgresCluster, Side]) -> ContentDigest:
         dataset, side = pair
         host = host_at(deed, side, dataset.name)
         progress(Progress(dataset=dataset.name, text=f"digest of {dataset.name} at {side.value}"))
         if isinstance(dataset, PostgresCluster):
             return drivers.database_digests.digest(dataset, host)
-        return drivers.trees.digest(dataset, host, progress=progress)
+        return StillDataMover(drivers).digest(dataset, host, progress=progress)
 
     found = dict(zip(asked, in_parallel(digest, asked), strict=True))
     unequal: list[str] = []
@@ -64,15 +65,16 @@ def compare_sides(
 
 
 def _name_difference(
-    drivers: Drivers, deed: Deed, dataset: FileTree | PostgresCluster, digests: dict[Side, ContentDigest]
+    drivers: Drivers, deed: Deed, dataset: StillData | PostgresCluster, digests: dict[Side, ContentDigest]
 ) -> str:
     told = ", ".join(f"{side.value} {item.digest}" for side, item in digests.items())
     if isinstance(dataset, PostgresCluster):
         return f"{dataset.name} differs: {told}"
     first, *others = digests
     other = next(side for side in others if digests[side].digest != digests[first].digest)
-    paths = drivers.trees.differences(dataset, host_at(deed, first, dataset.name), host_at(deed, other, dataset.name))
-    return f"{dataset.name} differs between {first.value} and {other.value}: {'; '.join(paths)} ({told})"
+    hosts = host_at(deed, first, dataset.name), host_at(deed, other, dataset.name)
+    places = StillDataMover(drivers).differences(dataset, *hosts)
+    return f"{dataset.name} differs between {first.value} and {other.value}: {'; '.join(places)} ({told})"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from tests.fakes.plans import DIGEST, shipped_steps
 from tests.fakes.playbooks import FakePlaybooks, PlayFails
 from tests.fakes.transport import FakeTransport, FakeTransports
 from tests.fakes.trees import FakeFile, FakeHosts, FakeTreeMover
+from tests.fakes.volumes import FakeVolumeMover
 
 REGISTER = PostgresCluster(
     name="register", data_directory="/var/lib/postgresql/filing", service="filing-db", databases=("filing",)
@@ -170,6 +171,7 @@ class FakeWorld:
         self.access_log = MemoryAccessLog(self.clock)
         self.databases = HostDatabases(self.fenced)
         self.trees = SeenTreeMover(FakeHosts(), self.access_log)
+        self.volumes = FakeVolumeMover()
         self.target, self.front = FakeTarget(), FakeFront()
         self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
         self.host_keys = MemoryHostKeys()
@@ -270,6 +272,7 @@ class FakeWorld:
             transports=watched(self._reach),
             playbooks=watched(self.playbooks),
             trees=watched(self.trees),
+            volumes=watched(self.volumes),
             databases=watched(self.databases),
             database_digests=watched(self.databases),
             target=watched(self.target),

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from orchestrator.foundation.errors import DataError
+from orchestrator.foundation.errors import DataError, SnapshotError
 
 MIB = 1 << 20
 SIZE = 12 * MIB + 4096 + 100  # the last leaf and the last page are not whole
@@ -85,3 +85,25 @@ class VolumeMoverLaws:
             ground.mover.copy(ground.volume, ground.source, ground.replica)
         with pytest.raises(DataError):
             ground.mover.digest(ground.volume, ground.source)
+
+    def test_a_point_is_copied_and_digested_as_it_was(self, ground):
+        self.fill(ground)
+        held = ground.read(ground.source)
+        ground.mover.points(ground.volume, ground.source).take("p1")
+        ground.put(ground.source, 3 * MIB, b"written after the point")
+        report = ground.mover.copy(ground.volume, ground.source, ground.replica, from_point="p1")
+        assert report.bytes_total == SIZE
+        assert ground.read(ground.replica) == held
+        point = ground.mover.digest(ground.volume, ground.source, point="p1").digest
+        assert point == ground.mover.digest(ground.volume, ground.replica).digest
+        assert point != ground.mover.digest(ground.volume, ground.source).digest
+        found = ground.mover.points(ground.volume, ground.source).find("p1")
+        assert found is not None
+        assert found.holds == ()  # nothing of the transfer is left
+
+    def test_a_missing_point_is_an_error(self, ground):
+        self.fill(ground)
+        with pytest.raises(SnapshotError):
+            ground.mover.copy(ground.volume, ground.source, ground.replica, from_point="never-was")
+        with pytest.raises(SnapshotError):
+            ground.mover.digest(ground.volume, ground.source, point="never-was")

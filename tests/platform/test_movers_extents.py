@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.access import Access
+from orchestrator.foundation.clock import SystemClock
 from orchestrator.hosts.local import LocalTransport
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.movers.block_volume import BlockVolumeMover
 from orchestrator.movers.host_programs.block_delta.extent_maps import EXTENT_UNWRITTEN, differing_bytes
+from orchestrator.snapshots.stores import HostPointStores
 
 MIB = 1 << 20
 VOLUME = BlockVolume(name="disk", path="/disk.img")
@@ -39,7 +41,7 @@ def ends(request, tmp_path):
     for name in ("source", "replica"):
         (top / name).mkdir()
         hosts.append(Host(name=name, site="onprem", address="127.0.0.1", path_prefix=str(top / name), become=False))
-    mover = BlockVolumeMover(LocalTransport, DirectAccess())
+    mover = BlockVolumeMover(LocalTransport, DirectAccess(), HostPointStores(LocalTransport, SystemClock()))
     yield mover, hosts[0], hosts[1], top / "source/disk.img"
     subprocess.run(["umount", str(top)], check=True)
 

@@ -10,12 +10,14 @@ import time
 
 import pytest
 
+from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import OrchestratorError
 from orchestrator.hosts.certificates import CertifiedAccess
 from orchestrator.hosts.ssh import open_transports
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.movers.block_volume import BlockVolumeMover, BlockVolumeSettings
 from orchestrator.movers.file_tree import FileTreeSettings
+from orchestrator.snapshots.stores import HostPointStores
 from tests.platform.moving import TreeGround, file_tree_mover
 
 pytestmark = pytest.mark.platform("hosts", "rsync")
@@ -86,7 +88,12 @@ def test_a_tree_survives_kills_at_any_moment(ground):
 
 def test_a_volume_survives_kills_at_any_moment(ground, town):
     settings = BlockVolumeSettings(bandwidth_bytes_per_second=60 * MIB)
-    mover = BlockVolumeMover(ground.transports, CertifiedAccess(ground.transports, town.user_ca), settings)
+    mover = BlockVolumeMover(
+        ground.transports,
+        CertifiedAccess(ground.transports, town.user_ca),
+        HostPointStores(ground.transports, SystemClock()),
+        settings,
+    )
     volume = BlockVolume(name="disk", path="/srv/kills/disk.img")
     image = town.path_on_machine("onprem-a", volume.path)
     image.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import (
     DataError,
     HostUnreachable,
@@ -23,6 +24,7 @@ from orchestrator.lab.faults import Fault, parse_fault
 from orchestrator.lab.town import Town
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.movers.block_volume import BlockVolumeMover, BlockVolumeSettings
+from orchestrator.snapshots.stores import HostPointStores
 from tests.laws.volume_mover_laws import MIB, SIZE, VolumeMoverLaws
 
 pytestmark = pytest.mark.platform("hosts")
@@ -74,7 +76,7 @@ class VolumeGround:
     def slow(self, mib_per_second, streams=2):
         access = CertifiedAccess(self.transports, self.town.user_ca)
         settings = BlockVolumeSettings(bandwidth_bytes_per_second=int(mib_per_second * MIB), streams=streams)
-        return BlockVolumeMover(self.transports, access, settings)
+        return BlockVolumeMover(self.transports, access, HostPointStores(self.transports, SystemClock()), settings)
 
     def big(self, mib):
         """A source of `mib` MiB of data, beyond what one stripe holds."""
@@ -97,7 +99,8 @@ class VolumeGround:
 def ground(town, transports):
     access = CertifiedAccess(transports, town.user_ca)
     volume = BlockVolume(name="disk", path="/srv/volumes/disk.img")
-    made = VolumeGround(town, transports, BlockVolumeMover(transports, access), volume)
+    mover = BlockVolumeMover(transports, access, HostPointStores(transports, SystemClock()))
+    made = VolumeGround(town, transports, mover, volume)
     made.clear()
     yield made
     made.clear()

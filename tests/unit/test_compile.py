@@ -10,6 +10,7 @@ from orchestrator.inventory.load import load_inventory
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.plan import Plan
 from orchestrator.model.runbook import Runbook
+from orchestrator.model.site import Side
 from orchestrator.planning.compile import compile_plan
 from orchestrator.planning.runbook import parse_runbook
 from tests.fakes.surveys import GIB, changed, dataset_changed, healthy
@@ -183,12 +184,41 @@ def test_a_system_that_stays_is_refused(estate, facts, strategy):
     ]
 
 
-def test_a_dataset_that_no_step_moves_is_refused_rather_than_left_behind(estate, facts):
-    books = BlockVolume(name="books", path="/dev/books")
-    blocks = with_system(estate, "ledger", datasets=(books,))
-    assert refused(blocks, facts, "ledger") == [
-        "dataset books of ledger is a block_volume, which no step of a runbook moves yet"
+BOOKS = BlockVolume(name="books", path="/dev/books")
+
+
+def with_device(estate, facts, *sizes):
+    """The ledger on a device: as large as `sizes` says at source, DR and cloud, 0 where there is none."""
+    system = estate.systems["ledger"]
+    for side, size in zip(Side, sizes, strict=True):
+        host = system.host_of(side, "books")
+        if facts.hosts[host].reachable:
+            facts = dataset_changed(facts, host, "books", exists=size > 0, bytes_used=size, bytes_free=0)
+    return with_system(estate, "ledger", datasets=(BOOKS,)), facts
+
+
+def test_a_device_is_planned_where_there_is_one_as_large(estate, facts):
+    assert planned(*with_device(estate, facts, GIB, GIB, GIB), "ledger").systems[0].system.datasets == (BOOKS,)
+    assert planned(*with_device(estate, facts, GIB, 2 * GIB, GIB), "ledger").systems
+
+
+def test_a_device_that_is_missing_or_too_small_is_refused(estate, facts):
+    dr = estate.systems["ledger"].host_of(Side.DR, "books")
+    assert refused(*with_device(estate, facts, GIB, 0, GIB), "ledger") == [
+        f"dataset books of ledger: {dr} has no device /dev/books"
     ]
+    assert refused(*with_device(estate, facts, GIB, GIB - 4096, GIB), "ledger") == [
+        f"dataset books of ledger: /dev/books has {GIB - 4096} bytes on {dr}, {GIB} are needed"
+    ]
+
+
+def test_an_image_needs_room_like_any_file(estate, facts):
+    image = with_system(estate, "ledger", datasets=(BOOKS.model_copy(update={"path": "/srv/books.img"}),))
+    dr = estate.systems["ledger"].host_of(Side.DR, "books")
+    assert planned(image, facts, "ledger").systems
+    full = dataset_changed(facts, dr, "books", bytes_free=1000)
+    (told,) = refused(image, full, "ledger")
+    assert told.startswith(f"host {dr} has 1000 bytes free")
 
 
 def test_a_check_that_nobody_wrote_is_refused(estate, facts):

@@ -1,4 +1,4 @@
-"""Takes, lists and deletes points of one file tree, on the host that has it.
+"""Takes, lists and deletes points of one file tree or block volume, on the host that has it.
 
 This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only.
 
@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import subprocess
 import sys
 import time
@@ -41,6 +42,10 @@ def run(words: list[str]) -> bytes:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise Refused(words[0] + ": " + (lines[-1] if lines else f"exit code {done.returncode}"))
     return done.stdout
+
+
+def run_code(words: list[str]) -> int:
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
 
 
 def sync(path: str, *, whole_file_system: bool) -> None:
@@ -97,7 +102,35 @@ def hold_by_btrfs(tree: str, held: str) -> None:
     run(["btrfs", "subvolume", "snapshot", "-r", "--", tree, held])
 
 
-HOLD = {"links": hold_by_links, "copy": hold_by_copy, "reflink": hold_by_reflink, "btrfs": hold_by_btrfs}
+def hold_image(image: str, held: str) -> None:
+    """A file shares its blocks, which is one moment. Where it cannot, or for a device, nothing may change meanwhile."""
+    keep = "--preserve=mode,ownership,timestamps"
+    is_device = stat.S_ISBLK(os.stat(image).st_mode)
+    if not is_device:
+        try:
+            run(["cp", "--reflink=always", keep, "--", image, held])
+            return
+        except Refused:
+            if os.path.exists(held):
+                os.unlink(held)
+    before = os.stat(image)
+    run(["cp", "--reflink=never", "--sparse=always", *([] if is_device else [keep]), "--", image, held])
+    after = os.stat(image)
+    # A device does not tell when it was written, so all of it is read again.
+    moved = (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size)
+    if moved or (is_device and run_code(["cmp", "-s", "--", image, held])):
+        raise Refused(f"{image} changed while it was held, and its blocks cannot be shared here")
+
+
+HOLD = {
+    "links": hold_by_links,
+    "copy": hold_by_copy,
+    "reflink": hold_by_reflink,
+    "btrfs": hold_by_btrfs,
+    "image": hold_image,
+}
+# What holds the dataset within the folder of a point.
+TREE, VOLUME = "tree", "volume"
 
 
 def let_go(kind: str, held: str) -> None:
@@ -106,7 +139,7 @@ def let_go(kind: str, held: str) -> None:
 
 
 def remove(folder: str, kind: str) -> None:
-    let_go(kind, os.path.join(folder, "tree"))
+    let_go(kind, os.path.join(folder, TREE))
     run(["rm", "-rf", "--one-file-system", "--", folder])
 
 
@@ -118,7 +151,7 @@ def sweep(points: str) -> None:
     for name in os.listdir(points):
         if name.startswith((MAKING, DELETING)):
             folder = os.path.join(points, name)
-            kind = "btrfs" if is_subvolume(os.path.join(folder, "tree")) else ""
+            kind = "btrfs" if is_subvolume(os.path.join(folder, TREE)) else ""
             remove(folder, kind)
 
 
@@ -131,9 +164,20 @@ def is_subvolume(path: str) -> bool:
     return found.st_ino == 256 and os.path.isdir(path) and not os.path.islink(path)
 
 
+def is_volume(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
 def take(request: dict[str, Any]) -> dict[str, Any]:
     tree, points, point, kind = request["tree"], request["points"], request["point"], request["kind"]
-    if not os.path.isdir(tree):
+    if kind == "image":
+        if not is_volume(tree):
+            raise Refused(f"{tree} is neither a file nor a block device")
+    elif not os.path.isdir(tree):
         raise Refused(f"{tree} is not a folder")
     final = os.path.join(points, point)
     note = read_note(final)
@@ -148,7 +192,7 @@ def take(request: dict[str, Any]) -> dict[str, Any]:
     os.mkdir(aside, 0o700)
     started = time.monotonic()
     try:
-        HOLD[kind](tree, os.path.join(aside, "tree"))
+        HOLD[kind](tree, os.path.join(aside, VOLUME if kind == "image" else TREE))
         note = {
             "format": FORMAT,
             "point": point,

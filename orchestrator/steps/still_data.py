@@ -1,0 +1,59 @@
+"""Datasets that lie still as files or blocks, and are copied, held and digested alike: file trees and block volumes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.contracts.trees import PointStore
+from orchestrator.model.dataset import BlockVolume, FileTree
+from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
+from orchestrator.model.transfer import ContentDigest, TransferReport
+
+StillData = FileTree | BlockVolume
+
+
+def still_data(deed: Deed) -> Iterator[StillData]:
+    """The deed's trees and volumes, as they are written."""
+    for dataset in deed.system_plan.system.datasets:
+        if isinstance(dataset, FileTree | BlockVolume):
+            yield dataset
+
+
+@dataclass(frozen=True)
+class StillDataMover:
+    """The mover of each dataset, by its kind; what it promises stands at TreeMover and VolumeMover."""
+
+    drivers: Drivers
+
+    def points(self, dataset: StillData, host: Host) -> PointStore:
+        if isinstance(dataset, FileTree):
+            return self.drivers.trees.points(dataset, host)
+        return self.drivers.volumes.points(dataset, host)
+
+    def copy(
+        self,
+        dataset: StillData,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
+    ) -> TransferReport:
+        if isinstance(dataset, FileTree):
+            return self.drivers.trees.copy(dataset, source, replica, from_point=from_point, progress=progress)
+        return self.drivers.volumes.copy(dataset, source, replica, from_point=from_point, progress=progress)
+
+    def digest(
+        self, dataset: StillData, host: Host, *, point: PointId | None = None, progress: ProgressSink | None = None
+    ) -> ContentDigest:
+        if isinstance(dataset, FileTree):
+            return self.drivers.trees.digest(dataset, host, point=point, progress=progress)
+        return self.drivers.volumes.digest(dataset, host, point=point, progress=progress)
+
+    def differences(self, dataset: StillData, one: Host, other: Host) -> Sequence[str]:
+        if isinstance(dataset, FileTree):
+            return self.drivers.trees.differences(dataset, one, other)
+        return self.drivers.volumes.differences(dataset, one, other)

@@ -1,0 +1,161 @@
+"""Block volumes in memory that obey the laws of VolumeMover; a volume is its bytes."""
+
+import hashlib
+from collections.abc import Sequence
+
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.trees import Point
+from orchestrator.foundation.errors import DataError, HostUnreachable, SnapshotError
+from orchestrator.model.dataset import BlockVolume
+from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
+from orchestrator.model.transfer import ContentDigest, TransferReport
+
+LEAF_BYTES = 64 * 1024
+
+
+class FakeVolumes:
+    """What all hosts hold. `cut` hosts cannot be reached."""
+
+    def __init__(self) -> None:
+        self.content: dict[tuple[str, str], bytes] = {}
+        self.points: dict[tuple[str, str], dict[str, tuple[Point, bytes]]] = {}
+        self.cut: set[str] = set()
+        self.moments = 0
+
+    def at(self, volume: BlockVolume, host: Host) -> bytes:
+        if host.name in self.cut:
+            raise HostUnreachable(f"{host.name}: no route")
+        if (host.name, volume.path) not in self.content:
+            raise DataError(f"{host.name}: {volume.name} at {volume.path} cannot be read: no such file")
+        return self.content[host.name, volume.path]
+
+
+class FakeVolumePoints:
+    def __init__(self, volumes: FakeVolumes, volume: BlockVolume, host: Host) -> None:
+        self._volumes = volumes
+        self._volume = volume
+        self._host = host
+        self._points = volumes.points.setdefault((host.name, volume.name), {})
+
+    def take(self, point: PointId) -> Point:
+        if point in self._points:
+            return self._points[point][0]
+        try:
+            content = self._volumes.at(self._volume, self._host)
+        except DataError as error:
+            raise SnapshotError(error.message) from error
+        self._volumes.moments += 1
+        moment = f"{self._volumes.moments // 60:02d}:{self._volumes.moments % 60:02d}"
+        made = Point(id=point, path=f"/points/{self._volume.name}/{point}", made_at=f"2026-11-21T22:{moment}.000Z")
+        self._points[point] = (made, content)
+        return made
+
+    def list(self) -> Sequence[Point]:
+        return [made for made, _ in self._points.values()]
+
+    def find(self, point: PointId) -> Point | None:
+        return self._points[point][0] if point in self._points else None
+
+    def delete(self, point: PointId) -> None:
+        found = self.find(point)
+        if found is not None and found.holds:
+            raise SnapshotError(f"{self._host.name}: point {point} is held by {', '.join(found.holds)}")
+        self._points.pop(point, None)
+
+    def hold(self, point: PointId, by: str) -> Point:
+        found = self.find(point)
+        if found is None:
+            raise SnapshotError(f"{self._host.name}: there is no point {point} to hold")
+        return self._with_holds(found, {*found.holds, by})
+
+    def release(self, point: PointId, by: str) -> None:
+        found = self.find(point)
+        if found is not None:
+            self._with_holds(found, set(found.holds) - {by})
+
+    def _with_holds(self, point: Point, holds: set[str]) -> Point:
+        changed = point.model_copy(update={"holds": tuple(sorted(holds))})
+        self._points[point.id] = (changed, self._points[point.id][1])
+        return changed
+
+
+class FakeVolumeMover:
+    """`VolumeMover` over FakeVolumes."""
+
+    def __init__(self, volumes: FakeVolumes | None = None) -> None:
+        self.volumes = volumes or FakeVolumes()
+
+    def points(self, volume: BlockVolume, host: Host) -> FakeVolumePoints:
+        return FakeVolumePoints(self.volumes, volume, host)
+
+    def copy(
+        self,
+        volume: BlockVolume,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
+    ) -> TransferReport:
+        content = self._content(volume, source, from_point)
+        if replica.name in self.volumes.cut:
+            raise HostUnreachable(f"{replica.name}: no route")
+        before = self.volumes.content.get((replica.name, volume.path), b"")
+        wire = sum(stop - start for start, stop in differing_leaves(before, content))
+        self.volumes.content[replica.name, volume.path] = content
+        if progress is not None:
+            progress(Progress(dataset=volume.name, bytes_done=wire, bytes_total=len(content)))
+        return TransferReport(
+            dataset=volume.name,
+            source=source.name,
+            replica=replica.name,
+            method="block_delta",
+            bytes_total=len(content),
+            bytes_wire=wire,
+            seconds=0.0,
+            detail={"bytes_written": str(wire)},
+        )
+
+    def digest(
+        self,
+        volume: BlockVolume,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        scrub: bool = False,
+        progress: ProgressSink | None = None,
+    ) -> ContentDigest:
+        content = self._content(volume, host, point)
+        return ContentDigest(
+            dataset=volume.name,
+            host=host.name,
+            digest="sha256:" + hashlib.sha256(content).hexdigest(),
+            algorithm="block/v1",
+            bytes_read=len(content),
+            entries=-(-len(content) // LEAF_BYTES),
+        )
+
+    def differences(self, volume: BlockVolume, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
+        left, right = self._content(volume, one, None), self._content(volume, other, None)
+        if len(left) != len(right):
+            return [f"{len(left)} bytes at {one.name}, {len(right)} bytes at {other.name}"]
+        return [f"bytes {start} to {stop - 1}" for start, stop in differing_leaves(left, right)][:limit]
+
+    def _content(self, volume: BlockVolume, host: Host, point: PointId | None) -> bytes:
+        if point is None:
+            return self.volumes.at(volume, host)
+        kept = self.volumes.points.get((host.name, volume.name), {})
+        if point not in kept:
+            raise SnapshotError(f"{host.name} has no point {point} of {volume.name}")
+        return kept[point][1]
+
+
+def differing_leaves(left: bytes, right: bytes) -> list[tuple[int, int]]:
+    """(first byte, byte after the last) of each leaf of `right` that `left` lacks; zeros are as good as nothing."""
+    found = []
+    for start in range(0, len(right), LEAF_BYTES):
+        piece = right[start : start + LEAF_BYTES]
+        if left[start : start + LEAF_BYTES].ljust(len(piece), b"\0") != piece:
+            found.append((start, start + len(piece)))
+    return found
