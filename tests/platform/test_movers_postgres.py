@@ -8,9 +8,11 @@ import pytest
 from orchestrator.contracts.databases import Role
 from orchestrator.foundation.errors import DataError, HostUnreachable, VersionMismatch
 from orchestrator.hosts.ssh import open_transports
+from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.fit import check_fit
 from orchestrator.movers.postgres.mover import PostgresMover
 from tests.laws.databases_laws import DatabasesLaws
-from tests.platform.clusters import DATA, PASSWORD, make_ground
+from tests.platform.clusters import BINARIES, DATA, FOLDER, PASSWORD, make_ground
 
 pytestmark = pytest.mark.platform("hosts", "postgresql")
 
@@ -81,22 +83,97 @@ def test_an_upstream_that_is_down_is_unreachable(ground):
         ground.mover.make_standby(ground.cluster, ground.source, ground.cloud)
 
 
-def test_another_version_is_refused_before_the_first_byte(ground):
+def test_a_host_without_postgresql_is_refused_before_the_first_byte(ground):
     other = ground.cluster.model_copy(update={"binaries": "/usr/local/nowhere/bin"})
-    with pytest.raises(VersionMismatch, match="dr-a"):
-        ground.mover._at(ground.cluster, ground.source)
-        from orchestrator.movers.postgres.standby import check_fit
+    upstream, standby = (
+        ClusterHost(cluster, ground.transports(host))
+        for cluster, host in ((ground.cluster, ground.source), (other, ground.dr))
+    )
+    with pytest.raises(VersionMismatch, match="dr-a has no PostgreSQL, onprem-a runs 15"):
+        check_fit(upstream, standby, "skerry")
+    assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
 
-        check_fit(ground.mover._at(ground.cluster, ground.source), ground.mover._at(other, ground.dr))
 
-
-def test_tablespaces_outside_the_data_directory_are_refused(ground):
-    folder = ground.source.path("/var/lib/postgresql/space")
-    ground.run(ground.source, f"rm -rf {folder}; mkdir {folder}")
-    ground.sql(ground.source, f"create tablespace elsewhere location '{folder}'", "postgres")
-    with pytest.raises(VersionMismatch, match="elsewhere"):
+def test_what_extensions_and_functions_need_is_asked_of_the_standby(ground):
+    ground.sql(ground.source, "create extension pgcrypto; update pg_extension set extversion = '9.9'")
+    with pytest.raises(VersionMismatch, match=r"onprem-a uses the extension pgcrypto 9\.9, dr-a has 1\.3"):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.sql(ground.source, "update pg_extension set extversion = '1.3' where extname = 'pgcrypto'")
+    ground.sql(ground.source, "update pg_proc set probin = '$libdir/nowhere' where proname = 'digest'")
+    with pytest.raises(VersionMismatch, match=r"onprem-a uses the library \$libdir/nowhere, dr-a lacks it"):
         ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
     assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
+
+
+def test_data_directories_that_differ_in_checksums_do_not_follow_each_other(ground):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.mover.shut_down(ground.cluster, ground.dr)
+    ground.run(ground.dr, f"{BINARIES}/pg_checksums --disable -D {ground.dr.path(DATA)}")
+    with pytest.raises(VersionMismatch, match="data checksums is 1 at onprem-a, 0 at dr-a"):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.run(ground.dr, f"{BINARIES}/pg_checksums --enable -D {ground.dr.path(DATA)}")
+    report = ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    assert report.method == "streaming"
+
+
+@pytest.fixture
+def space(ground):
+    """A tablespace outside of the data directory, with a table in it."""
+    folder = f"{FOLDER}/movers-space"
+    places = [host.path(folder) for host in (ground.source, ground.dr, ground.cloud)]
+    ground.run(ground.source, f"rm -rf {places[0]}; mkdir {places[0]}")
+    ground.sql(ground.source, f"create tablespace elsewhere location '{places[0]}'", "postgres")
+    ground.sql(ground.source, "create table far tablespace elsewhere as select generate_series(1, 1000) as number")
+    yield folder
+    ground.clear()
+    for host in (ground.source, ground.dr, ground.cloud):
+        ground.run(host, f"rm -rf {host.path(folder)} {host.path(FOLDER)}/.skerry-movers-space-*", user="root")
+
+
+def test_tablespaces_are_moved_to_the_same_path_of_each_host(ground, space):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.mover.make_standby(ground.cluster, ground.dr, ground.cloud)
+    ground.sql(ground.source, "insert into far values (7)")
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=30)
+    ground.mover.await_caught_up(ground.cluster, ground.dr, ground.cloud, timeout_seconds=30)
+    hosts = (ground.source, ground.dr, ground.cloud)
+    for host in hosts:
+        assert ground.sql(
+            host, "select pg_tablespace_location(oid) from pg_tablespace where spcname = 'elsewhere'"
+        ) == (host.path(space))
+        assert ground.sql(host, "select count(*) from far") == "1001"
+    assert len({ground.mover.digest(ground.cluster, host).digest for host in hosts}) == 1
+    # Made anew, what stood there is kept beside it, and the new one is in its place.
+    ground.mover.shut_down(ground.cluster, ground.cloud)
+    ground.run(ground.cloud, f"rm {ground.cloud.path(DATA)}/global/pg_control")
+    ground.run(ground.cloud, f"mv {ground.cloud.path(DATA)} {ground.cloud.path(FOLDER)}/.skerry-movers-gone")
+    assert ground.mover.make_standby(ground.cluster, ground.dr, ground.cloud).method == "pg_basebackup"
+    assert ground.sql(ground.cloud, "select count(*) from far") == "1001"
+    assert ground.run(ground.cloud, f"ls -d {ground.cloud.path(FOLDER)}/.skerry-movers-space-replaced")
+
+
+def test_an_old_primary_with_tablespaces_is_rewound(ground, space):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    lsn = ground.mover.shut_down(ground.cluster, ground.source)
+    ground.mover.await_received(ground.cluster, ground.dr, lsn, timeout_seconds=30)
+    ground.mover.promote(ground.cluster, ground.dr)
+    ground.mover.start(ground.cluster, ground.source)
+    ground.sql(ground.source, "insert into far values (8), (9)")
+    ground.mover.shut_down(ground.cluster, ground.source)
+    ground.sql(ground.dr, "insert into far values (10)")
+    report = ground.mover.rejoin(ground.cluster, ground.source, ground.dr, allow_rewind=True)
+    assert report.method == "pg_rewind"
+    ground.mover.await_caught_up(ground.cluster, ground.dr, ground.source, timeout_seconds=30)
+    assert ground.sql(ground.source, "select count(*) from far") == "1001"
+
+
+def test_a_tablespace_is_not_put_where_something_else_lies(ground, space):
+    place = ground.dr.path(space)
+    ground.run(ground.dr, f"mkdir -p {place}; echo precious > {place}/letter")
+    with pytest.raises(DataError, match=r"belongs where something else lies: .*/letter"):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
+    assert ground.run(ground.dr, f"cat {place}/letter") == "precious"
 
 
 def test_a_backup_that_broke_off_is_begun_anew(ground):

@@ -1,12 +1,13 @@
 """Base backups: pulled by the standby beside its data directory, verified against the manifest, then put in place."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace
 from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.tablespaces import MovedTablespace
 
 BACKUP_SECONDS_MAX = 7 * 24 * 3600.0
 _PROGRESS = re.compile(r"^\s*(\d+)/(\d+) kB \(")
@@ -18,21 +19,21 @@ def incoming_folder(standby: ClusterHost) -> str:
 
 
 def pull_base_backup(
-    standby: ClusterHost, upstream_conninfo: str, slot: str, *, progress: ProgressSink | None
+    standby: ClusterHost,
+    upstream_conninfo: str,
+    slot: str,
+    *,
+    spaces: Sequence[MovedTablespace] = (),
+    progress: ProgressSink | None,
 ) -> tuple[str, int]:
-    """(folder, bytes) of a base backup that pg_verifybackup has read whole.
+    """(folder, bytes) of a base backup that pg_verifybackup has read whole, tablespaces beside their places.
 
     The slot must exist: the log that the copy needs must not be removed meanwhile. A broken backup is begun anew, for
     PostgreSQL cannot resume one; the data directory is not touched.
     """
     folder = incoming_folder(standby)
-    # Where a host knows one user id alone, the owner cannot be named and need not be: the server's user owns all.
-    script = (
-        'mkdir -p "${1%/*}" && rm -rf "$1" &&'
-        ' { install -d -m 700 ${2:+-o "$2" -g "$2"} "$1" 2>/dev/null || install -d -m 700 "$1"; }'
-    )
-    owner = "postgres" if standby.host.become else ""
-    standby.transport.run(["sh", "-c", script, "make", folder, owner], user="root")
+    for empty in (folder, *(each.incoming for each in spaces)):
+        make_empty(standby, empty)
     copied = 0
 
     def hear(line: str) -> None:
@@ -49,6 +50,7 @@ def pull_base_backup(
         standby.program("pg_basebackup"), "--dbname", upstream_conninfo, "--no-password", "--pgdata", folder,
         "--wal-method=stream", "--slot", slot, "--checkpoint=fast",
         "--manifest-checksums=SHA256", "--progress", "--verbose",
+        *(each.mapping for each in spaces),
     ]  # fmt: skip
     done = standby.run(words, timeout_seconds=BACKUP_SECONDS_MAX, check=False, on_line=hear)
     if done.exit_code:
@@ -60,6 +62,17 @@ def pull_base_backup(
         said = verified.stderr.decode(errors="replace").strip()
         raise DataError(f"{standby.host.name}: the base backup of {standby.cluster.name} does not verify: {said}")
     return folder, copied
+
+
+def make_empty(standby: ClusterHost, folder: str) -> None:
+    """An empty folder of the server's user; whatever an earlier try left there is removed."""
+    # Where a host knows one user id alone, the owner cannot be named and need not be: the server's user owns all.
+    script = (
+        'mkdir -p "${1%/*}" && rm -rf "$1" &&'
+        ' { install -d -m 700 ${2:+-o "$2" -g "$2"} "$1" 2>/dev/null || install -d -m 700 "$1"; }'
+    )
+    owner = "postgres" if standby.host.become else ""
+    standby.transport.run(["sh", "-c", script, "make", folder, owner], user="root")
 
 
 def backup_error(standby: ClusterHost, said: str) -> DataError | HostUnreachable:
@@ -75,17 +88,32 @@ def backup_error(standby: ClusterHost, said: str) -> DataError | HostUnreachable
     return DataError(message)
 
 
-def put_in_place(standby: ClusterHost, folder: str, prepare: Callable[[str], None]) -> None:
+# The data directory goes first and comes last: a host that stops in between has none, and the copy is begun anew.
+_PLACE = """\
+set -e
+new=$1 data=$2 old=$3; shift 3
+if [ -d "$data" ] && [ -z "$(ls -A "$data")" ]; then rmdir "$data"; fi
+if [ -e "$data" ]; then rm -rf "$old"; mv "$data" "$old"; fi
+while [ $# -gt 0 ]; do
+  if [ -d "$3" ] && [ -z "$(ls -A "$3")" ]; then rmdir "$3"; fi
+  if [ -e "$3" ]; then rm -rf "$4"; mv "$3" "$4"; fi
+  mv "$2" "$3"
+  ln -sfn "$3" "$new/pg_tblspc/$1"
+  shift 4
+done
+mv "$new" "$data"
+sync -f "$data"
+"""
+
+
+def put_in_place(
+    standby: ClusterHost, folder: str, prepare: Callable[[str], None], *, spaces: Sequence[MovedTablespace] = ()
+) -> None:
     """Make the verified backup the data directory. What stood there is kept once, beside it, not deleted."""
     prepare(folder)
-    script = (
-        'set -e; new="$1"; data="$2"; old="$3";'
-        ' if [ -d "$data" ] && [ -z "$(ls -A "$data")" ]; then rmdir "$data"; fi;'
-        ' if [ -e "$data" ]; then rm -rf "$old"; mv "$data" "$old"; fi;'
-        ' mv "$new" "$data"; sync -f "$data"'
-    )
     data = PurePosixPath(standby.data)
     replaced = str(data.parent / f".skerry-{data.name}-replaced")
+    moves = [word for each in spaces for word in (each.oid, each.incoming, each.place, each.replaced)]
     standby.transport.run(
-        ["sh", "-c", script, "place", folder, standby.data, replaced], user="root", timeout_seconds=600
+        ["sh", "-c", _PLACE, "place", folder, standby.data, replaced, *moves], user="root", timeout_seconds=600
     )

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.transport import CommandResult, Transport
@@ -169,29 +168,3 @@ class ClusterHost:
 
     def write(self, path: str, text: str, *, mode: int = 0o600) -> None:
         self.transport.write_file(path, text.encode(), mode=mode, user=SERVER_USER)
-
-    def facts(self) -> dict[str, Any]:
-        """What must fit before a standby is made; asked of a running server."""
-        rows = self.sql_when_up(
-            "select 'version|' || current_setting('server_version_num');"
-            "select 'wal_level|' || current_setting('wal_level');"
-            "select 'checksums|' || current_setting('data_checksums');"
-            "select 'tablespace|' || spcname from pg_tablespace where spcname not in ('pg_default', 'pg_global');"
-            "select 'locale|' || datcollate from pg_database where datlocprovider = 'c'"
-            " union select 'locale|' || datctype from pg_database;"
-            "select 'config|' || current_setting('config_file');"
-            "select 'data|' || current_setting('data_directory');"
-        )
-        facts: dict[str, Any] = {"tablespace": [], "locale": []}
-        for row in rows.splitlines():
-            key, _, value = row.partition("|")
-            if isinstance(facts.get(key), list):
-                facts[key].append(value)
-            else:
-                facts[key] = value
-        extensions = {
-            name
-            for database in self.cluster.databases
-            for name in self.sql("select extname from pg_extension", database=database).splitlines()
-        }
-        return {**facts, "extensions": sorted(extensions)}

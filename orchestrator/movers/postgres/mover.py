@@ -14,8 +14,10 @@ from orchestrator.movers.postgres import digest as digests
 from orchestrator.movers.postgres import standby as standbys
 from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_place
 from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.fit import check_fit, compare_control
 from orchestrator.movers.postgres.lsn import parse_lsn
 from orchestrator.movers.postgres.standby import Upstream
+from orchestrator.movers.postgres.tablespaces import moved_to
 
 PROMOTE_SECONDS_MAX = 60.0
 REWIND_SECONDS_MAX = 3600.0
@@ -52,15 +54,11 @@ class PostgresMover:
         moved = 0
         method = "streaming"
         if role is Role.MISSING:
-            standbys.check_fit(there, here)
             moved, method = self._base_backup(link, progress), "pg_basebackup"
         elif role is Role.STANDBY and link.is_configured() and link.is_streaming():
             # A moment that was prepared and never reached must not keep the standby behind for ever.
             here.sql("select pg_wal_replay_resume() where pg_is_wal_replay_paused()")
         elif not self._follow(link):
-            standbys.check_fit(there, here)
-            if here.role() is not Role.STOPPED:
-                here.stop()
             moved, method = self._base_backup(link, progress), "pg_basebackup"
         total = there.sql_when_up("select coalesce(sum(pg_database_size(oid)), 0) from pg_database")
         return TransferReport(
@@ -75,10 +73,13 @@ class PostgresMover:
         )
 
     def _base_backup(self, link: Upstream, progress: ProgressSink | None) -> int:
+        spaces = moved_to(link.upstream, link.standby, check_fit(link.upstream, link.standby, link.slot))
+        if link.standby.role() not in (Role.MISSING, Role.STOPPED):
+            link.standby.stop()
         link.put_password()
         link.make_slot()
-        folder, copied = pull_base_backup(link.standby, link.conninfo(), link.slot, progress=progress)
-        put_in_place(link.standby, folder, link.configure)
+        folder, copied = pull_base_backup(link.standby, link.conninfo(), link.slot, spaces=spaces, progress=progress)
+        put_in_place(link.standby, folder, link.configure, spaces=spaces)
         link.standby.start()
         self._insist_on_streaming(link)
         return copied
@@ -88,6 +89,7 @@ class PostgresMover:
         standby = link.standby
         if standby.control()["Database system identifier"] != link.upstream.control()["Database system identifier"]:
             return False
+        compare_control(link.upstream, standby)
         if standby.role() is Role.STOPPED:
             lsn, timeline = standbys.clean_end(standby)
             fork = standbys.fork_position(link.upstream, timeline)
@@ -152,6 +154,7 @@ class PostgresMover:
         detail = {"slot": link.slot}
         method = "streaming"
         if not (role is Role.STANDBY and link.is_configured() and link.is_streaming()):
+            compare_control(there, here)
             if role is Role.STOPPED:
                 lsn, timeline = standbys.clean_end(here)
                 fork = standbys.fork_position(there, timeline)
@@ -183,6 +186,12 @@ class PostgresMover:
                 f"{old.host.name}: {name} holds {lost_bytes} bytes of log that"
                 f" {link.upstream.host.name} never received",
                 hint="These writes exist nowhere else. Save them, or have their loss accepted, before it is rewound.",
+            )
+        control = old.control()
+        if control["Data page checksum version"] == "0" and control["wal_log_hints setting"] != "on":
+            raise DataError(
+                f"{old.host.name}: {name} cannot be rewound: it has neither data checksums nor wal_log_hints",
+                hint="Make a new standby of it; before the next switch, turn wal_log_hints on.",
             )
         user = link.upstream.cluster.replication_user
         functions = ("pg_ls_dir(text, boolean, boolean)", "pg_stat_file(text, boolean)", "pg_read_binary_file(text)",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from orchestrator.contracts.databases import Role
-from orchestrator.foundation.errors import DataError, ReplicaLagging, VersionMismatch
+from orchestrator.foundation.errors import DataError, ReplicaLagging
 from orchestrator.model.transfer import Lag
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.configuration import conninfo, password_line, settings_of, slot_name, with_settings
@@ -98,53 +98,6 @@ class Upstream:
                 return False
             time.sleep(POLL_SECONDS)
         return True
-
-
-def check_fit(upstream: ClusterHost, standby: ClusterHost) -> None:
-    """Compare versions, architecture, locales, tablespaces and extensions before the first byte; VersionMismatch."""
-    facts = upstream.facts()
-    probe = (
-        'echo "version|$("$1/postgres" --version)"; echo "machine|$(uname -m)";'
-        ' echo "share|$("$1/pg_config" --sharedir)"; locale -a | sed "s/^/locale|/"'
-    )
-    words = ["sh", "-c", probe, "probe", standby.binaries]
-    there = [line.partition("|")[::2] for line in standby.run(words).text.splitlines()]
-    here = dict(line.partition("|")[::2] for line in upstream.run([*words[:4], upstream.binaries]).text.splitlines())
-    found = dict(there)
-    name, cluster = standby.host.name, standby.cluster.name
-    version = found.get("version", "").removeprefix("postgres (PostgreSQL) ")
-    major = int(facts["version"]) // 10000
-    if not version:
-        raise VersionMismatch(
-            f"{name}: no PostgreSQL at {standby.binaries} for {cluster}", hint=f"Install PostgreSQL {major}."
-        )
-    if version.split(".")[0] != str(major):
-        raise VersionMismatch(f"{cluster}: {upstream.host.name} runs PostgreSQL {major}, {name} has {version}")
-    if here["machine"] != found["machine"]:
-        raise VersionMismatch(f"{cluster}: {upstream.host.name} is {here['machine']}, {name} is {found['machine']}")
-    if facts["wal_level"] == "minimal":
-        raise VersionMismatch(f"{cluster}: wal_level is minimal at {upstream.host.name}; a standby needs replica")
-    if facts["tablespace"]:
-        spaces = ", ".join(facts["tablespace"])
-        raise VersionMismatch(
-            f"{cluster} has tablespaces outside its data directory ({spaces}); these are not replicated"
-        )
-    locales = {plain_locale(value) for key, value in there if key == "locale"} | {"c", "posix", "c.utf8"}
-    lacking = sorted({value for value in facts["locale"] if value and plain_locale(value) not in locales})
-    if lacking:
-        raise VersionMismatch(
-            f"{name} lacks the locale {', '.join(lacking)} of {cluster}", hint=f"Install it on {name}."
-        )
-    script = 'share="$1"; shift; for name; do [ -e "$share/extension/$name.control" ] || echo "$name"; done'
-    missing = standby.run(["sh", "-c", script, "look", found["share"], *facts["extensions"]]).text.split()
-    if missing:
-        raise VersionMismatch(
-            f"{name} lacks the extensions {', '.join(missing)} of {cluster}", hint="Install them there."
-        )
-
-
-def plain_locale(name: str) -> str:
-    return name.lower().replace("-", "")
 
 
 def position(cluster: ClusterHost) -> str:
