@@ -162,6 +162,7 @@ class Workshop:
         from orchestrator.engine.worker import open_worker, refuse_second_worker
         from orchestrator.evidence.preface import PrefacedRecorder
         from orchestrator.planning.gates import judge_gate
+        from orchestrator.planning.windows import facts_of_terms
         from orchestrator.steps.handlers import handlers_over
 
         # Before the ledger is asked for: it would only say that some process writes to it.
@@ -175,6 +176,7 @@ class Workshop:
                 self.observers,
                 self.clock,
                 judge_gate=judge_gate,
+                known_of=lambda plan: facts_of_terms(plan.terms),
             )
 
     @contextmanager
@@ -222,7 +224,6 @@ class Workshop:
         return []
 
     def _files_of(self, plan: str) -> dict[str, bytes]:
-        from orchestrator.planning.windows import facts_of_terms
         """The shipped files of the plan's closure. One that is elsewhere is in the closure by its digest alone."""
         document = self.catalogue.get("plan", plan) or {}
         places = {path: _shipped(path) for path in document.get("closure", {})}
@@ -236,7 +237,6 @@ class Workshop:
     # -- what persons allow
 
     @property
-                known_of=lambda plan: facts_of_terms(plan.terms),
     def playbook_path(self) -> Callable[[str], str]:
         """Where a shipped playbook lies, by name."""
         return lambda name: str(shipped_folder("playbooks") / f"{name}.yml")

@@ -9,11 +9,11 @@ Rules:
   nothing is rolled back by itself beyond the point of no return; after commit not even on request
 """
 
-from dataclasses import replace
-
 from collections.abc import Mapping
-from orchestrator.contracts.engine import GateJudge, KnownAt, nothing_known
+from dataclasses import replace
 from typing import Any
+
+from orchestrator.contracts.engine import GateJudge, KnownAt, nothing_known
 from orchestrator.engine.run_state import (
     PERSON_VERBS,
     TIME_VERBS,
@@ -33,9 +33,9 @@ from orchestrator.engine.turns import (
     Requested,
     Settle,
 )
+from orchestrator.model.gate import GateVerdict
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.plan import SystemPlan
-from orchestrator.model.gate import GateVerdict
 from orchestrator.model.step import Gate, Step
 
 
@@ -45,9 +45,9 @@ class Reducer:
     def __init__(self, planned: SystemPlan, judge_gate: GateJudge, known_at: KnownAt = nothing_known) -> None:
         self._planned = planned
         self._judge_gate = judge_gate
+        self._known_at = known_at
         self._steps = {step.id: step for step in planned.steps}
 
-        self._known_at = known_at
     def decide(self, state: RunState, event: Event) -> tuple[RunState, tuple[Command, ...]]:
         """The state after `event`, and what is to be done now. An event that no longer fits changes nothing."""
         if state.is_over:

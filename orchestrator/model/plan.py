@@ -13,8 +13,8 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SystemName
 from orchestrator.model.step import Step
 from orchestrator.model.system import ApprovalRule, MachineSpec, System
-
 from orchestrator.model.wave import WaveTerms
+
 
 class SystemPlan(Frozen):
     """What happens to one system, and all a handler needs to know of it."""
@@ -43,9 +43,6 @@ class Plan(Frozen):
     hosts: dict[HostName, Host]
     machines: dict[HostName, MachineSpec] = {}
     systems: tuple[SystemPlan, ...] = Field(min_length=1)
-
-    @cached_property
-    def digest(self) -> str:
     terms: WaveTerms | None = None  # of a wave of waves.yml: its window, limits, soak and gates
 
     @model_serializer(mode="wrap")
@@ -55,6 +52,9 @@ class Plan(Frozen):
         if self.terms is None:
             document.pop("terms", None)
         return document
+
+    @cached_property
+    def digest(self) -> str:
         """Over the plan's canonical JSON. Systems of a wave share their steps, which are written out once each."""
         document = self.model_dump(mode="json", exclude={"systems": {"__all__": {"steps"}}})
         marks: dict[tuple[int, ...], str] = {}  # what stands for the same steps, until they are written in its place

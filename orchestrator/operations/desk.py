@@ -34,8 +34,8 @@ class Desk(Workshop):
         facts: Facts,
         systems: Sequence[SystemName] = (),
         inputs: Mapping[str, Scalar] | None = None,
-    ) -> Plan:
         terms: WaveTerms | None = None,
+    ) -> Plan:
         return planning.make_plan(
             runbook_file=runbook_file,
             inventory=self.inventory,
@@ -46,8 +46,8 @@ class Desk(Workshop):
             catalogue=self.catalogue,
             systems=systems,
             inputs=inputs,
-        )
             terms=terms,
+        )
 
     def approve(
         self,

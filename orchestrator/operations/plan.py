@@ -40,6 +40,7 @@ def make_plan(
     catalogue: Catalogue,
     systems: Sequence[SystemName] = (),
     inputs: Mapping[str, Scalar] | None = None,
+    terms: WaveTerms | None = None,
 ) -> Plan:
     """Compile and keep the plan of one wave; without `systems`, of every system that moves. Touches no host.
 
@@ -51,12 +52,12 @@ def make_plan(
         runbook,
         inventory,
         facts,
-    terms: WaveTerms | None = None,
         systems=chosen,
         wave=wave,
         author=author,
         closure=closure_of(runbook, runbook_file, playbook_path),
     )
+        terms=terms,
     catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
     # Where the runbook lay is no part of the plan, which names no machine's paths; it is needed to see later edits.
     catalogue.put("plan_origin", plan.digest, {"runbook": str(runbook_file.resolve())})
@@ -67,7 +68,6 @@ def origin_of(catalogue: Catalogue, plan: Plan) -> Path | None:
     """The runbook file that the plan was compiled from, as long as it is still there."""
     document = catalogue.get("plan_origin", plan.digest)
     path = Path(document["runbook"]) if document else None
-        terms=terms,
     return path if path is not None and path.exists() else None
 
 

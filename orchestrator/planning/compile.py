@@ -34,12 +34,12 @@ def compile_plan(
     systems: Sequence[SystemName],
     wave: Name,
     author: Name,
-    terms: WaveTerms | None = None,
     closure: Mapping[str, Digest],
+    terms: WaveTerms | None = None,
 ) -> Plan:
     """The plan that moves `systems` by `runbook`. `closure` names every file that decides what runs, with its digest.
-    `terms` are those of a wave of waves.yml; where it has a window, service is interrupted only within it.
 
+    `terms` are those of a wave of waves.yml; where it has a window, service is interrupted only within it.
 
     Raises PlanningError, whose message is all reasons, one a line: nothing may be touched when one of them holds.
     """
@@ -48,12 +48,12 @@ def compile_plan(
         chosen = [inventory.systems[name] for name in dict.fromkeys(systems)]
         members = frozenset(systems)
         for system in chosen:
-            problems.extend(unmet_window(system, estimate(system, inventory, facts), terms))
             problems.extend(_system_problems(runbook, inventory, facts, system, members))
+            problems.extend(unmet_window(system, estimate(system, inventory, facts), terms))
         problems.extend(_space_problems(chosen, facts))
     if problems:
-    steps = within_window(runbook.steps) if terms is not None and terms.window is not None else runbook.steps
         raise PlanningError("\n".join(problems))
+    steps = within_window(runbook.steps) if terms is not None and terms.window is not None else runbook.steps
     used = dict.fromkeys(host for system in chosen for host in _hosts_of(system))
     return Plan(
         wave=wave,

@@ -56,13 +56,13 @@ def test_a_plan_read_back_has_its_digest(estate, facts):
     assert Plan.model_validate_json(plan.model_dump_json()).digest == plan.digest
 
 
-@pytest.mark.parametrize(
 def test_the_digest_is_over_the_canonical_form_of_the_whole_plan(estate, facts):
     plan = planned(estate, facts)
     assert plan.systems[0].steps[0] is plan.systems[1].steps[0]
     assert plan.digest == digest_of(plan.model_dump(mode="json"))
 
 
+@pytest.mark.parametrize(
     "change",
     [
         {"wave": "w-2"},
