@@ -56,8 +56,8 @@ def make_plan(
         wave=wave,
         author=author,
         closure=closure_of(runbook, runbook_file, playbook_path),
-    )
         terms=terms,
+    )
     catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
     # Where the runbook lay is no part of the plan, which names no machine's paths; it is needed to see later edits.
     catalogue.put("plan_origin", plan.digest, {"runbook": str(runbook_file.resolve())})
