@@ -61,7 +61,7 @@ class HttpCheck(Frozen):
 class Quiesce(Frozen):
     """Hold the application still for a moment, so that all datasets can be held at one point.
 
-    Both ends have a limit: `enter` is told it, and lets go by itself when nobody calls `leave` in time.
+    Both ends have a limit: `enter` is told it, and its host calls `leave` by itself when nobody does in time.
     `{seconds}` in the words is replaced by the limit.
     """
 

@@ -1,8 +1,6 @@
 """TakeRecoveryPoint: all datasets of a system at one moment, held at several sides, with one digest over all."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchestrator.contracts.catalogue import Catalogue
@@ -12,12 +10,11 @@ from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import DigestMismatch, MomentNotHeld, PlanningError
 from orchestrator.model.action import TakeRecoveryPoint
-from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.recovery_point import HeldDataset, RecoveryPoint
 from orchestrator.model.site import Side
-from orchestrator.model.system import Quiesce
 from orchestrator.steps.places import clusters, host_at
+from orchestrator.steps.quiescing import quiesced
 from orchestrator.steps.still_data import StillDataMover, still_data
 
 REPLAY_SECONDS_MAX = 120.0
@@ -94,7 +91,7 @@ class TakeRecoveryPointHandler:
 
         # From before the application was asked: if the limit has not passed since then, it was still held at the end.
         started = self.drivers.clock.monotonic_seconds()
-        with self._quiesced(deed, quiesce) as release:
+        with quiesced(self.drivers, deed, quiesce) as release:
 
             def hold_the_rest(_: str = "") -> None:
                 # Clusters nest: each names its moment while the ones before it still hold their writers.
@@ -110,8 +107,8 @@ class TakeRecoveryPointHandler:
                     source = host_at(deed, Side.SOURCE, dataset.name)
                     StillDataMover(self.drivers).points(dataset, source).take(point)
                 held_seconds = self.drivers.clock.monotonic_seconds() - started
-                release()
-                if held_seconds > seconds_max:
+                in_time = release()
+                if held_seconds > seconds_max or not in_time:
                     raise MomentNotHeld(
                         f"{deed.system_plan.system.name}: the moment took {held_seconds:.1f}s to hold, the limit is "
                         f"{seconds_max:g}s, and the application may have gone on by itself"
@@ -119,24 +116,6 @@ class TakeRecoveryPointHandler:
 
             hold_the_rest()
         return moments, held_seconds
-
-    @contextmanager
-    def _quiesced(self, deed: Deed, quiesce: Quiesce | None) -> Iterator["Release"]:
-        if quiesce is None:
-            yield Release(self.drivers, None, None)
-            return
-        host = deed.plan.hosts[quiesce.host] if quiesce.host else host_at(deed, Side.SOURCE)
-        release = Release(self.drivers, host, quiesce)
-        words = [host.path(quiesce.enter[0]), *quiesce.enter[1:]]
-        self.drivers.transports(host).run(
-            [word.replace("{seconds}", f"{quiesce.seconds_max:g}") for word in words],
-            user="root" if host.become else None,
-            timeout_seconds=quiesce.seconds_max,
-        )
-        try:
-            yield release
-        finally:
-            release()
 
     def _prove_clusters(
         self, deed: Deed, moments: dict[str, tuple[str, str]], progress: ProgressSink
@@ -180,23 +159,3 @@ def _told(point: RecoveryPoint, emit: Emit, **measured: float) -> Outcome:
         datasets={item.dataset: item.digest for item in point.datasets},
         **measured,
     )
-
-
-@dataclass
-class Release:
-    """Lets the application go on; the second call does nothing."""
-
-    drivers: Drivers
-    host: Host | None
-    quiesce: Quiesce | None
-    done: bool = False
-
-    def __call__(self) -> None:
-        if self.done or self.host is None or self.quiesce is None:
-            return
-        self.done = True
-        self.drivers.transports(self.host).run(
-            [self.host.path(self.quiesce.leave[0]), *self.quiesce.leave[1:]],
-            user="root" if self.host.become else None,
-            timeout_seconds=self.quiesce.seconds_max,
-        )

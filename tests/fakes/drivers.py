@@ -11,6 +11,7 @@ from typing import Any, cast
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
+from orchestrator.contracts.programs import program_text
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.errors import CommandFailed, HostKeyMismatch, HostUnreachable
 from orchestrator.model.action import Action
@@ -31,6 +32,7 @@ from orchestrator.model.system import (
     System,
 )
 from orchestrator.model.transfer import TransferReport
+from orchestrator.steps.quiescing import PROGRAM as QUIESCE_GUARD
 from tests.fakes.access_log import MemoryAccessLog
 from tests.fakes.authority import MemoryAuthority
 from tests.fakes.catalogue import MemoryCatalogue
@@ -299,7 +301,7 @@ class FakeWorld:
 
     def _transport(self, host: Host) -> FakeTransport:
         programs: dict[str, Callable[[Sequence[str], bytes], tuple[int, bytes, bytes]]] = {
-            "python3": lambda words, stdin: (0, json.dumps(self._asked(host, json.loads(stdin))).encode(), b""),
+            "python3": lambda words, stdin: self._python(host, words, stdin),
             "test": lambda words, stdin: (0 if self._exists(host, words[-1]) else 1, b"", b""),
             "true": lambda words, stdin: self._booted(host),
             CTL: lambda words, stdin: self._control(words),
@@ -311,6 +313,17 @@ class FakeWorld:
             self.silent_tries -= 1
             raise HostUnreachable(f"{host.name} cannot be reached: Connection refused")
         return 0, b"", b""
+
+    def _python(self, host: Host, words: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
+        if stdin == program_text(QUIESCE_GUARD):
+            return 0, b"result " + json.dumps(self._guarded(json.loads(words[-1]))).encode(), b""
+        return 0, json.dumps(self._asked(host, json.loads(stdin))).encode(), b""
+
+    def _guarded(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The program that quiesces: what it runs is the application's own command."""
+        in_time = self.clock.monotonic_seconds() < self.held_until
+        self._control(request["enter"] if request["do"] == "hold" else request["leave"])
+        return {"folder": "/tmp/guard"} if request["do"] == "hold" else {"in_time": in_time}
 
     def _asked(self, host: Host, asked: Any) -> Any:
         """The two questions that handlers put to a host's Python, told apart by their form."""
