@@ -1,5 +1,6 @@
 """A real sshd on loopback for one test: own host key, own user CA, own log; ends with the test."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -99,8 +100,20 @@ class LocalSshd:
         """End the listener and every connection it took: what a host that lost power looks like, nearly."""
         if self.process is None:
             return
-        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            os.kill(int(child), 9)
+        # An ordinary user's sshd serves a connection by two processes, and the inner one outlives the outer.
+        for child in sshd_below(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, 9)
         self.process.kill()
         self.process.wait()
         self.process = None
+
+
+def sshd_below(pid: int) -> list[int]:
+    """The sshd processes that this one started, and those that these started; not what they run for others."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+                found += [*sshd_below(int(child)), int(child)]
+    return found
