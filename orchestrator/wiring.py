@@ -98,6 +98,12 @@ class Workshop:
         return AnsiblePlaybooks(self.transports, shipped_folder("playbooks"), skerry_home() / "run" / "plays")
 
     @cached_property
+    def prepared(self) -> Any:
+        from orchestrator.hosts.prepared import PreparedPlaybooks, shipped_programs
+
+        return PreparedPlaybooks(self.transports, shipped_programs(shipped_folder("playbooks")))
+
+    @cached_property
     def drivers(self) -> Drivers:
         from orchestrator.hosts.certificates import CertifiedAccess
         from orchestrator.movers.block_volume import BlockVolumeMover
@@ -115,6 +121,7 @@ class Workshop:
         return Drivers(
             transports=self.transports,
             playbooks=self.playbooks,
+            prepared=self.prepared,
             trees=FileTreeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
             volumes=BlockVolumeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
             databases=databases,

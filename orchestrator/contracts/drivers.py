@@ -21,6 +21,7 @@ class Drivers:
 
     transports: Transports
     playbooks: Playbooks
+    prepared: Playbooks  # the same deeds by programs of ours, for when clients wait
     trees: TreeMover
     volumes: VolumeMover
     databases: Databases

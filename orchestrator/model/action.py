@@ -6,7 +6,7 @@ the compiler binds them, the engine carries them without looking inside.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import Seconds
@@ -43,11 +43,22 @@ class TakeRecoveryPoint(Frozen):
 
 
 class RunPlaybook(Frozen):
-    """Run a playbook on the hosts of one side."""
+    """Run a playbook on the hosts of one side.
+
+    `prepared`: not by Ansible but by the program that does the same deed in some tens of milliseconds, for when clients
+    wait. What is written in the playbook itself does not count then.
+    """
 
     verb: Literal["run_playbook"] = "run_playbook"
     playbook: Literal["drain", "fence", "unfence", "start", "stop", "check", "quiesce", "unquiesce"]
     side: Side
+    prepared: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_prepared(self) -> "RunPlaybook":
+        if self.prepared and self.playbook in ("quiesce", "unquiesce"):
+            raise ValueError(f"prepared: there is no program for {self.playbook}, only the playbook")
+        return self
 
 
 class VerifyDigests(Frozen):

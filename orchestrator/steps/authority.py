@@ -14,12 +14,13 @@ from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.errors import AuthorityError, HostError, PlanningError
+from orchestrator.foundation.errors import AuthorityError, HostError
 from orchestrator.model.action import CarryBack, MoveAuthority, Promote
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
+from orchestrator.steps.asked import asked
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.proving import compare_sides
 from orchestrator.steps.still_data import StillDataMover, still_data
@@ -91,9 +92,7 @@ class MoveAuthorityHandler:
         return Probe.ABSENT  # the store knows the key of the move that was made; asking again changes nothing
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, MoveAuthority):
-            raise PlanningError(f"step {deed.step.id}: move_authority was given {action.verb}")
+        action = asked(deed, MoveAuthority)
         return move_authority(self.drivers, deed, action.from_side, action.to_side, progress, emit)
 
 
@@ -141,9 +140,7 @@ class PromoteHandler:
         return Probe.ABSENT  # a database that is primary already is left alone
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, Promote):
-            raise PlanningError(f"step {deed.step.id}: promote was given {action.verb}")
+        action = asked(deed, Promote)
         system = deed.system_plan.system.name
         authority = self.drivers.authority.read(system)
         if authority.side is not action.side:
@@ -188,9 +185,7 @@ class CarryBackHandler:
         return Probe.ABSENT  # each of its parts looks first
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, CarryBack):
-            raise PlanningError(f"step {deed.step.id}: carry_back was given {action.verb}")
+        action = asked(deed, CarryBack)
         from_side, to_side = action.from_side, action.to_side
         system = deed.system_plan.system.name
         authority = self.drivers.authority.read(system)

@@ -8,9 +8,10 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import AuthorityError, PlanningError
+from orchestrator.foundation.errors import AuthorityError
 from orchestrator.model.action import Commit
 from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.steps.asked import asked
 
 
 def seconds_between(start: str, end: str) -> float:
@@ -42,9 +43,7 @@ class CommitHandler:
         return Probe.ABSENT  # it measures and says; saying it again is the same word
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, Commit):
-            raise PlanningError(f"step {deed.step.id}: commit was given {action.verb}")
+        action = asked(deed, Commit)
         system = deed.system_plan.system
         authority = self.drivers.authority.read(system.name)
         if authority.side is not action.side:

@@ -6,9 +6,10 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import PlanningError, TargetError
+from orchestrator.foundation.errors import TargetError
 from orchestrator.model.action import SwitchFront
 from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.steps.asked import asked
 from orchestrator.steps.places import host_at
 
 
@@ -20,9 +21,7 @@ class SwitchFrontHandler:
         return Probe.ABSENT  # the same switch twice is one, and a gate judges what it observes
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, SwitchFront):
-            raise PlanningError(f"step {deed.step.id}: switch_front was given {action.verb}")
+        action = asked(deed, SwitchFront)
         front = deed.system_plan.system.front
         wanted = host_at(deed, action.side).address
         before = self.drivers.front.current(front)

@@ -17,6 +17,7 @@ from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
+from orchestrator.steps.asked import asked
 from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.points import last_point
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
@@ -52,9 +53,7 @@ class ReplicateHandler:
         return Probe.ABSENT  # a second pass moves only what differs
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, Replicate):
-            raise PlanningError(f"step {deed.step.id}: replicate was given {action.verb}")
+        action = asked(deed, Replicate)
         # The seed comes from the replica: what production saw meanwhile is written down.
         spares_source = Side.SOURCE not in (action.source, action.replica)
         before = self._source_access(deed) if spares_source else []

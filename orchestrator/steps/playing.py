@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from orchestrator.contracts.drivers import Drivers
@@ -9,12 +10,12 @@ from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.playbooks import PlaybookEvent, PlaybookResult
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import PlanningError
 from orchestrator.model.action import Check, RunPlaybook, Watch
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe, Result
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck
+from orchestrator.steps.asked import asked
 from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
 
 WATCH_PAUSE_SECONDS = 2.0
@@ -57,13 +58,15 @@ def variables(deed: Deed, side: Side, *, fence: dict[str, Any], checks: Sequence
 
 @dataclass(frozen=True)
 class Player:
-    """Runs one playbook for a deed and tells evidence of every event of it."""
+    """Runs one playbook for a deed, or the program prepared for the same deed, and tells evidence of it."""
 
     drivers: Drivers
 
     def play(
         self, deed: Deed, playbook: str, side: Side, emit: Emit, *, hosts: Sequence[Host], values: dict[str, Any]
     ) -> PlaybookResult:
+        """By Ansible; every event of it is told."""
+
         def tell(event: PlaybookEvent) -> None:
             emit("ansible.event", {"playbook": playbook, **event.model_dump(mode="json", exclude_defaults=True)})
 
@@ -71,6 +74,16 @@ class Player:
             playbook, hosts=hosts, variables=values, timeout_seconds=deed.step.timeout, on_event=tell
         )
         emit("playbook.finished", {"side": side.value, **result.model_dump(mode="json")})
+        return result
+
+    def run_prepared(
+        self, deed: Deed, playbook: str, side: Side, emit: Emit, *, hosts: Sequence[Host], values: dict[str, Any]
+    ) -> PlaybookResult:
+        """By the program on the host; it is one thing that happens, and told once."""
+        programs = self.drivers.prepared
+        result = programs.run(playbook, hosts=hosts, variables=values, timeout_seconds=deed.step.timeout)
+        told = {"side": side.value, "program": PurePath(programs.path(playbook)).name, "deed": playbook}
+        emit("program.finished", told | result.model_dump(mode="json", exclude={"playbook", "events", "versions"}))
         return result
 
     def fence_of(self, deed: Deed, side: Side) -> dict[str, Any]:
@@ -108,14 +121,13 @@ class RunPlaybookHandler:
         return Probe.ABSENT
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, RunPlaybook):
-            raise PlanningError(f"step {deed.step.id}: run_playbook was given {action.verb}")
+        action = asked(deed, RunPlaybook)
         player = Player(self.drivers)
         progress(Progress(text=f"{action.playbook} at {action.side.value}"))
         started_at = timestamp(self.drivers.clock.now())
         values = variables(deed, action.side, fence=player.fence_of(deed, action.side))
-        result = player.play(deed, action.playbook, action.side, emit, hosts=hosts_at(deed, action.side), values=values)
+        run = player.run_prepared if action.prepared else player.play
+        result = run(deed, action.playbook, action.side, emit, hosts=hosts_at(deed, action.side), values=values)
         finished_at = timestamp(self.drivers.clock.now())
         return outcome_of(result, started_at, finished_at, f"{action.playbook} at {action.side.value}")
 
@@ -130,9 +142,7 @@ class CheckHandler:
         return Probe.ABSENT
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, Check):
-            raise PlanningError(f"step {deed.step.id}: check was given {action.verb}")
+        action = asked(deed, Check)
         return self.check(deed, action, progress, emit)
 
     def check(self, deed: Deed, action: Check, progress: ProgressSink, emit: Emit) -> Outcome:
@@ -148,7 +158,8 @@ class CheckHandler:
         player = Player(self.drivers)
         started_at = timestamp(self.drivers.clock.now())
         values = variables(deed, action.side, fence=player.fence_of(deed, action.side), checks=checks)
-        result = player.play(deed, "check", action.side, emit, hosts=[host_at(deed, action.side)], values=values)
+        hosts = [host_at(deed, action.side)]
+        result = player.run_prepared(deed, "check", action.side, emit, hosts=hosts, values=values)
         finished_at = timestamp(self.drivers.clock.now())
         outcome = outcome_of(result, started_at, finished_at, f"{len(checks)} checks passed at {action.side.value}")
         for check in checks:
@@ -185,17 +196,15 @@ class WatchHandler:
         return Probe.ABSENT
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, Watch):
-            raise PlanningError(f"step {deed.step.id}: watch was given {action.verb}")
+        action = asked(deed, Watch)
         checker = CheckHandler(self.drivers)
-        asked = Check(side=action.side, through_front=True, levels=action.levels)
+        wanted = Check(side=action.side, through_front=True, levels=action.levels)
         clock = self.drivers.clock
         started = clock.monotonic_seconds()
         rounds = 0
         while True:
             rounds += 1
-            outcome = checker.check(deed, asked, progress, emit)
+            outcome = checker.check(deed, wanted, progress, emit)
             if not outcome.passed:
                 return outcome
             left = action.seconds - (clock.monotonic_seconds() - started)

@@ -13,6 +13,7 @@ from orchestrator.model.action import TakeRecoveryPoint
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.recovery_point import HeldDataset, RecoveryPoint
 from orchestrator.model.site import Side
+from orchestrator.steps.asked import asked
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.quiescing import quiesced
 from orchestrator.steps.still_data import StillDataMover, still_data
@@ -44,9 +45,7 @@ class TakeRecoveryPointHandler:
         return Probe.ABSENT  # a point that the catalogue has is told again, not taken again
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, TakeRecoveryPoint):
-            raise PlanningError(f"step {deed.step.id}: take_recovery_point was given {action.verb}")
+        action = asked(deed, TakeRecoveryPoint)
         point = point_id(deed)
         if found := self.drivers.catalogue.get("recovery_point", f"{deed.system_plan.system.name}/{point}"):
             return _told(RecoveryPoint.model_validate(found), emit)

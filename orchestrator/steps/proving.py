@@ -6,12 +6,13 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.canonical_json import digest_of
-from orchestrator.foundation.errors import DigestMismatch, PlanningError
+from orchestrator.foundation.errors import DigestMismatch
 from orchestrator.model.action import VerifyDigests
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import ContentDigest
+from orchestrator.steps.asked import asked
 from orchestrator.steps.moving import in_parallel
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
@@ -85,8 +86,6 @@ class VerifyDigestsHandler:
         return Probe.ABSENT
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = deed.action
-        if not isinstance(action, VerifyDigests):
-            raise PlanningError(f"step {deed.step.id}: verify_digests was given {action.verb}")
+        action = asked(deed, VerifyDigests)
         digests = compare_sides(self.drivers, deed, action.sides, progress, emit)
         return Outcome.done(f"equal at {', '.join(digests)}", equal=True, digests=digests)

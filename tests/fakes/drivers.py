@@ -273,6 +273,7 @@ class FakeWorld:
         return Drivers(
             transports=watched(self._reach),
             playbooks=watched(self.playbooks),
+            prepared=watched(self.playbooks),
             trees=watched(self.trees),
             volumes=watched(self.volumes),
             databases=watched(self.databases),

@@ -1,5 +1,6 @@
 """Certificates and playbooks on the lab's hosts: real addresses, real sshd, real units."""
 
+import itertools
 import json
 import os
 import signal
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.contracts.playbooks import PlaybookResult
+from orchestrator.contracts.playbooks import PlaybookResult, Playbooks
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import AccessDenied, CommandFailed, HostKeyMismatch, HostUnreachable
 from orchestrator.hosts.ansible.playbooks import AnsiblePlaybooks
 from orchestrator.hosts.certificates import CertifiedAccess
+from orchestrator.hosts.prepared import PreparedPlaybooks, shipped_programs
 from orchestrator.hosts.ssh import SshTransports, open_transports
 from orchestrator.lab.blueprint import LabHost, PlacedFile, Unit
 from orchestrator.lab.town import Town
@@ -231,6 +233,66 @@ class TestAnsiblePlaybooks(PlaybooksLaws):
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+PROGRAMS = {
+    "works": """
+import json, sys
+asked = json.loads(sys.argv[1])
+print(json.dumps({"changed": True, "report": {"side": asked["side"]}}))
+""",
+    "fails": """
+import sys
+print("expected 200, saw 503", file=sys.stderr)
+sys.exit(1)
+""",
+    "lasts": """
+import time
+time.sleep(40)
+""",
+    "speechless": "",
+}
+
+
+class TestPreparedPlaybooks(PlaybooksLaws):
+    @pytest.fixture
+    def playbooks(self, transports: SshTransports, tmp_path: Path) -> PreparedPlaybooks:
+        for name, text in PROGRAMS.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        return PreparedPlaybooks(transports, {name: tmp_path / f"{name}.py" for name in PROGRAMS})
+
+    @pytest.fixture
+    def host(self, peer: Host) -> Host:
+        return peer
+
+    @pytest.fixture
+    def other(self, initiator: Host) -> Host:
+        return initiator
+
+    def test_a_host_that_is_not_there_is_known_before_anything_is_done(
+        self, playbooks: PreparedPlaybooks, host: Host
+    ) -> None:
+        gone = host.model_copy(update={"name": "gone", "port": 1})
+        with pytest.raises((HostUnreachable, HostKeyMismatch)):
+            playbooks.run("works", hosts=[host, gone], variables=VARIABLES, timeout_seconds=60)
+
+    def test_a_program_that_reports_nothing_has_failed(self, playbooks: PreparedPlaybooks, host: Host) -> None:
+        result = playbooks.run("speechless", hosts=[host], variables=VARIABLES, timeout_seconds=60)
+        assert result.status == "failed"
+        assert "said nothing" in result.failures[0]
+
+    def test_a_program_that_lasts_is_ended_on_the_host_too(
+        self, playbooks: PreparedPlaybooks, transports: SshTransports, host: Host
+    ) -> None:
+        marked = VARIABLES | {"skerry_side": "side-4711"}
+        result = playbooks.run("lasts", hosts=[host], variables=marked, timeout_seconds=2)
+        assert result.status == "timed_out"
+        # The word is split, so that the search does not find itself.
+        search = (
+            "import glob, sys; word = (sys.argv[1] + sys.argv[2]).encode()\n"
+            "print(sum(word in open(name, 'rb').read() for name in glob.glob('/proc/[0-9]*/cmdline')))"
+        )
+        assert transports(host).run(["python3", "-c", search, "side-", "4711"]).text == "0"
+
+
 def processes_of(folder: Path) -> list[str]:
     """Command lines on this machine that name `folder`; a process that is just going gets a moment."""
     deadline = time.monotonic() + 5
@@ -332,9 +394,20 @@ def served(town: Town) -> Host:
     return town.hosts()[name]
 
 
-@pytest.fixture
-def shipped(transports: SshTransports, tmp_path: Path) -> AnsiblePlaybooks:
+@pytest.fixture(params=["ansible", "prepared"])
+def shipped(transports: SshTransports, tmp_path: Path, request: pytest.FixtureRequest) -> Playbooks:
+    """The same deeds, both ways."""
+    if request.param == "prepared":
+        return PreparedPlaybooks(transports, shipped_programs(SHIPPED))
     return AnsiblePlaybooks(transports, SHIPPED, tmp_path / "plays")
+
+
+NUMBERS = itertools.count(10, 10)  # a host obeys no order that is older than one it has obeyed
+
+
+@pytest.fixture
+def number() -> int:
+    return next(NUMBERS)
 
 
 def variables(host: Host, *, number: int = 2, checks: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -356,7 +429,7 @@ def well(result: PlaybookResult) -> PlaybookResult:
     return result
 
 
-def changed(playbooks: AnsiblePlaybooks, name: str, host: Host, **values: Any) -> int:
+def changed(playbooks: Playbooks, name: str, host: Host, **values: Any) -> int:
     """How many tasks changed something."""
     events: list[bool] = []
     well(
@@ -379,7 +452,7 @@ def units(transports: SshTransports, host: Host) -> dict[str, str]:
     }
 
 
-def test_start_and_drain_do_so_once(served: Host, shipped: AnsiblePlaybooks, transports: SshTransports) -> None:
+def test_start_and_drain_do_so_once(served: Host, shipped: Playbooks, transports: SshTransports) -> None:
     assert changed(shipped, "start", served) > 0
     assert units(transports, served) == {"web-store": "active", "web-app": "active"}
     assert changed(shipped, "start", served) == 0
@@ -388,7 +461,7 @@ def test_start_and_drain_do_so_once(served: Host, shipped: AnsiblePlaybooks, tra
     assert changed(shipped, "drain", served) == 0
 
 
-def test_check_tells_every_observed_value(served: Host, shipped: AnsiblePlaybooks) -> None:
+def test_check_tells_every_observed_value(served: Host, shipped: Playbooks) -> None:
     changed(shipped, "start", served)
     url = f"http://{served.address}:8090"
     good = {"name": "up", "url": f"{url}/healthz", "expected_status": 200, "level": "technical"}
@@ -421,20 +494,20 @@ def test_check_tells_every_observed_value(served: Host, shipped: AnsiblePlaybook
 
 
 def test_a_fenced_side_cannot_be_started_and_an_unfenced_one_can(
-    served: Host, shipped: AnsiblePlaybooks, transports: SshTransports
+    served: Host, shipped: Playbooks, transports: SshTransports, number: int
 ) -> None:
     user = "root" if served.become else None
     changed(shipped, "start", served)
-    result = well(shipped.run("fence", hosts=[served], variables=variables(served), timeout_seconds=90))
+    result = well(shipped.run("fence", hosts=[served], variables=variables(served, number=number), timeout_seconds=90))
     told = result.results[served.name]
-    assert told["fence"] == {"number": 2, "side": "source", "at": "2026-11-21T23:00:00.000Z"}
+    assert told["fence"] == {"number": number, "side": "source", "at": "2026-11-21T23:00:00.000Z"}
     assert {name: (state["active"], state["port_open"]) for name, state in told["services"].items()} == {
         "web-store": ("inactive", False),
         "web-app": ("inactive", False),
     }
-    assert changed(shipped, "fence", served) == 0
+    assert changed(shipped, "fence", served, number=number) == 0
     record = json.loads(transports(served).read_file(served.path("/etc/skerry/fence/play.json"), user=user))
-    assert record["number"] == 2
+    assert record["number"] == number
     for _ in range(2):
         started = transports(served).run(["systemctl", "start", "web-app"], user=user, check=False)
         assert started.exit_code != 0
@@ -443,33 +516,35 @@ def test_a_fenced_side_cannot_be_started_and_an_unfenced_one_can(
     started = transports(served).run(["systemctl", "start", "web-app"], user=user, check=False)
     assert started.exit_code != 0
     assert units(transports, served)["web-app"] != "active"
-    assert shipped.run("start", hosts=[served], variables=variables(served), timeout_seconds=90).status == "failed"
+    values = variables(served, number=number)
+    assert shipped.run("start", hosts=[served], variables=values, timeout_seconds=90).status == "failed"
     # An older holder may neither fence nor lift it.
     for name in ("fence", "unfence"):
-        refused = shipped.run(name, hosts=[served], variables=variables(served, number=1), timeout_seconds=90)
+        refused = shipped.run(name, hosts=[served], variables=variables(served, number=number - 1), timeout_seconds=90)
         assert refused.status == "failed"
-        assert "fenced by number 2, which is newer than 1" in refused.failures[0]
-    lifted = well(shipped.run("unfence", hosts=[served], variables=variables(served, number=3), timeout_seconds=90))
-    assert lifted.results[served.name]["lifted"]["number"] == 2
-    assert changed(shipped, "unfence", served, number=3) == 0
+        assert f"fenced by number {number}, which is newer than {number - 1}" in refused.failures[0]
+    newer = variables(served, number=number + 1)
+    lifted = well(shipped.run("unfence", hosts=[served], variables=newer, timeout_seconds=90))
+    assert lifted.results[served.name]["lifted"]["number"] == number
+    assert changed(shipped, "unfence", served, number=number + 1) == 0
     assert changed(shipped, "start", served) > 0
     assert units(transports, served) == {"web-store": "active", "web-app": "active"}
     changed(shipped, "drain", served)
 
 
 def test_a_fenced_side_stays_fenced_after_a_reboot(
-    town: Town, served: Host, shipped: AnsiblePlaybooks, transports: SshTransports
+    town: Town, served: Host, shipped: Playbooks, transports: SshTransports, number: int
 ) -> None:
     changed(shipped, "start", served)
-    changed(shipped, "fence", served)
+    changed(shipped, "fence", served, number=number)
     town.power_off(served.name)
     town.power_on(served.name)
     transports(served).forget()
     assert "active" not in units(transports, served).values()
-    changed(shipped, "unfence", served)
+    changed(shipped, "unfence", served, number=number)
 
 
-def test_a_fence_on_a_unit_that_is_not_there_fails(served: Host, shipped: AnsiblePlaybooks) -> None:
+def test_a_fence_on_a_unit_that_is_not_there_fails(served: Host, shipped: Playbooks) -> None:
     values = variables(served)
     values["skerry_services"] = [{"name": "no-such", "port": 8098, "address": served.address}]
     values["skerry_system"] = "absent"
@@ -479,15 +554,16 @@ def test_a_fence_on_a_unit_that_is_not_there_fails(served: Host, shipped: Ansibl
 
 
 def test_a_database_may_start_behind_the_fence_only_as_a_standby(
-    served: Host, shipped: AnsiblePlaybooks, transports: SshTransports
+    served: Host, shipped: Playbooks, transports: SshTransports, number: int
 ) -> None:
     user = "root" if served.become else None
-    values = variables(served, number=5)
+    values = variables(served, number=number)
     values["skerry_services"] = []
     values["skerry_databases"] = [
         {"name": "web-store", "port": 8091, "data_directory": "/srv/store", "host": served.name}
     ]
     transports(served).run(["mkdir", "-p", served.path("/srv/store")], user=user)
+    transports(served).run(["rm", "-f", served.path("/srv/store/standby.signal")], user=user)
     well(shipped.run("fence", hosts=[served], variables=values, timeout_seconds=90))
     assert transports(served).run(["systemctl", "start", "web-store"], user=user, check=False).exit_code != 0
     transports(served).write_file(served.path("/srv/store/standby.signal"), b"", user=user)

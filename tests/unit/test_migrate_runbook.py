@@ -89,7 +89,7 @@ class World:
         there.database = "standby"
         there.writes = set(here.writes)
 
-    def run_playbook(self, playbook: str, side: str) -> None:
+    def run_playbook(self, playbook: str, side: str, prepared: bool) -> None:
         getattr(self, f"play_{playbook}")(self.sides[side])
 
     def play_drain(self, side: SideOfWorld) -> None:

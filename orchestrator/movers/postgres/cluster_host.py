@@ -21,10 +21,14 @@ _PSQL = (
     ' exec "$binaries/psql" -XAtq -v ON_ERROR_STOP=1 -h "$(sed -n 5p "$pid" | cut -d, -f1)" -p "$(sed -n 4p "$pid")"'
     ' -U postgres -d "$database" -f -'
 )
+# `missing`, `stopped`, or `running` and whether it is a standby; the last word is missing while the server starts.
 _STATE = (
     'data="$1"; binaries="$2"; [ -s "$data/PG_VERSION" ] || { echo missing; exit 0; };'
     ' [ -x "$binaries/pg_ctl" ] || { echo "$binaries/pg_ctl: not found" >&2; exit 127; };'
-    ' "$binaries/pg_ctl" -D "$data" status >/dev/null 2>&1 || { echo stopped; exit 0; }; echo running'
+    ' "$binaries/pg_ctl" -D "$data" status >/dev/null 2>&1 || { echo stopped; exit 0; };'
+    ' pid="$data/postmaster.pid";'
+    ' standby=$("$binaries/psql" -XAtq -h "$(sed -n 5p "$pid" | cut -d, -f1)" -p "$(sed -n 4p "$pid")"'
+    ' -U postgres -d postgres -c "select pg_is_in_recovery()" 2>/dev/null); echo "running $standby"'
 )
 _STARTING = ("the database system is starting up", "not yet accepting connections", "No such file or directory")
 
@@ -93,9 +97,12 @@ class ClusterHost:
             if done.exit_code == 127:
                 raise MissingTool(f"{self.host.name}: {why}", hint=f"Install PostgreSQL on {self.host.name}.")
             raise CommandFailed(f"{self.host.name}: {self.cluster.name}: {why}")
-        if done.text != "running":
-            return Role(done.text)
-        return Role.STANDBY if self.sql_when_up("select pg_is_in_recovery()") == "t" else Role.PRIMARY
+        state, _, standby = done.text.partition(" ")
+        if state != "running":
+            return Role(state)
+        if standby not in ("t", "f"):
+            standby = self.sql_when_up("select pg_is_in_recovery()")
+        return Role.STANDBY if standby == "t" else Role.PRIMARY
 
     def control(self) -> dict[str, str]:
         """The control file, by pg_controldata's names."""

@@ -9,17 +9,18 @@ from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.errors import DataError
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.transfer import ContentDigest, Lag, TransferReport
+from orchestrator.model.transfer import ClusterEnd, ContentDigest, Lag, TransferReport
 from orchestrator.movers.postgres import digest as digests
 from orchestrator.movers.postgres import standby as standbys
 from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_place
 from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.ends import cluster_end, recover_alone
 from orchestrator.movers.postgres.fit import check_fit, compare_control
 from orchestrator.movers.postgres.lsn import parse_lsn
 from orchestrator.movers.postgres.standby import Upstream
+from orchestrator.movers.postgres.switching import promote, shut_down
 from orchestrator.movers.postgres.tablespaces import moved_to
 
-PROMOTE_SECONDS_MAX = 60.0
 REWIND_SECONDS_MAX = 3600.0
 
 
@@ -37,6 +38,9 @@ class PostgresMover:
 
     def role(self, cluster: PostgresCluster, host: Host) -> Role:
         return self._at(cluster, host).role()
+
+    def end(self, cluster: PostgresCluster, host: Host) -> ClusterEnd:
+        return cluster_end(self._at(cluster, host))
 
     def lag(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> Lag:
         return standbys.measure_lag(self._at(cluster, upstream), self._at(cluster, standby))
@@ -122,26 +126,13 @@ class PostgresMover:
     # --- the switch -------------------------------------------------------------------------------------------------
 
     def shut_down(self, cluster: PostgresCluster, host: Host) -> str:
-        here = self._at(cluster, host)
-        if here.role() is Role.MISSING:
-            raise DataError(f"{host.name}: {cluster.name} has no data directory at {here.data}")
-        here.stop()
-        return standbys.clean_end(here)[0]
+        return shut_down(self._at(cluster, host))
 
     def start(self, cluster: PostgresCluster, host: Host) -> Role:
         return self._at(cluster, host).start()
 
     def promote(self, cluster: PostgresCluster, host: Host) -> None:
-        here = self._at(cluster, host)
-        role = here.role()
-        if role is Role.PRIMARY:
-            return
-        if role is not Role.STANDBY:
-            raise DataError(f"{host.name}: {cluster.name} is {role.value} and cannot be promoted")
-        seconds = str(int(PROMOTE_SECONDS_MAX))
-        words = [here.program("pg_ctl"), "-D", here.data, "-w", "-t", seconds, "promote"]
-        here.run(words, timeout_seconds=PROMOTE_SECONDS_MAX + 5)
-        here.sql_when_up("begin read write; select pg_current_xact_id(); commit")
+        promote(self._at(cluster, host))
 
     def rejoin(
         self, cluster: PostgresCluster, old_primary: Host, upstream: Host, *, allow_rewind: bool = False
@@ -156,6 +147,7 @@ class PostgresMover:
         if not (role is Role.STANDBY and link.is_configured() and link.is_streaming()):
             compare_control(there, here)
             if role is Role.STOPPED:
+                recover_alone(here)
                 lsn, timeline = standbys.clean_end(here)
                 fork = standbys.fork_position(there, timeline)
                 if fork is not None and parse_lsn(lsn) >= fork:

@@ -13,6 +13,7 @@ from orchestrator.movers.postgres.lsn import parse_lsn
 AUTO_CONF = "postgresql.auto.conf"
 STREAM_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
+_TRIES = 150  # of 2 ms; a longer look would hold a snapshot against the replay that it waits for
 # What the standby holds for sure: received and flushed, or already replayed.
 _HELD = "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
 
@@ -112,9 +113,10 @@ def mark_position(cluster: ClusterHost) -> str:
 
     The log of an idle primary may end in the middle of a record and stay so; an empty message, committed, ends that.
     """
-    if cluster.sql_when_up("select pg_is_in_recovery()") == "t":
-        return position(cluster)
-    return cluster.sql_when_up("set synchronous_commit = local; select pg_logical_emit_message(true, 'skerry', '')")
+    return cluster.sql_when_up(
+        "set synchronous_commit = local; select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()"
+        " else pg_logical_emit_message(true, 'skerry', '') end"
+    )
 
 
 def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
@@ -141,14 +143,20 @@ def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
 
 
 def await_caught_up(upstream: ClusterHost, standby: ClusterHost, timeout_seconds: float) -> Lag:
+    """The lag after it: nothing of what the upstream had when this was called."""
     wanted = mark_position(upstream)
     await_condition(
         standby,
-        f"select coalesce(pg_last_wal_replay_lsn() >= '{wanted}', false)",
+        f"coalesce(pg_last_wal_replay_lsn() >= '{wanted}', false)",
         f"has not replayed {wanted} of {upstream.host.name}",
         timeout_seconds,
     )
-    return measure_lag(upstream, standby)
+    row = standby.sql_when_up(
+        f"select {_HELD}, pg_last_wal_replay_lsn(),"
+        " exists (select from pg_stat_wal_receiver where status = 'streaming')"
+    )
+    received, replayed, streaming = row.split("|")
+    return Lag(bytes_behind=0, seconds_behind=0.0, received=received, replayed=replayed, streaming=streaming == "t")
 
 
 def await_received(standby: ClusterHost, lsn: str, timeout_seconds: float) -> None:
@@ -156,18 +164,22 @@ def await_received(standby: ClusterHost, lsn: str, timeout_seconds: float) -> No
     wanted = lsn if parse_lsn(lsn) else "0/0"
     await_condition(
         standby,
-        f"select coalesce({_HELD} > '{wanted}', false)",
+        f"coalesce({_HELD} > '{wanted}', false)",
         f"has not received the record at {wanted}",
         timeout_seconds,
     )
 
 
-def await_condition(standby: ClusterHost, statement: str, what: str, timeout_seconds: float) -> None:
+def await_condition(standby: ClusterHost, condition: str, what: str, timeout_seconds: float) -> None:
+    """Until `condition`, an expression, is true there. The server itself looks again; each question has its price."""
+    statement = (
+        f"do $wait$ begin for try in 1..{_TRIES} loop exit when {condition}; perform pg_sleep(0.002); end loop;"
+        f" end $wait$; select {condition}"
+    )
     deadline = time.monotonic() + timeout_seconds
     while standby.sql_when_up(statement) != "t":
         if time.monotonic() > deadline:
             raise ReplicaLagging(f"{standby.host.name}: {standby.cluster.name} {what} within {timeout_seconds:g} s")
-        time.sleep(POLL_SECONDS)
 
 
 def fork_position(upstream: ClusterHost, timeline: int) -> int | None:

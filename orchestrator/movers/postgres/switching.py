@@ -1,0 +1,63 @@
+"""The two deeds of a switch while clients wait: a clean end of the old primary, and the promotion of its standby.
+
+Each is one command on the host; asked step by step from here they would cost a connection's turn for every question.
+"""
+
+from pathlib import Path
+
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.programs import run_program
+from orchestrator.foundation.errors import DataError
+from orchestrator.movers.postgres.cluster_host import STOP_SECONDS_MAX, ClusterHost
+
+STOP_PROGRAM = Path(__file__).parent.parent / "host_programs" / "postgres_stop.py"
+PROMOTE_SECONDS_MAX = 60.0
+_CLEAN = ("shut down", "shut down in recovery")
+# The server is asked every few milliseconds by itself; its own waiting for the end of a promotion takes tenths.
+_PROMOTE = """\
+select pg_promote(wait => false) where pg_is_in_recovery();
+do $wait$
+begin
+  for try in 1..{tries} loop
+    exit when not pg_is_in_recovery();
+    perform pg_sleep(0.003);
+  end loop;
+end
+$wait$;
+begin read write; select pg_current_xact_id(); commit;
+select not pg_is_in_recovery();
+"""
+
+
+def shut_down(cluster: ClusterHost) -> str:
+    """Stop cleanly, server and unit; the LSN of the shutdown checkpoint. Of a stopped cluster the same LSN."""
+    name, host = cluster.cluster.name, cluster.host.name
+    request = {
+        "data": cluster.data,
+        "binaries": cluster.binaries,
+        "service": cluster.cluster.service,
+        "seconds": STOP_SECONDS_MAX,
+    }
+    seconds = 2 * STOP_SECONDS_MAX + 10
+    answer = run_program(cluster.transport, STOP_PROGRAM, request, user="root", timeout_seconds=seconds)
+    if answer.get("missing"):
+        raise DataError(f"{host}: {name} has no data directory at {cluster.data}")
+    if answer.get("running"):
+        raise DataError(f"{host}: {name} did not stop within {STOP_SECONDS_MAX:g} s")
+    if answer["state"] not in _CLEAN:
+        raise DataError(
+            f"{host}: {name} was not stopped cleanly (its state is: {answer['state']})",
+            hint="Start it and stop it again, or make a new standby of it.",
+        )
+    return str(answer["checkpoint"])
+
+
+def promote(cluster: ClusterHost) -> None:
+    """Returns when the cluster takes writes; on a primary it changes nothing."""
+    role = cluster.role()
+    if role is Role.PRIMARY:
+        return
+    if role is not Role.STANDBY:
+        raise DataError(f"{cluster.host.name}: {cluster.cluster.name} is {role.value} and cannot be promoted")
+    tries = int(PROMOTE_SECONDS_MAX / 0.003)
+    cluster.sql(_PROMOTE.format(tries=tries), timeout_seconds=PROMOTE_SECONDS_MAX + 5)
