@@ -19,6 +19,8 @@ from orchestrator.contracts.engine import Runs, Worker
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.contracts.observer import Observer, Recorder, SecretKeeper
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
+from orchestrator.contracts.trees import PointStores
+from orchestrator.contracts.vault import VaultBucket, VaultRepository
 from orchestrator.foundation.clock import Clock, SystemClock, timestamp
 from orchestrator.foundation.places import (
     engine_database,
@@ -33,7 +35,10 @@ from orchestrator.inventory.secrets import SecretResolver
 from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.event import RunEvent
 from orchestrator.model.facts import Facts, HostFacts
+from orchestrator.model.host import Host
 from orchestrator.model.inventory import Inventory
+from orchestrator.model.transfer import ContentDigest
+from orchestrator.model.vault import VaultSettings
 
 
 @dataclass
@@ -133,6 +138,38 @@ class Workshop:
             host_keys=self._learned_keys,
             access_log=HostAccessLog(self.transports, self.clock),
             clock=self.clock,
+        )
+
+    # -- the vault
+
+    @cached_property
+    def points(self) -> PointStores:
+        from orchestrator.snapshots.stores import HostPointStores
+
+        return HostPointStores(self.transports, self.clock)
+
+    def digest_of_tree(self, host: Host, path: str, dataset: str) -> ContentDigest:
+        """Of any folder of a host, made there."""
+        from orchestrator.movers.tree_digests import tree_digest
+
+        return tree_digest(self.transports(host), path, dataset)
+
+    def open_vault(self, settings: VaultSettings) -> tuple[VaultRepository, VaultBucket]:
+        from orchestrator.movers.vault.restic import ResticRepository
+        from orchestrator.targets.aws.session import written_endpoint
+        from orchestrator.targets.s3.vault_bucket import S3VaultBucket
+
+        def secret(name: str) -> str:
+            return self.resolve_secret(str(getattr(settings, name)))
+
+        here = written_endpoint(settings.endpoint) or ""
+        there = written_endpoint(settings.endpoint_at_hosts) or here
+        bucket, prefix, region = settings.bucket, settings.prefix, settings.region
+        return (
+            ResticRepository(
+                self.transports, endpoint=there, bucket=bucket, prefix=prefix, region=region, secrets=secret
+            ),
+            S3VaultBucket(bucket, prefix, region=region, endpoint=here, secrets=secret),
         )
 
     # -- what runs

@@ -63,6 +63,7 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
     "tc": lambda: program("tc"),
     "openssl": lambda: program("openssl"),
     "chromium": lambda: program("chromium"),
+    "restic": lambda: program("restic"),
 }
 
 
@@ -83,6 +84,7 @@ LONG = {
     "tests/platform/test_strict_ebs.py",
     "tests/platform/test_strict_ec2.py",
     "tests/platform/test_strict_s3.py",
+    "tests/platform/test_vault.py",
 }
 LEFT_OUT: dict[str, int] = defaultdict(int)
 

@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "cutover": ("run", "cutover", "Stage 3: from drain to watch, or back."),
     "commit": ("run", "commit", "Stage 4: the systems live at the cloud."),
     "runs": ("runs", "commands", "See runs and their steps; ask one to roll back."),
+    "vault": ("vault", "commands", "A third copy of recovery points: encrypted, locked, verified by restoring it."),
     "evidence": ("evidence", "commands", "Verify, export and anchor the evidence of runs."),
     "witness": ("witness", "commands", "Vouch for other people's logs: cosign their heads, only when they grow."),
     "lab": ("lab", "commands", "A whole source, DR site and cloud on this machine, and the tour."),

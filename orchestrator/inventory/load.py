@@ -26,6 +26,7 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import CloudSettings, Inventory, Link, Person, ResidencyRule
 from orchestrator.model.names import Name
 from orchestrator.model.system import System
+from orchestrator.model.vault import VaultSettings
 
 HOSTS_FILE = "hosts.yml"
 OWN_FOLDER = "group_vars/skerry"
@@ -42,6 +43,7 @@ class _Policy(Frozen):
     ssh_config: str | None = None
     transfer_ca: str | None = None
     cloud: CloudSettings = CloudSettings()
+    vault: VaultSettings | None = None
 
 
 def load_inventory(folder: Path, *, home: Path, hosts_file: Path | None = None) -> Inventory:
@@ -114,6 +116,7 @@ class _Loading:
                     "credentials_file": self._expanded(policy.cloud.credentials_file),
                 }
             ),
+            vault=self._vault(policy.vault),
             digest=digest_of(self._digests),
             files=self._digests,
             warnings=tuple(str(warning) for warning in self._warnings),
@@ -234,6 +237,15 @@ class _Loading:
     def _stop_on_findings(self) -> None:
         if self._findings:
             raise InventoryError("\n".join(str(finding) for finding in sorted(set(self._findings))))
+
+    def _vault(self, settings: VaultSettings | None) -> VaultSettings | None:
+        if settings is None:
+            return None
+        places = {
+            "endpoint": self._expanded(settings.endpoint),
+            "endpoint_at_hosts": self._expanded(settings.endpoint_at_hosts),
+        }
+        return settings.model_copy(update=places)
 
     def _expanded(self, text: str | None) -> str | None:
         return None if text is None else expand_home(text, self._home)

@@ -7,6 +7,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SiteName, SystemName
 from orchestrator.model.site import Side, Site
 from orchestrator.model.system import MachineSpec, System
+from orchestrator.model.vault import VaultSettings
 
 
 class Person(Frozen):
@@ -58,6 +59,7 @@ class Inventory(Frozen):
     # The private key file of the CA whose user certificates the hosts accept; each transfer gets one from it.
     transfer_ca: str | None = None
     cloud: CloudSettings = CloudSettings()
+    vault: VaultSettings | None = None
     digest: Digest  # over the files as written, and over the key files that people.yml refers to
     files: dict[str, Digest] = {}  # path below the inventory, or reference → digest
     warnings: tuple[str, ...] = ()  # file:line: what a person should know, though it stops nothing

@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+import http.client
+import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -36,6 +39,19 @@ def refused(call: Callable[..., Any], **wish: Any) -> str:
     with pytest.raises(ClientError) as caught:
         call(**wish)
     return str(caught.value.response["Error"]["Code"])
+
+
+def put_raw(cloud: AwsCloud, path: str, body: bytes, headers: dict[str, str]) -> int:
+    """A PUT as it is on the wire; the status of the answer."""
+    key = json.loads((cloud.folder / "keys.json").read_text())
+    scope = f"Credential={next(iter(key))}/20260101/{cloud.region}/s3/aws4_request"
+    connection = http.client.HTTPConnection(urlsplit(cloud.url).netloc, timeout=60)
+    try:
+        signed = f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"
+        connection.request("PUT", path, body, {**headers, "Authorization": signed})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +88,26 @@ class TestIntegrity:
     def test_a_wrong_md5_is_refused(self, s3: Any) -> None:
         wrong = base64.b64encode(bytes(16)).decode()
         assert refused(s3.put_object, Bucket="plain", Key="x", Body=b"content", ContentMD5=wrong) == "BadDigest"
+
+    def test_an_md5_is_of_the_content_also_where_the_body_comes_in_signed_chunks(
+        self, s3: Any, cloud: AwsCloud
+    ) -> None:
+        """API reference, "Signature calculations: chunked upload": the MD5 is of the object, not of the frame."""
+        content = b"in two pieces"
+        frame = b"".join(
+            b"%x;chunk-signature=%s\r\n%s\r\n" % (len(piece), b"0" * 64, piece)
+            for piece in (content[:6], content[6:], b"")
+        )
+        headers = {
+            "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+            "x-amz-decoded-content-length": str(len(content)),
+            "Content-Encoding": "aws-chunked",
+        }
+        right = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+        of_frame = base64.b64encode(hashlib.md5(frame, usedforsecurity=False).digest()).decode()
+        assert put_raw(cloud, "/plain/chunked", frame, {**headers, "Content-MD5": of_frame}) == 400
+        assert put_raw(cloud, "/plain/chunked", frame, {**headers, "Content-MD5": right}) == 200
+        assert s3.get_object(Bucket="plain", Key="chunked")["Body"].read() == content
 
     def test_parts_are_checked_one_by_one(self, s3: Any) -> None:
         upload = s3.create_multipart_upload(Bucket="plain", Key="parts", ChecksumAlgorithm="SHA256")["UploadId"]
@@ -145,6 +181,22 @@ class TestObjectLock:
         more = {"BypassGovernanceRetention": bypass} if bypass else {}
         for wish in (self.retention("COMPLIANCE", 1), self.retention("GOVERNANCE", 5)):
             assert refused(s3.put_object_retention, **version, **wish, **more) == "AccessDenied"
+
+    def test_the_default_of_a_bucket_with_objects_may_be_changed_for_new_ones(self, s3: Any) -> None:
+        """API reference, PutObjectLockConfiguration: "applied by default to every new object placed in the bucket"."""
+        where = {"LocationConstraint": "eu-central-1"}
+        s3.create_bucket(Bucket="defaults", CreateBucketConfiguration=where, ObjectLockEnabledForBucket=True)
+        for days in (10, 20):
+            rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": days}}
+            wish = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+            s3.put_object_lock_configuration(Bucket="defaults", ObjectLockConfiguration=wish)
+            s3.put_object(Bucket="defaults", Key=f"{days}", Body=b"kept", ChecksumAlgorithm="SHA256")
+        for days in (10, 20):
+            until = s3.get_object_retention(Bucket="defaults", Key=f"{days}")["Retention"]["RetainUntilDate"]
+            assert abs(until - datetime.now(UTC) - timedelta(days=days)) < timedelta(hours=1)
+        nothing = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 0}}}
+        refusal = refused(s3.put_object_lock_configuration, Bucket="defaults", ObjectLockConfiguration=nothing)
+        assert refusal in ("InvalidArgument", "MalformedXML")
 
     def test_compliance_may_be_lengthened(self, s3: Any) -> None:
         version = self.locked(s3, "COMPLIANCE")

@@ -1,4 +1,4 @@
-"""What an account holds before any move: a network, a subnet, a security group, a zone with the clients' names.
+"""What an account holds before any move: network, subnet, security group, a zone with the clients' names, a vault.
 
 It is laid out through the API, as people do it with their own tools; what is there is left as it is.
 """
@@ -10,6 +10,8 @@ from orchestrator.foundation.clock import SystemClock
 from orchestrator.model.inventory import CloudSettings
 from orchestrator.targets.aws.session import AwsSession, aws_errors
 
+VAULT = "skerry-vault"  # the bucket of the lab's inventory
+VAULT_DAYS = 30
 NAME = "cloud-hosts"  # the Name tag of subnet and security group in the lab's inventory
 
 
@@ -29,6 +31,19 @@ def lay_out(
     with aws_errors("laying out the lab's account"):
         _network(session.client("ec2"), network, subnet, f"{region}a")
         _names(session.client("route53"), zone, names)
+        _vault(session.client("s3"), region)
+
+
+def _vault(s3: Any, region: str) -> None:
+    if VAULT in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}:
+        return
+    s3.create_bucket(
+        Bucket=VAULT, ObjectLockEnabledForBucket=True, CreateBucketConfiguration={"LocationConstraint": region}
+    )
+    rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": VAULT_DAYS}}
+    s3.put_object_lock_configuration(
+        Bucket=VAULT, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
+    )
 
 
 def _network(ec2: Any, network: str, subnet: str, availability_zone: str) -> None:

@@ -1,7 +1,8 @@
 """Starts the cloud: laid out in a folder, within a lab or alone, and says when it answers.
 
-The folder holds `endpoint` (URL), `credentials` (for the SDK's chain), `keys.json` (access keys that are known),
-`images/`, `journal/`, `zones.json` (what the name server answers from) and `log`.
+The folder holds `endpoint` (URL), `endpoint_at_hosts` (the same as hosts of a lab reach it), `credentials` (for the
+SDK's chain), `keys.json` (access keys that are known), `images/`, `journal/`, `zones.json` (what the name server
+answers from) and `log`.
 """
 
 import contextlib
@@ -51,6 +52,7 @@ def start_in_town(town: Town, *, region: str) -> str:
         words = [sys.executable, "-m", NAME_SERVER, town.controller_address, str(dns_port(town)), str(zones)]
         pid = town.spawn(words, env=_environment(), log=folder / "name_server.log")
         replace_file(folder / "name_server.pid", str(pid).encode())
+    replace_file(folder / "endpoint_at_hosts", f"http://{town.controller_address}:{API_PORT}\n".encode())
     known = folder / "endpoint"
     if known.exists() and answers(known.read_text().strip()):
         return known.read_text().strip()

@@ -3,6 +3,7 @@
 `build` may be called again at any time; it makes what is missing and leaves alone what a move has changed.
 """
 
+import configparser
 import json
 import secrets
 import time
@@ -60,6 +61,7 @@ def _set_up_cloud(town: Town) -> None:
     write_image(folder / "images", "filing", units.filing_units(), description="filing, as its package brings it")
     # Deliberately broken: after the switch its business check fails, and the way back is walked.
     write_image(folder / "images", "archive", units.archive_units(index="missing"), description="archive, no index")
+    _vault_secrets(town)
     endpoint = launch.start_in_town(town, region=REGION)
     launch.control(endpoint, "/_lab/images")
     addresses = {f"{system}.{ZONE}": town.address(ADDRESSES[host]) for system, host in SOURCES.items()}
@@ -133,10 +135,24 @@ def status(town: Town) -> dict[str, Any]:
 
 def replicator_password(town: Town) -> Path:
     """The file with the replicator's password; made where there is none."""
-    path = town.folder / "secrets" / "replicator"
+    return _secret(town, "replicator", secrets.token_urlsafe(24))
+
+
+def _vault_secrets(town: Town) -> None:
+    """What the vault of the lab's inventory refers to: the password of the copies, and the keys of the bucket."""
+    written = configparser.ConfigParser(interpolation=None)
+    written.read(town.folder / "cloud" / "credentials")
+    _secret(town, "vault_password", secrets.token_urlsafe(24))
+    _secret(town, "vault_access_key", written["default"]["aws_access_key_id"])
+    _secret(town, "vault_secret_key", written["default"]["aws_secret_access_key"])
+
+
+def _secret(town: Town, name: str, value: str) -> Path:
+    """The file with a secret; where it is there already it keeps its value."""
+    path = town.folder / "secrets" / name
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(path, secrets.token_urlsafe(24).encode() + b"\n", mode=0o600)
+        replace_file(path, value.encode() + b"\n", mode=0o600)
     return path
 
 

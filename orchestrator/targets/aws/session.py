@@ -171,17 +171,20 @@ class AwsSession:
         return self._clients[service]
 
     def _endpoint(self) -> str | None:
-        """None means AWS itself. `file:PATH` is read anew for each session, for a lab's port may change."""
-        named = self.settings.endpoint
-        if named is None or not named.startswith("file:"):
-            return named
-        path = Path(named.removeprefix("file:"))
-        try:
-            return path.read_text().strip()
-        except OSError as error:
-            raise InventoryError(
-                f"cloud.endpoint: {path}: {error.strerror}", hint="Is the lab up? See: skerry lab status"
-            ) from error
+        return written_endpoint(self.settings.endpoint)
+
+
+def written_endpoint(named: str | None) -> str | None:
+    """The URL that an estate's words mean; None is AWS itself. `file:PATH` is read anew, for a lab's port may change."""
+    if named is None or not named.startswith("file:"):
+        return named
+    path = Path(named.removeprefix("file:"))
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise InventoryError(
+            f"the cloud's endpoint: {path}: {error.strerror}", hint="Is the lab up? See: skerry lab status"
+        ) from error
 
 
 def open_session(inventory: Inventory, clock: Clock) -> AwsSession:

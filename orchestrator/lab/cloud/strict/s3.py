@@ -35,6 +35,8 @@ class StrictS3(Lenient):
             _check_digests(call, content, trailers)
             if "partNumber" in call.query:
                 _check_part_number(call.query["partNumber"])
+        if call.action == "PutBucketObjectLockConfiguration":
+            return _put_default_retention(call)
         if call.action == "PutObjectRetention":
             _check_retention(call)
         if call.action == "GetObjectRetention":
@@ -83,7 +85,8 @@ def _check_digests(call: AwsCall, content: bytes, trailers: dict[str, str]) -> N
             wanted = b""
         if len(wanted) != 16:
             raise AwsError("InvalidDigest", "The Content-MD5 you specified was invalid.", 400)
-        if wanted != hashlib.md5(call.body, usedforsecurity=False).digest():
+        # Of the content: the frame of an aws-chunked body is the transfer's, not the message's.
+        if wanted != hashlib.md5(content, usedforsecurity=False).digest():
             raise AwsError("BadDigest", "The Content-MD5 you specified did not match what we received.", 400)
     signed = call.headers.get("x-amz-content-sha256", "")
     if re.fullmatch(r"[0-9a-f]{64}", signed) and signed != hashlib.sha256(call.body).hexdigest():
@@ -119,6 +122,31 @@ def _bucket_and_key(call: AwsCall) -> tuple[Any, str]:
     if bucket is None:
         raise AwsError("NoSuchBucket", "The specified bucket does not exist", 404)
     return bucket, key
+
+
+def _put_default_retention(call: AwsCall) -> Answer | None:
+    """The default of a bucket that locks already; moto wants it empty, S3 changes it at any time for new objects."""
+    bucket, _ = _bucket_and_key(call)
+    if not bucket.object_lock_enabled:
+        return None
+    fields = {element.tag.rpartition("}")[2]: element.text or "" for element in _tree(call).iter()}
+    mode, days, years = fields.get("Mode", ""), fields.get("Days", ""), fields.get("Years", "")
+    if "DefaultRetention" in fields:
+        if mode not in ("GOVERNANCE", "COMPLIANCE") or bool(days) == bool(years):
+            raise AwsError("MalformedXML", "DefaultRetention needs Mode, and either Days or Years", 400)
+        if not (days or years).isdigit() or int(days or years) < 1:
+            message = "Default retention period must be a positive integer value."
+            raise AwsError("InvalidArgument", message, 400)
+    bucket.default_lock_mode = mode or None
+    bucket.default_lock_days, bucket.default_lock_years = int(days or 0), int(years or 0)
+    return Answer(200, {}, b"")
+
+
+def _tree(call: AwsCall) -> ET.Element:
+    try:
+        return ET.fromstring(call.body or b"<Empty/>")  # noqa: S314 - the lab's own clients
+    except ET.ParseError as error:
+        raise AwsError("MalformedXML", str(error), 400) from error
 
 
 def _needs_lock(bucket: Any) -> None:
@@ -167,11 +195,7 @@ def _check_retention(call: AwsCall) -> None:
 
 
 def _wanted_retention(call: AwsCall) -> tuple[str, datetime | None]:
-    try:
-        tree = ET.fromstring(call.body or b"<Retention/>")  # noqa: S314 - the lab's own clients
-    except ET.ParseError as error:
-        raise AwsError("MalformedXML", str(error), 400) from error
-    fields = {child.tag.rpartition("}")[2]: child.text or "" for child in tree}
+    fields = {child.tag.rpartition("}")[2]: child.text or "" for child in _tree(call)}
     mode, until = fields.get("Mode", ""), fields.get("RetainUntilDate", "")
     if mode not in ("", "GOVERNANCE", "COMPLIANCE") or bool(mode) != bool(until):
         raise AwsError("MalformedXML", "Mode and RetainUntilDate are needed together", 400)

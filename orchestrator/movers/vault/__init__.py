@@ -1,0 +1,1 @@
+"""Copies in a vault, by restic on the host that holds the recovery point."""
