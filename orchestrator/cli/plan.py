@@ -1,10 +1,10 @@
 """skerry plan: what will run, frozen under one digest."""
 
-from pathlib import Path
-
 import click
 
 from orchestrator.cli import plan_wave
+from orchestrator.cli.runbook_words import inputs_of as inputs_of
+from orchestrator.cli.runbook_words import runbook_file as runbook_file
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 
@@ -47,76 +47,33 @@ def make(
         show_plan(plan)
 
 
-def runbook_file(named: str) -> Path:
-    """The file of a runbook: as named, else the shipped one of that name."""
-    from orchestrator.foundation.errors import UsageError
-    from orchestrator.foundation.places import shipped_folder
-
-    path = Path(named)
-    if path.suffix in (".yml", ".yaml") or "/" in named:
-        return path
-    shipped = shipped_folder("runbooks")
-    path = shipped / f"{named}.yml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in shipped.glob("*.yml")))
-        raise UsageError(f"no runbook is called {named}", hint=f"Shipped are: {known}. Or name a file.")
-    return path
-
-
-def inputs_of(words: tuple[str, ...]) -> dict[str, str]:
-    """NAME=VALUE words as a mapping."""
-    from orchestrator.foundation.errors import UsageError
-
-    values: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set takes NAME=VALUE, not {word!r}")
-        if name in values:
-            raise UsageError(f"--set {name} is given twice")
-        values[name] = value
-    return values
-
-
 @commands.command("list", epilog=exit_codes_of("InventoryError"))
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, help="At most so many, newest first.")
 @JSON_OPTION
 def list_(limit: int, as_json: bool) -> None:
     """List kept plans, newest first."""
-    from orchestrator.cli.console import console, print_json, short_digest, size_text, table
-    from orchestrator.operations.desk import open_desk
-    from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.plan import list_plans
+    from orchestrator.cli.words import print_json
+    from orchestrator.operations.reading import plan_summaries
 
-    with open_desk(inventory_folder()) as desk:
-        plans = list_plans(desk.catalogue, limit=limit)
-    rows = [
-        {
-            "digest": plan.digest,
-            "wave": plan.wave,
-            "author": plan.author,
-            "runbook": f"{plan.runbook} {plan.runbook_version}",
-            "systems": [planned.system.name for planned in plan.systems],
-            "bytes_expected": sum(planned.bytes_expected for planned in plan.systems),
-        }
-        for plan in plans
-    ]
+    plans = plan_summaries(limit=limit)
     if as_json:
-        print_json({"plans": rows})
+        print_json({"plans": plans})
         return
-    if not rows:
+    if not plans:
         click.echo("no plan yet; make one with: skerry plan make")
         return
+    from orchestrator.cli.console import console, short_digest, size_text, table
+
     drawn = [
         (
-            short_digest(str(row["digest"])),
-            str(row["wave"]),
-            str(row["author"]),
-            str(row["runbook"]),
-            ", ".join(planned.system.name for planned in plan.systems),
-            size_text(sum(planned.bytes_expected for planned in plan.systems)),
+            short_digest(plan["digest"]),
+            plan["wave"],
+            plan["author"],
+            plan["runbook"],
+            plan_wave.names_text(plan["systems"]),
+            size_text(plan["bytes_expected"]),
         )
-        for row, plan in zip(rows, plans, strict=True)
+        for plan in plans
     ]
     console().print(table(("plan", "wave", "by", "runbook", "systems", ">to move"), drawn))
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.runbook_words import inputs_of, runbook_file
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 
@@ -43,7 +44,6 @@ def command(
 
 def _make(wave: str, author: str, runbook: str, inputs: tuple[str, ...], *, as_json: bool) -> None:
     from orchestrator.cli.console import console, print_json, quiet
-    from orchestrator.cli.plan import inputs_of, runbook_file
     from orchestrator.cli.plan_show import plan_as_data, show_plan
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder

@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
+SYSTEMS_NAMED_MAX = 8  # of one run in a list
 # What a person may ask, in the words of contracts.engine.Operation.
 _REQUESTS = (
     "rollback",
@@ -34,25 +35,36 @@ def commands(context: click.Context) -> None:
 @JSON_OPTION
 def list_(limit: int, as_json: bool) -> None:
     """The newest runs, newest first."""
-    from orchestrator.cli.console import console, print_json, table
-    from orchestrator.operations.status import run_list
+    from orchestrator.cli.words import print_json
+    from orchestrator.operations.reading import run_documents
 
-    runs = run_list(limit=limit)
+    runs = [without_steps(run) for run in run_documents(limit=limit)]
     if as_json:
-        print_json({"runs": [run.model_dump(mode="json", exclude={"systems": {"__all__": {"steps"}}}) for run in runs]})
+        print_json({"runs": runs})
         return
+    from orchestrator.cli.console import console, table
+
     rows = [
-        (
-            run.run,
-            run.wave,
-            run.kind,
-            run.operator,
-            run.created_at,
-            "; ".join(f"{s.system} {s.state}" for s in run.systems),
-        )
+        (run["run"], run["wave"], run["kind"], run["operator"], run["created_at"], states_text(run["systems"]))
         for run in runs
     ]
     console().print(table(("run", "wave", "kind", "by", "since", "systems"), rows))
+
+
+def without_steps(run: dict[str, Any]) -> dict[str, Any]:
+    """A run in short: its systems and their states."""
+    systems = [{key: value for key, value in system.items() if key != "steps"} for system in run["systems"]]
+    return {**run, "systems": systems}
+
+
+def states_text(systems: list[dict[str, Any]]) -> str:
+    """Each system with its state; of many, how many are in each."""
+    if len(systems) <= SYSTEMS_NAMED_MAX:
+        return "; ".join(f"{system['system']} {system['state']}" for system in systems)
+    counts: dict[str, int] = {}
+    for system in systems:
+        counts[system["state"]] = counts.get(system["state"], 0) + 1
+    return "; ".join(f"{count} {state}" for state, count in counts.items())
 
 
 @commands.command("show", epilog=exit_codes_of("UsageError"))
@@ -60,27 +72,30 @@ def list_(limit: int, as_json: bool) -> None:
 @JSON_OPTION
 def show(run: str, as_json: bool) -> None:
     """Every step of RUN, forward and backward, with what was observed."""
-    from orchestrator.cli.console import bad, console, good, heading, print_json, quiet, table
-    from orchestrator.operations.status import run_status
+    from orchestrator.cli.words import print_json
+    from orchestrator.operations.reading import run_document
 
-    status = run_status(run)
+    status = run_document(run)
     if as_json:
-        print_json(status.model_dump(mode="json"))
+        print_json(status)
         return
+    from orchestrator.cli.console import bad, console, good, heading, quiet, table
+
     out = console()
-    out.print(heading(f"run {status.run}"), quiet(f"wave {status.wave}, by {status.operator}, {status.state}"))
-    out.print(quiet(f"plan {status.plan}"))
-    for system in status.systems:
-        out.print(heading(f"\n{system.system}"), f"{system.state.replace('_', ' ')} {system.reason}")
+    about = f"wave {status['wave']}, by {status['operator']}, {status['state']}"
+    out.print(heading(f"run {status['run']}"), quiet(about))
+    out.print(quiet(f"plan {status['plan']}"))
+    for system in status["systems"]:
+        out.print(heading(f"\n{system['system']}"), f"{system['state'].replace('_', ' ')} {system['reason']}")
         rows = [
             (
-                ("↩ " if step.mode == "undo" else "") + step.step,
-                good("passed") if step.result == "passed" else bad(str(step.result or step.state)),
-                f"{step.seconds:.2f} s",
-                str(step.attempts),
-                step.message,
+                ("↩ " if step["mode"] == "undo" else "") + step["step"],
+                good("passed") if step["result"] == "passed" else bad(str(step["result"] or step["state"])),
+                f"{step['seconds']:.2f} s",
+                str(step["attempts"]),
+                step["message"],
             )
-            for step in system.steps
+            for step in system["steps"]
         ]
         out.print(table(("step", "result", ">time", ">tries", "what"), rows))
 

@@ -22,3 +22,10 @@ def exit_codes_of(*names: str) -> str:
     kinds: list[Any] = [getattr(errors, name) for name in names]
     told = [f"{kind.exit_code} {(kind.__doc__ or '').split(';')[0].rstrip('.').lower()}" for kind in kinds]
     return "Exit codes: 0 as asked; " + "; ".join(told) + "."
+
+
+def print_json(document: Any) -> None:
+    """One document on one line, for programs. Here, and not beside the tables, so that it costs no time to import."""
+    from json import dumps
+
+    click.echo(dumps(document, ensure_ascii=False))

@@ -34,3 +34,4 @@ BUNDLE_FILES_MAX = 200_000
 BUNDLE_BYTES_MAX = 4 * GIB
 BUNDLE_FILE_BYTES_MAX = 256 * MIB
 EVIDENCE_PUBLISH_SECONDS_MAX = 300  # how long recorded events may wait for a signed head while a run is going
+STORE_READ_WAIT_SECONDS_MAX = 30  # for another process that just changes the file

@@ -93,7 +93,7 @@ def test_a_home_that_cannot_be_used_is_told(run, tmp_path):
     code, _, err = run("plan", "list")
     assert code == 1
     assert err == (
-        f"error: {tmp_path}/home: File exists\n"
+        f"error: {tmp_path}/home: Not a directory\n"
         "hint:  Look at that path: who owns it, its mode, and the space that is left.\n"
     )
 
