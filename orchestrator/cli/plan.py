@@ -3,8 +3,7 @@
 import click
 
 from orchestrator.cli import plan_wave
-from orchestrator.cli.runbook_words import inputs_of as inputs_of
-from orchestrator.cli.runbook_words import runbook_file as runbook_file
+from orchestrator.cli.runbook_words import inputs_of, runbook_file
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 

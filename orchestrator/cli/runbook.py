@@ -21,7 +21,7 @@ def commands() -> None:
 def check(runbook: str, as_json: bool) -> None:
     """Read a runbook; every problem is told with file and line."""
     from orchestrator.cli.console import print_json
-    from orchestrator.cli.plan import runbook_file
+    from orchestrator.cli.runbook_words import runbook_file
     from orchestrator.operations.plan import read_runbook
 
     file = runbook_file(runbook)
@@ -41,7 +41,7 @@ def check(runbook: str, as_json: bool) -> None:
 def show(runbook: str, as_json: bool) -> None:
     """Show a runbook's steps, gates and ways back."""
     from orchestrator.cli.console import console, heading, print_json, quiet, table
-    from orchestrator.cli.plan import runbook_file
+    from orchestrator.cli.runbook_words import runbook_file
     from orchestrator.cli.plan_show import step_rows
     from orchestrator.operations.plan import read_runbook
 
@@ -67,7 +67,7 @@ def graph(runbook: str, svg: Path | None, as_json: bool) -> None:
     """Draw what waits for what: in the terminal, or as SVG."""
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.graph import graph_as_data, graph_as_svg, graph_as_text
-    from orchestrator.cli.plan import runbook_file
+    from orchestrator.cli.runbook_words import runbook_file
     from orchestrator.operations.plan import read_runbook
 
     found = read_runbook(runbook_file(runbook))
