@@ -7,7 +7,7 @@ from typing import Protocol
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.transfer import ContentDigest, Lag, TransferReport
+from orchestrator.model.transfer import ClusterEnd, ContentDigest, Lag, TransferReport
 
 
 class Role(StrEnum):
@@ -21,6 +21,8 @@ class Databases(Protocol):
     """Physical replication of one cluster over several hosts.
 
     Laws (tests/laws/databases_laws.py):
+      end              of a cluster that runs or is stopped; changes nothing; a lower bound where it is stopped, so that
+                       what it lacks is never counted too small
       role             tells what is, from the host, never from memory
       make_standby     ends with a streaming standby of `upstream`; on one that streams already it changes nothing;
                        the base backup was verified against its manifest
@@ -32,6 +34,8 @@ class Databases(Protocol):
       digest           is of the logical content (schemas, rows, sequences): equal on a primary and a standby at one LSN
       digest_at        replays a standby to exactly that LSN, digests, lets it stream on
     """
+
+    def end(self, cluster: PostgresCluster, host: Host) -> ClusterEnd: ...
 
     def role(self, cluster: PostgresCluster, host: Host) -> Role: ...
 

@@ -33,6 +33,14 @@ class ContentDigest(Frozen):
     seconds: float = 0.0
 
 
+class ClusterEnd(Frozen):
+    """Where a cluster's log ends. Of two clusters of one origin, differences of both numbers count what one lacks."""
+
+    lsn: str
+    position: int  # the same, in bytes since the log began
+    transactions: int  # numbers given to transactions so far, also to those that changed nothing that lasts
+
+
 class Lag(Frozen):
     """How far a standby is behind."""
 

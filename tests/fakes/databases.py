@@ -12,7 +12,7 @@ from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import DataError, ReplicaLagging
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.transfer import ContentDigest, Lag, TransferReport
+from orchestrator.model.transfer import ClusterEnd, ContentDigest, Lag, TransferReport
 
 Record = tuple[int, str]  # timeline, row ("" for a checkpoint or the name of a moment)
 
@@ -60,6 +60,11 @@ class FakeDatabases:
     def role(self, cluster: PostgresCluster, host: Host) -> Role:
         server = self.servers.get((cluster.name, host.name))
         return server.role if server else Role.MISSING
+
+    def end(self, cluster: PostgresCluster, host: Host) -> ClusterEnd:
+        records = self._at(cluster, host).records
+        rows = sum(1 for _, row in records if row)
+        return ClusterEnd(lsn=position(len(records)), position=len(records), transactions=rows)
 
     def make_standby(
         self, cluster: PostgresCluster, upstream: Host, standby: Host, *, progress: ProgressSink | None = None
@@ -208,6 +213,8 @@ class FakeDatabases:
             for (name, _host), server in self.servers.items():
                 above = self.servers.get((name, server.upstream))
                 if name != cluster.name or server.role is not Role.STANDBY or above is None:
+                    continue
+                if above.role is Role.STOPPED:
                     continue
                 if self._follows(above, server):
                     server.records, server.timeline = list(above.records), above.timeline

@@ -87,6 +87,19 @@ class DatabasesLaws:
         ground.mover.await_caught_up(ground.cluster, ground.source, ground.cloud, timeout_seconds=20)
         assert "home again" in ground.rows(ground.cloud)
 
+    def test_the_end_tells_what_one_cluster_lacks(self, ground):
+        self.chain(ground)
+        behind = ground.mover.end(ground.cluster, ground.dr)
+        before = ground.mover.end(ground.cluster, ground.source)
+        assert behind.position <= before.position
+        ground.mover.shut_down(ground.cluster, ground.dr)
+        stopped = ground.mover.end(ground.cluster, ground.dr)
+        assert stopped == ground.mover.end(ground.cluster, ground.dr)
+        ground.write(ground.source, "one more")
+        after = ground.mover.end(ground.cluster, ground.source)
+        assert after.position > stopped.position
+        assert after.transactions > before.transactions
+
     def test_shut_down_twice_gives_one_position(self, ground):
         assert ground.mover.shut_down(ground.cluster, ground.source) == ground.mover.shut_down(
             ground.cluster, ground.source
