@@ -14,6 +14,7 @@ class Authority(Frozen):
     side: Side
     at: str
     by: str  # idempotency key of the deed that moved it
+    ticket: int = 0  # and its ticket; 0 where nobody counts
 
 
 class AuthorityStore(Protocol):
@@ -23,7 +24,9 @@ class AuthorityStore(Protocol):
       read   of a system never seen is number 1 at the source
       move   is a compare-and-set on the number; with the key of the move that made the present state it changes nothing
       move   from a number that is not the newest raises AuthorityError
+      move   with a ticket older than that of a move before it raises AuthorityError: it comes from a process that was
+             taken over from meanwhile. A move without a ticket (0) is not judged by it, and leaves the newest as it is
     """
 
     def read(self, system: str) -> Authority: ...
-    def move(self, system: str, *, expected_number: int, to: Side, key: str) -> Authority: ...
+    def move(self, system: str, *, expected_number: int, to: Side, key: str, ticket: int = 0) -> Authority: ...

@@ -15,6 +15,7 @@ class Deed(Frozen):
     """One step about to be done or undone.
 
     `key` is the idempotency key: equal over all attempts of this deed, different for do and undo.
+    `ticket` is higher than that of every deed of the system whose intent was written before; 0 outside a run.
     `earlier` holds the `observed` of this system's finished steps, by step id (`<id>` forward, `<id>.undo` backward).
     """
 
@@ -25,6 +26,7 @@ class Deed(Frozen):
     mode: str  # "do" or "undo"
     attempt: int
     key: str
+    ticket: int = 0
     earlier: dict[str, dict[str, Any]] = {}
 
     @property

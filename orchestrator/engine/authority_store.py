@@ -21,7 +21,7 @@ class DatabaseAuthority:
         with self._database.reading() as connection:
             return self._read(connection, system)
 
-    def move(self, system: str, *, expected_number: int, to: Side, key: str) -> Authority:
+    def move(self, system: str, *, expected_number: int, to: Side, key: str, ticket: int = 0) -> Authority:
         with self._database.writing() as connection:
             # The row is made first, so that two movers meet on it and one of them waits.
             self._database.add_new(connection, authority, [_at_the_source(system).model_dump(mode="json")])
@@ -33,9 +33,10 @@ class DatabaseAuthority:
                     f"{system}: authority number {expected_number} is not the newest; "
                     f"{present.side.value} holds number {present.number} since {present.at or 'the beginning'}"
                 )
-            moved = Authority(
-                system=system, number=present.number + 1, side=to, at=timestamp(self._clock.now()), by=key
-            )
+            if 0 < ticket < present.ticket:
+                raise AuthorityError(f"{system}: this move came too late, a later deed moved authority meanwhile")
+            at, newest = timestamp(self._clock.now()), max(ticket, present.ticket)
+            moved = Authority(system=system, number=present.number + 1, side=to, at=at, by=key, ticket=newest)
             self._database.put(connection, authority, moved.model_dump(mode="json"))
             return moved
 

@@ -2,6 +2,8 @@
 
 Rules:
   the intent is durable before anything else, so that a later attempt knows that an earlier one may have acted
+  with its intent a deed gets its ticket, before it is asked whether it may act: a host obeys no order whose ticket is
+  older than one it obeyed already, so that what a dead or sleeping process set out to do cannot undo what came after
   step.started is durable in the evidence before the deed; where it cannot be written, there is no deed
   after an attempt whose end nobody wrote down, the world is asked first; unknown goes to a person
   the end is in the evidence before it is in the journal
@@ -70,6 +72,7 @@ class StepProtocol:
         )
         if intent.ended and intent.outcome is not None:
             return Ended(intent.outcome, unknown=intent.state == "unknown")
+        deed = deed.model_copy(update={"ticket": intent.ticket})
         began = self._clock.monotonic_seconds()
         self._tell_started(deed, intent)
         ended = self._probed_or_acted(deed, intent, settled_absent=settled_absent)

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 # Raised with every change below; a change only ever adds tables and columns, each column with a default.
-SCHEMA_NUMBER = 3
+SCHEMA_NUMBER = 6
 
 schema = sa.Table("schema_number", metadata, sa.Column("number", sa.Integer, primary_key=True))
 
@@ -145,6 +145,54 @@ authority = sa.Table(
     sa.Column("side", sa.Text, nullable=False),
     sa.Column("at", sa.Text, nullable=False),
     sa.Column("by", sa.Text, nullable=False),
+    sa.Column("ticket", sa.Integer, nullable=False, default=0),
+)
+
+# How many intents of deeds were written for a system: a deed's ticket, by which hosts tell older orders from newer.
+tickets = sa.Table(
+    "tickets",
+    metadata,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+)
+
+# Outside of runs: how far replicas were behind, thinned as they grow old, and the rounds that brought them up to date.
+lag_samples = sa.Table(
+    "lag_samples",
+    metadata,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("dataset", sa.Text, primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, primary_key=True),
+    sa.Column("seconds_behind", sa.Float),
+    sa.Column("bytes_behind", sa.BigInteger),
+)
+
+replication_rounds = sa.Table(
+    "replication_rounds",
+    metadata,
+    sa.Column("round", sa.Text, primary_key=True),
+    sa.Column("system", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Text, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Index("replication_rounds_by_start", "system", "started_at"),
+)
+
+replication_totals = sa.Table(
+    "replication_totals",
+    metadata,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("result", sa.Text, primary_key=True),
+    sa.Column("rounds", sa.BigInteger, nullable=False),
+    sa.Column("bytes_wire", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+)
+
+replication_progress = sa.Table(
+    "replication_progress",
+    metadata,
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
 )
 
 catalogue = sa.Table(

@@ -9,7 +9,18 @@ import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, Operation, SystemState
 from orchestrator.engine.database import Database
-from orchestrator.engine.tables import announced, plans, requests, run_locks, runs, slots, steps, system_runs, turns
+from orchestrator.engine.tables import (
+    announced,
+    plans,
+    requests,
+    run_locks,
+    runs,
+    slots,
+    steps,
+    system_runs,
+    tickets,
+    turns,
+)
 from orchestrator.engine.turns import Mode
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.model.outcome import Outcome
@@ -25,7 +36,8 @@ def step_key(run: str, system: str, step: str, mode: Mode) -> str:
 
 @dataclass(frozen=True)
 class EarlierIntent:
-    """What the journal held when a deed was about to begin. `starts` counts this one.
+    """What the journal held when a deed was about to begin. `starts` counts this one; `ticket` counts the intents of
+    all deeds of the system, over all its runs, up to this one.
 
     `ended`: this very attempt has ended before, with `outcome`; nothing was written and nothing is to be done.
     """
@@ -34,6 +46,7 @@ class EarlierIntent:
     outcome: Outcome | None
     starts: int
     ended: bool = False
+    ticket: int = 0
 
 
 @dataclass(frozen=True)
@@ -249,7 +262,7 @@ class WorkerStore:
                 row: dict[str, Any] = {"key": key, "run": run, "system": system, "step": step, "mode": mode}
                 row |= {"state": state, "starts": 1, "attempt": attempt, "worker": worker}
                 connection.execute(_INSERT_STEP, row | {"begun_at": now, "started_at": now})
-                return EarlierIntent(None, None, 1)
+                return EarlierIntent(None, None, 1, ticket=self._next_ticket(connection, system))
             outcome = Outcome.model_validate_json(earlier.outcome) if earlier.outcome else None
             if earlier.state == "done" or (earlier.state in ("failed", "unknown") and earlier.attempt == attempt):
                 return EarlierIntent(earlier.state, outcome, earlier.starts, ended=True)
@@ -257,9 +270,16 @@ class WorkerStore:
             connection.execute(
                 _RESTART_STEP, change | {"the_key": key, "new_worker": worker, "new_started_at": now}
             )
-            return EarlierIntent(earlier.state, outcome, earlier.starts + 1)
+            ticket = self._next_ticket(connection, system)
+            return EarlierIntent(earlier.state, outcome, earlier.starts + 1, ticket=ticket)
 
         return self._database.write(begin)
+
+    def _next_ticket(self, connection: sa.Connection, system: str) -> int:
+        if connection.execute(_NEXT_TICKET, {"the_system": system}).rowcount == 0:
+            self._database.add_new(connection, tickets, [{"system": system, "number": 0}])
+            connection.execute(_NEXT_TICKET, {"the_system": system})
+        return int(connection.execute(_TICKET, {"the_system": system}).scalar_one())
 
     def finish_step(
         self,
@@ -323,6 +343,10 @@ _HAS_NEWS = sa.select(
     | sa.exists().where(system_runs.c.enqueued.is_(False))
     | sa.exists().where(requests.c.handled.is_(False))
 )
+_NEXT_TICKET = (
+    sa.update(tickets).where(tickets.c.system == sa.bindparam("the_system")).values(number=tickets.c.number + 1)
+)
+_TICKET = sa.select(tickets.c.number).where(tickets.c.system == sa.bindparam("the_system"))
 _STEP_BY_KEY = sa.select(steps).where(steps.c.key == sa.bindparam("key"))
 _INSERT_STEP = sa.insert(steps)
 _RESTART_STEP = (

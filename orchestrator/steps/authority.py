@@ -99,15 +99,20 @@ class MoveAuthorityHandler:
 def move_authority(
     drivers: Drivers, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit
 ) -> Outcome:
-    """Move the number of the deed's system; already there is done.
+    """Move the number of the deed's system; where it is there already, renew it.
 
-    A deed that was cut off after its move confirms and tells it again: whether it was told nobody knows.
+    A renewed number is a newer one at the same side: whoever saw the old one, and was about to move it when this deed
+    took over from them, finds it gone. A deed that was cut off after its move confirms and tells it again: whether it
+    was told nobody knows.
     """
     system = deed.system_plan.system.name
     present = drivers.authority.read(system)
     moved_by_us = present.side is to_side and present.by == deed.key
     if present.side is to_side and not moved_by_us:
-        return Outcome.done(f"authority is at {to_side.value}", number=present.number, side=to_side.value, moved=False)
+        renewed = drivers.authority.move(
+            system, expected_number=present.number, to=to_side, key=f"{deed.key}/renewed", ticket=deed.ticket
+        )
+        return Outcome.done(f"authority is at {to_side.value}", number=renewed.number, side=to_side.value, moved=False)
     if present.side is not from_side and not moved_by_us:
         raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {from_side.value}")
     expected_number = present.number - 1 if moved_by_us else present.number
@@ -115,7 +120,9 @@ def move_authority(
     left = OneSide(drivers, deed, from_side)
     stopped = left.services_stopped()
     marks = left.shut_databases()
-    moved = drivers.authority.move(system, expected_number=expected_number, to=to_side, key=deed.key)
+    moved = drivers.authority.move(
+        system, expected_number=expected_number, to=to_side, key=deed.key, ticket=deed.ticket
+    )
     confirmed = {"services": stopped, "shutdown_checkpoints": marks}
     emit(
         "authority.moved",

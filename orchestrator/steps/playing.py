@@ -10,6 +10,7 @@ from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.playbooks import PlaybookEvent, PlaybookResult
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.errors import AuthorityError
 from orchestrator.model.action import Check, RunPlaybook, Watch
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe, Result
@@ -19,6 +20,8 @@ from orchestrator.steps.asked import asked
 from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
 
 WATCH_PAUSE_SECONDS = 2.0
+# Only the side that holds authority may be let serve.
+FOR_THE_HOLDER = ("unfence", "start")
 
 
 def variables(deed: Deed, side: Side, *, fence: dict[str, Any], checks: Sequence[HttpCheck] = ()) -> dict[str, Any]:
@@ -90,7 +93,8 @@ class Player:
         """The number a side is fenced below: the next one, or for the holder itself the present one."""
         authority = self.drivers.authority.read(deed.system_plan.system.name)
         number = authority.number if authority.side is side else authority.number + 1
-        return {"number": number, "side": side.value, "at": timestamp(self.drivers.clock.now())}
+        at = timestamp(self.drivers.clock.now())
+        return {"number": number, "side": side.value, "at": at, "ticket": deed.ticket}
 
 
 def outcome_of(result: PlaybookResult, started_at: str, finished_at: str, message: str) -> Outcome:
@@ -122,6 +126,8 @@ class RunPlaybookHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, RunPlaybook)
+        if action.playbook in FOR_THE_HOLDER:
+            self._refuse_without_authority(deed, action)
         player = Player(self.drivers)
         progress(Progress(text=f"{action.playbook} at {action.side.value}"))
         started_at = timestamp(self.drivers.clock.now())
@@ -130,6 +136,14 @@ class RunPlaybookHandler:
         result = run(deed, action.playbook, action.side, emit, hosts=hosts_at(deed, action.side), values=values)
         finished_at = timestamp(self.drivers.clock.now())
         return outcome_of(result, started_at, finished_at, f"{action.playbook} at {action.side.value}")
+
+    def _refuse_without_authority(self, deed: Deed, action: RunPlaybook) -> None:
+        system = deed.system_plan.system.name
+        holder = self.drivers.authority.read(system).side
+        if holder is not action.side:
+            raise AuthorityError(
+                f"{system}: no {action.playbook} at {action.side.value}, authority is at {holder.value}"
+            )
 
 
 @dataclass(frozen=True)

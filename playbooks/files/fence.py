@@ -5,14 +5,18 @@ Usage: python3 - REQUEST, a JSON object:
   prefix     put before every path
   system     whose fence
   number, side, at
+  ticket     which of two orders with the same number is the newer one; 0 where nobody counts
   services   [{name, port, address}] in start order, of this host alone
   databases  [{name, data_directory}] of this host alone
 
 It is one program and not ten tasks, so that nothing can start between two of them, and because clients wait meanwhile.
 The order: guards, record, then stop; from the moment the record is on disk no guarded unit starts any more.
-Prints one JSON object {changed, report}. Running it again changes nothing. Exit 3: a newer fence stands.
+Orders may come late: from a process that died, or was asleep, or through a network that was cut. The host remembers
+the newest order that it obeyed, also once its fence is lifted, and obeys no older one; it looks and acts under a lock.
+Prints one JSON object {changed, report}. Running it again changes nothing. Exit 3: a newer order was obeyed before.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -20,7 +24,7 @@ import socket
 import subprocess
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 SECONDS_MAX = 60
 GUARD = """#!/bin/sh
@@ -36,20 +40,31 @@ exit 1
 def main() -> int:
     asked = json.loads(sys.argv[1])
     fence = Fence(asked)
-    newer = fence.standing()
-    if newer is not None and newer["number"] > asked["number"]:
+    alone = fence.alone()  # held until this process ends
+    standing = fence.standing()
+    newest = fence.newest(standing)
+    if newest > order(asked):
+        name, what = asked["system"], "is fenced" if standing is not None else "was unfenced"
         print(
-            f"{asked['system']} is fenced by number {newer['number']}, which is newer than {asked['number']}",
+            f"{name} {what} by number {newest[0]}, which is newer than {asked['number']}"
+            if newest[0] > asked["number"]
+            else f"{name} {what} by number {newest[0]} after this order was given: it came too late",
             file=sys.stderr,
         )
         return 3
     try:
-        report = fence.put() if asked["do"] == "fence" else fence.lift(newer)
+        report = fence.put() if asked["do"] == "fence" else fence.lift(standing)
     except Refused as error:
         print(str(error), file=sys.stderr)
         return 1
     print(json.dumps({"changed": fence.changed, "report": report}))
+    os.close(alone)
     return 0
+
+
+def order(said: Dict[str, Any]) -> Tuple[int, int]:
+    """Newer orders compare greater."""
+    return int(said["number"]), int(said.get("ticket", 0))
 
 
 class Refused(Exception):
@@ -61,17 +76,25 @@ class Fence:
         self.asked = asked
         prefix = asked["prefix"]
         self.units_folder = prefix + "/etc/systemd/system"
-        self.record = f"{prefix}/etc/skerry/fence/{asked['system']}.json"
+        self.folder = prefix + "/etc/skerry/fence"
+        self.record = f"{self.folder}/{asked['system']}.json"
+        self.lifted = f"{self.folder}/{asked['system']}.lifted"  # the newest order that lifted the fence
         self.guard = prefix + "/opt/skerry/fence-guard"
         self.changed = False
 
+    def alone(self) -> int:
+        """Wait until nobody else fences or unfences the system on this host; until the descriptor is closed."""
+        os.makedirs(self.folder, mode=0o755, exist_ok=True)
+        descriptor = os.open(f"{self.folder}/{self.asked['system']}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+
     def standing(self) -> Optional[Dict[str, Any]]:
-        try:
-            with open(self.record) as stream:
-                found: Dict[str, Any] = json.load(stream)
-                return found
-        except FileNotFoundError:
-            return None
+        return read(self.record)
+
+    def newest(self, standing: Optional[Dict[str, Any]]) -> Tuple[int, int]:
+        """Of the orders that this host has obeyed."""
+        return max((order(said) for said in (standing, read(self.lifted)) if said is not None), default=(0, 0))
 
     def put(self) -> Dict[str, Any]:
         asked = self.asked
@@ -85,9 +108,8 @@ class Fence:
         if guarded:
             systemctl("daemon-reload")
         before = self.standing()
-        if before is None or (before["number"], before["side"]) != (asked["number"], asked["side"]):
-            fence = {"number": asked["number"], "side": asked["side"], "at": asked["at"]}
-            self.write(self.record, json.dumps(fence, sort_keys=True) + "\n", 0o644)
+        if before is None or (order(before), before["side"]) != (order(asked), asked["side"]):
+            self.write(self.record, told(asked), 0o644)
         for service in reversed(asked["services"]):
             self.close(service)
         deadline = time.monotonic() + SECONDS_MAX
@@ -97,6 +119,9 @@ class Fence:
 
     def lift(self, standing: Optional[Dict[str, Any]]) -> Dict[str, Any]:
         asked = self.asked
+        before = read(self.lifted)
+        if before is None or order(before) != order(asked):
+            self.write(self.lifted, told(asked), 0o644)  # first: from here on no older order is obeyed
         removed = self.remove(self.record)
         for unit in asked["services"] + asked["databases"]:
             removed |= self.remove(self.drop_in(unit))
@@ -110,8 +135,7 @@ class Fence:
             if state(name)["UnitFileState"] != "enabled":
                 systemctl("enable", name)
                 self.changed = True
-        unfenced = {"number": asked["number"], "side": asked["side"], "at": asked["at"]}
-        return {"unfenced": unfenced, "lifted": standing}
+        return {"unfenced": read(self.lifted), "lifted": standing}
 
     def close(self, service: Dict[str, Any]) -> None:
         """Stop, disable, and mask where systemd can: not a unit file in the administrator's own folder."""
@@ -184,6 +208,23 @@ class Fence:
         sync(os.path.dirname(path))
         self.changed = True
         return True
+
+
+def read(path: str) -> Optional[Dict[str, Any]]:
+    try:
+        with open(path) as stream:
+            found: Dict[str, Any] = json.load(stream)
+            return found
+    except FileNotFoundError:
+        return None
+
+
+def told(asked: Dict[str, Any]) -> str:
+    """An order as it is kept."""
+    kept = {"number": asked["number"], "side": asked["side"], "at": asked["at"]}
+    if asked.get("ticket"):
+        kept["ticket"] = asked["ticket"]
+    return json.dumps(kept, sort_keys=True) + "\n"
 
 
 def sync(folder: str) -> None:

@@ -17,13 +17,16 @@ class MemoryAuthority:
     def read(self, system: str) -> Authority:
         return self._kept.get(system, Authority(system=system, number=1, side=Side.SOURCE, at="", by=""))
 
-    def move(self, system: str, *, expected_number: int, to: Side, key: str) -> Authority:
+    def move(self, system: str, *, expected_number: int, to: Side, key: str, ticket: int = 0) -> Authority:
         with self._one_at_a_time:
             present = self.read(system)
             if present.by == key and present.side is to and present.number == expected_number + 1:
                 return present
             if present.number != expected_number:
                 raise AuthorityError(f"{system}: {expected_number} is not the newest number, {present.number} is")
-            moved = Authority(system=system, number=expected_number + 1, side=to, at="", by=key)
+            if 0 < ticket < present.ticket:
+                raise AuthorityError(f"{system}: the move came too late")
+            newest = max(ticket, present.ticket)
+            moved = Authority(system=system, number=expected_number + 1, side=to, at="", by=key, ticket=newest)
             self._kept[system] = moved
             return moved

@@ -4,6 +4,7 @@ Made of the lawful fakes. What is written here is what joins them: a fenced host
 machine answers once it runs and its keys are known, a service takes writes only over a primary.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -163,6 +164,9 @@ class FakeWorld:
 
         self.serving: dict[str, set[str]] = {name: set() for name in HOSTS}
         self.fenced: dict[str, int] = {}
+        self.obeyed: dict[str, tuple[int, int]] = {}  # the newest order of each host: number and ticket
+        self.enabled: set[str] = {SOURCE.name}  # hosts whose services start with them
+        self.tickets = 0
         self.tools: dict[str, set[str]] = {name: set(TOOLS) for name in HOSTS}
         self.bytes_free: dict[str, int] = dict.fromkeys(HOSTS, 1_000_000)
         self.failing_checks: set[tuple[str, str]] = set()  # (host, check)
@@ -235,6 +239,20 @@ class FakeWorld:
         rows = set(self.databases.rows(REGISTER, host))
         files = self.trees.hosts.trees.get((host.name, ATTACHMENTS.path), {})
         return [filing for filing in self.acknowledged if filing not in rows or filing not in files]
+
+    # -- what happens to hosts
+
+    def reboot(self, host: Host) -> None:
+        """It dies and comes back with its disk as it was: behind a fence no service and no primary starts."""
+        self.serving[host.name] = set()
+        server = self.databases.servers.get((REGISTER.name, host.name))
+        if server is not None:
+            server.role = Role.STOPPED
+            with contextlib.suppress(CommandFailed):
+                self.databases.start(REGISTER, host)
+        may_serve = host.name in self.enabled and host.name not in self.fenced
+        if may_serve and server is not None and server.role is Role.PRIMARY:
+            self.serving[host.name] = {service.name for service in SYSTEM.services}
 
     # -- what is compared
 
@@ -363,19 +381,23 @@ class FakeWorld:
         return {}
 
     def _fence(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
-        self._refuse_newer_fence(host, variables)
+        self._obey(host, variables)
         self._stop(host, variables)
+        self.enabled.discard(host.name)
         self.fenced[host.name] = variables["skerry_fence"]["number"]
         return {"fence": variables["skerry_fence"]}
 
     def _unfence(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
-        self._refuse_newer_fence(host, variables)
+        self._obey(host, variables)
+        self.enabled.add(host.name)
         self.fenced.pop(host.name, None)
         return {"unfenced": variables["skerry_fence"]}
 
-    def _refuse_newer_fence(self, host: Host, variables: Mapping[str, Any]) -> None:
-        if self.fenced.get(host.name, 0) > variables["skerry_fence"]["number"]:
-            raise PlayFails("a newer fence stands")
+    def _obey(self, host: Host, variables: Mapping[str, Any]) -> None:
+        order = (variables["skerry_fence"]["number"], variables["skerry_fence"]["ticket"])
+        if self.obeyed.get(host.name, (0, 0)) > order:
+            raise PlayFails(f"order {order} came too late: {self.obeyed[host.name]} was obeyed before")
+        self.obeyed[host.name] = order
 
     def _start(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
         if host.name in self.fenced:
@@ -383,6 +405,7 @@ class FakeWorld:
         if self.databases.start(REGISTER, host) is not Role.PRIMARY:
             raise PlayFails("its database takes no writes")
         self.serving[host.name] |= set(self._own(host, variables))
+        self.enabled.add(host.name)
         return {}
 
     def _check(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ class Interruption:
     def __init__(self) -> None:
         self.places = 0
         self.on_place: Callable[[str], None] = lambda _name: None
+        # The call that was about to be made at the last place: what was sent before a process died may yet arrive.
+        self.call: tuple[str, Callable[[], Any]] = ("", lambda: None)
         self._at = 0
         self._error: Exception | None = None
         self._dead = False
@@ -55,6 +57,7 @@ class Interrupted:
 
     def _watched(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*arguments: Any, **named: Any) -> Any:
+            self._interruption.call = (name, lambda: call(*arguments, **named))
             self._interruption.place(f"{name}:before")
             value = call(*arguments, **named)
             self._interruption.place(f"{name}:after")

@@ -6,6 +6,7 @@ ended is probed, and then done again.
 
 from dataclasses import dataclass, field
 
+from orchestrator.contracts.engine import Operation
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.progress import Progress
 from orchestrator.engine.reducer import Reducer
@@ -24,16 +25,27 @@ class RunInHand:
 
     world: FakeWorld
     plan: Plan
+    run: str = RUN
     journal: list[Event] = field(default_factory=list)
     begun: set[tuple[Key, int]] = field(default_factory=set)
     commands: list[Command] = field(default_factory=list)
 
     def ask_rollback(self) -> None:
+        self.ask("rollback")
+
+    def ask(self, operation: Operation) -> None:
         """A person asks; it is found at the next turn."""
-        self._asked = True
+        self._asked.append(operation)
+
+    def may_be_rolled_back(self) -> bool:
+        """It came to rest, and something can still move it."""
+        state = RunState()
+        for event in self.journal:
+            state, _ = self._reducer.decide(state, event)
+        return not state.is_over
 
     def __post_init__(self) -> None:
-        self._asked = False
+        self._asked: list[Operation] = []
         self._reducer = Reducer(self.plan.systems[0], judge_gate)
 
     def live(self) -> RunState:
@@ -45,8 +57,10 @@ class RunInHand:
             state = self._take(state, Begun(at=0.0))
         while True:
             if self._asked:
-                self._asked = False
-                asked = Requested(at=self._now(), id=1, operation="rollback", by="ana", reason="wanted")
+                operation = self._asked.pop(0)
+                asked = Requested(
+                    at=self._now(), id=len(self.journal) + 1, operation=operation, by="ana", reason="wanted"
+                )
                 state = self._take(state, asked)
             elif state.running:
                 state = self._take(state, self._perform(state, state.running[0]))
@@ -70,14 +84,16 @@ class RunInHand:
         planned = self.plan.systems[0]
         step_id, mode = key
         attempt = state.progress[key].attempts
+        self.world.tickets += 1
         deed = Deed(
-            run=RUN,
+            run=self.run,
             plan=self.plan,
             system_plan=planned,
             step=planned.step(step_id),
             mode=mode,
             attempt=attempt,
-            key=f"{RUN}/{planned.system.name}/{step_id}/{mode}",
+            key=f"{self.run}/{planned.system.name}/{step_id}/{mode}",
+            ticket=self.world.tickets,
             earlier={name: dict(observed) for name, observed in state.earlier.items()},
         )
         handler = handlers_over(self.world.drivers)(deed.action.verb)

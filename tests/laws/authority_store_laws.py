@@ -36,6 +36,18 @@ class AuthorityStoreLaws:
             store.move("filing", expected_number=1, to=Side.DR, key="other")
         assert store.read("filing").side is Side.CLOUD
 
+    def test_a_move_of_a_deed_that_was_overtaken_is_refused_whatever_number_it_read(self, store):
+        store.move("filing", expected_number=1, to=Side.CLOUD, key="out", ticket=7)
+        back = store.move("filing", expected_number=2, to=Side.SOURCE, key="back", ticket=9)
+        with pytest.raises(AuthorityError, match="too late"):
+            store.move("filing", expected_number=3, to=Side.CLOUD, key="late", ticket=8)
+        assert store.read("filing") == back
+        assert store.move("filing", expected_number=3, to=Side.CLOUD, key="on", ticket=10).ticket == 10
+
+    def test_a_move_without_a_ticket_leaves_the_newest_as_it_is(self, store):
+        store.move("filing", expected_number=1, to=Side.CLOUD, key="out", ticket=7)
+        assert store.move("filing", expected_number=2, to=Side.SOURCE, key="by hand").ticket == 7
+
     def test_systems_do_not_know_each_other(self, store):
         store.move("filing", expected_number=1, to=Side.CLOUD, key="k")
         assert store.read("archive").number == 1
