@@ -16,8 +16,10 @@ from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.engine import Runs, Worker
+from orchestrator.contracts.handler import Handlers
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.contracts.observer import Observer, Recorder, SecretKeeper
+from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.contracts.trees import PointStores
 from orchestrator.contracts.vault import VaultBucket, VaultRepository
@@ -73,6 +75,11 @@ class Workshop:
         return catalogue
 
     @property
+    def replication(self) -> ReplicationHistory:
+        history: ReplicationHistory = self._store.replication
+        return history
+
+    @property
     def authority(self) -> AuthorityStore:
         authority: AuthorityStore = self._store.authority
         return authority
@@ -114,6 +121,7 @@ class Workshop:
         from orchestrator.movers.block_volume import BlockVolumeMover
         from orchestrator.movers.file_tree import FileTreeMover
         from orchestrator.movers.postgres.mover import PostgresMover
+        from orchestrator.planning.bandwidth import allowance_at
         from orchestrator.snapshots.stores import HostPointStores
         from orchestrator.survey.access import HostAccessLog
         from orchestrator.targets.aws.machines import AwsMachines
@@ -127,7 +135,12 @@ class Workshop:
             transports=self.transports,
             playbooks=self.playbooks,
             prepared=self.prepared,
-            trees=FileTreeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
+            trees=FileTreeMover(
+                self.transports,
+                access,
+                HostPointStores(self.transports, self.clock),
+                bandwidth=lambda: allowance_at(self.inventory.bandwidth, self.clock.now()),
+            ),
             volumes=BlockVolumeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
             databases=databases,
             database_digests=databases,
@@ -222,6 +235,23 @@ class Workshop:
                 judge_gate=judge_gate,
                 known_of=lambda plan: facts_of_terms(plan.terms),
             )
+
+    @contextmanager
+    def between_runs(self) -> Iterator[Recorder]:
+        """The ledger, for deeds outside of runs. While inside no worker begins, and nobody else is here.
+
+        Raises RunInProgress, naming the process, where a worker or another of these is at it.
+        """
+        from orchestrator.engine.worker import outside_of_workers
+
+        with outside_of_workers(_sqlite(state_database())), self.recorder() as recorder, self._anchored(recorder):
+            yield recorder
+
+    @cached_property
+    def handlers(self) -> Handlers:
+        from orchestrator.steps.handlers import handlers_over
+
+        return handlers_over(self.drivers)
 
     @contextmanager
     def _anchored(self, recorder: Any) -> Iterator[None]:

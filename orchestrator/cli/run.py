@@ -1,4 +1,4 @@
-"""skerry run, replicate, seed, cutover, commit: carry out an approved plan, whole or stage by stage."""
+"""skerry run, seed, cutover, commit: carry out an approved plan, whole or stage by stage."""
 
 from typing import cast
 
@@ -24,15 +24,6 @@ def command(digest: str, operator: str, as_json: bool) -> None:
     run are watched live; see them later with: skerry runs show RUN.
     """
     carry_out(digest, operator, "", as_json=as_json)
-
-
-@click.command("replicate", epilog=ENDS)
-@DIGEST
-@AS_OPTION
-@JSON_OPTION
-def replicate(digest: str, operator: str, as_json: bool) -> None:
-    """First stage of the plan DIGEST: source → DR, a recovery point over all datasets; then the run pauses."""
-    carry_out(digest, operator, "replicate", as_json=as_json)
 
 
 @click.command("seed", epilog=ENDS)

@@ -24,6 +24,17 @@ class Point(Frozen):
     holds: tuple[str, ...] = ()  # who needs it: a transfer, a drill, a rollback window, a lock
 
 
+class CopyOutlook(Frozen):
+    """What a copy would do to the replica now: how far it is behind, and what it would lose."""
+
+    dataset: str
+    entries_source: int
+    bytes_source: int
+    entries_replica: int
+    entries_deleted: int  # of the replica's, because the source has them no more
+    bytes_pending: int  # of files that are new or changed
+
+
 class PointStore(Protocol):
     """Points of one tree or volume on one host.
 
@@ -58,6 +69,7 @@ class TreeMover(Protocol):
       copy    makes target equal to source, deletions included; a second copy moves no file
       copy    that broke off is resumed by calling it again; the bulk of data never passes through this machine
       copy    leaves no key, certificate or entry for its access on either host
+      outlook touches neither tree; after a copy of a still tree nothing is pending and nothing would be deleted
       digest  is made by the host from content and names alone, equal on both ends after a copy of a still tree
       a difference of one bit, name, mode, owner, mtime, xattr, link target gives another digest
     """
@@ -74,6 +86,10 @@ class TreeMover(Protocol):
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         """Bring the live tree of `source` (or its point) to the live tree of `replica`, host to host."""
+        ...
+
+    def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:
+        """What a copy of the live tree would do now. Entries are files, folders and all else that has a name."""
         ...
 
     def digest(

@@ -30,6 +30,10 @@ class DatabaseCatalogue:
             text = connection.execute(query).scalar_one_or_none()
         return None if text is None else _loaded(text)
 
+    def drop(self, kind: Kind, key: str) -> None:
+        with self._database.writing() as connection:
+            connection.execute(sa.delete(catalogue).where(catalogue.c.kind == kind, catalogue.c.key == key))
+
     def list(self, kind: Kind, *, prefix: str = "", limit: int = 1000) -> Sequence[tuple[str, dict[str, Any]]]:
         query = (
             sa.select(catalogue.c.key, catalogue.c.document)

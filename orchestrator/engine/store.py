@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from orchestrator.engine.authority_store import DatabaseAuthority
 from orchestrator.engine.catalogue_store import DatabaseCatalogue
 from orchestrator.engine.database import Database
+from orchestrator.engine.replication_store import DatabaseReplicationHistory
 from orchestrator.engine.run_store import DatabaseRuns
 from orchestrator.foundation.clock import Clock, SystemClock
 
 
 @dataclass(frozen=True)
 class Store:
-    """Runs, authority and catalogue over one database."""
+    """Runs, authority, catalogue and the history of replication over one database."""
 
     runs: DatabaseRuns
     authority: DatabaseAuthority
     catalogue: DatabaseCatalogue
+    replication: DatabaseReplicationHistory
     database: Database
 
     def close(self) -> None:
@@ -33,5 +35,6 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         runs=DatabaseRuns(database, clock),
         authority=DatabaseAuthority(database, clock),
         catalogue=DatabaseCatalogue(database),
+        replication=DatabaseReplicationHistory(database, clock),
         database=database,
     )

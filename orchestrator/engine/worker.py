@@ -6,8 +6,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -332,6 +332,20 @@ def refuse_second_worker(store_url: str) -> None:
     lock = _worker_lock(store_url)
     if lock is not None:
         lock.take()
+        lock.release()
+
+
+@contextmanager
+def outside_of_workers(store_url: str) -> Iterator[None]:
+    """While inside, no worker carries runs of this store. RunInProgress, naming the process, where one does."""
+    lock = _worker_lock(store_url)
+    if lock is None:
+        yield
+        return
+    lock.take()
+    try:
+        yield
+    finally:
         lock.release()
 
 

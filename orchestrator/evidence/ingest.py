@@ -23,7 +23,9 @@ from orchestrator.foundation.limits import (
     EVIDENCE_STORE_WAIT_SECONDS_MAX,
 )
 
-BEGINS_A_DEED = frozenset({"run.created", "run.started", "step.started"})
+BEGINS_A_DEED = frozenset(
+    {"run.created", "run.started", "step.started", "replication.started", "point.removal_began"}
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries(idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, data BLOB NOT NULL);

@@ -23,6 +23,7 @@ OrchestratorError                    1
     SnapshotError                   36   a snapshot store refuses
     NoCommonSnapshot                37   a full copy is needed
     MomentNotHeld                   38   retryable: writers went on before all datasets were held
+    SourceShrank                    39   the source lost so much that a copy would empty its replica
   GateClosed                        40   not allowed to proceed
     ApprovalMissing                 41   fewer valid approvals than the plan asks for
     ApprovalInvalid                 42   an approval names another plan, is expired, forged or by the wrong person
@@ -207,6 +208,13 @@ class MomentNotHeld(DataError):
     exit_code = 38
     retryable = True
     default_hint = "The point was not used. Raise quiesce.seconds_max, or use a faster snapshot store."
+
+
+class SourceShrank(DataError):
+    """The source lost so much that a copy would empty its replica."""
+
+    exit_code = 39
+    default_hint = "Nothing was copied. See that every disk is mounted at the source."
 
 
 class GateClosed(OrchestratorError):

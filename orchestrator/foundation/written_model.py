@@ -140,7 +140,8 @@ def known_keys(model: Any, loc: tuple[str | int, ...]) -> list[str]:
     names: list[str] = []
     for kind in kinds:
         for model_type in _models_in(kind):
-            names += [name for name in model_type.model_fields if name not in names]
+            written = [field.alias or name for name, field in model_type.model_fields.items()]
+            names += [name for name in written if name not in names]
     return names
 
 

@@ -22,9 +22,11 @@ from orchestrator.foundation.written_model import judge
 from orchestrator.inventory.hosts import Town, read_hosts
 from orchestrator.inventory.rules import HOSTS, POLICY, SYSTEMS, Estate, PolicyParts, breaches
 from orchestrator.inventory.secrets import expand_home
+from orchestrator.model.bandwidth import BandwidthWindow
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import CloudSettings, Inventory, Link, Person, ResidencyRule
 from orchestrator.model.names import Name
+from orchestrator.model.replication import ReplicationPolicy
 from orchestrator.model.system import System
 from orchestrator.model.vault import VaultSettings
 
@@ -39,6 +41,8 @@ class _Policy(Frozen):
 
     residency: dict[Name, tuple[str, ...]] = {}
     links: tuple[Link, ...] = ()
+    bandwidth: tuple[BandwidthWindow, ...] = ()
+    replication: ReplicationPolicy = ReplicationPolicy()
     concealed: tuple[str, ...] = ()
     ssh_config: str | None = None
     transfer_ca: str | None = None
@@ -107,6 +111,8 @@ class _Loading:
             people=people,
             residency=residency,
             links=policy.links,
+            bandwidth=policy.bandwidth,
+            replication=policy.replication,
             concealed=policy.concealed,
             ssh_config=self._expanded(policy.ssh_config),
             transfer_ca=self._expanded(policy.transfer_ca),

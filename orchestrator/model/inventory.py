@@ -2,9 +2,11 @@
 
 from pydantic import Field
 
+from orchestrator.model.bandwidth import BandwidthWindow
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SiteName, SystemName
+from orchestrator.model.replication import ReplicationPolicy
 from orchestrator.model.site import Side, Site
 from orchestrator.model.system import MachineSpec, System
 from orchestrator.model.vault import VaultSettings
@@ -54,6 +56,8 @@ class Inventory(Frozen):
     people: dict[Name, Person] = {}
     residency: tuple[ResidencyRule, ...] = ()
     links: tuple[Link, ...] = ()
+    bandwidth: tuple[BandwidthWindow, ...] = ()
+    replication: ReplicationPolicy = ReplicationPolicy()
     concealed: tuple[str, ...] = ()  # members of what is observed that hold personal values: salted in the evidence
     ssh_config: str | None = None  # a file for `ssh -F`
     # The private key file of the CA whose user certificates the hosts accept; each transfer gets one from it.

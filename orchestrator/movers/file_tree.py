@@ -1,17 +1,20 @@
 """File trees from host to host: rsync over OpenSSH, pulled by the replica, proved by digests of both ends."""
 
 import shlex
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import Field
 
 from orchestrator.contracts.access import Access, TransferAccess
+from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited
 from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
-from orchestrator.contracts.trees import PointStore, PointStores, Reading
+from orchestrator.contracts.trees import CopyOutlook, PointStore, PointStores, Reading
 from orchestrator.foundation.errors import (
     DataError,
     HostUnreachable,
@@ -53,11 +56,16 @@ class FileTreeMover:
         access: TransferAccess,
         point_stores: PointStores,
         settings: FileTreeSettings | None = None,
+        *,
+        bandwidth: Bandwidth = unlimited,
     ) -> None:
         self._transports = transports
         self._access = access
         self._point_stores = point_stores
         self._settings = settings or FileTreeSettings()
+        self._bandwidth = bandwidth
+        # A limit is for all copies together: while one holds, they go one after the other.
+        self._turns = threading.Lock()
 
     def points(self, tree: FileTree, host: Host) -> PointStore:
         return self._point_stores(tree, host)
@@ -81,11 +89,57 @@ class FileTreeMover:
         finally:
             store.release(from_point, f"transfer-{replica.name}")
 
+    def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:
+        path = source.path(tree.path)
+        words = [*self._rsync_words(source, path, replica.path(tree.path), None), "--dry-run"]
+        found = self._pull(tree, source, replica, path, words)["statistics"]
+        entries = found.get("files", 0)
+        return CopyOutlook(
+            dataset=tree.name,
+            entries_source=entries,
+            bytes_source=found.get("bytes_total", 0),
+            entries_replica=max(0, entries - found.get("created", 0) + found.get("deleted", 0)),
+            entries_deleted=found.get("deleted", 0),
+            bytes_pending=found.get("bytes_moved", 0),
+        )
+
     def _copy(
         self, tree: FileTree, source: Host, replica: Host, source_path: str, progress: ProgressSink | None
     ) -> TransferReport:
+        passes: list[dict[str, Any]] = []
+        stopped: list[dict[str, Any]] = []
+        while not passes or (passes[-1]["unsettled"] and len(passes) < PASSES_MAX):
+            with self._turns if self._allowance().bytes_per_second else nullcontext():
+                allowance = self._allowance()
+                words = self._rsync_words(source, source_path, replica.path(tree.path), allowance.bytes_per_second)
+                result = self._pull(
+                    tree, source, replica, source_path, words, seconds_left=allowance.seconds_left, progress=progress
+                )
+            # What was stopped is resumed, under the limit that holds then.
+            (stopped if result.get("stopped") else passes).append(result)
+        return self._report(tree, source, replica, passes, stopped)
+
+    def _allowance(self) -> Allowance:
+        """What the hour allows, never more than the settings do."""
+        now, fixed = self._bandwidth(), self._settings.bandwidth_bytes_per_second
+        limits = [limit for limit in (now.bytes_per_second, fixed) if limit is not None]
+        return now.model_copy(update={"bytes_per_second": min(limits, default=None)})
+
+    def _pull(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        source_path: str,
+        words: list[str],
+        *,
+        seconds_left: float | None = None,
+        progress: ProgressSink | None = None,
+    ) -> dict[str, Any]:
+        """One run of rsync on the replica, for at most `seconds_left`, under an access of its own: a long copy outlives
+        any certificate that is short enough to be worth having.
+        """
         target_path = replica.path(tree.path)
-        words = self._rsync_words(source, source_path, target_path)
         request = {"words": words, "target": target_path, "partial": partial_folder(target_path)}
         asked = self._run(tree, source, replica, {**request, "ask": True})
         command = str(asked["asks"])
@@ -94,20 +148,18 @@ class FileTreeMover:
                 f"{replica.name}: its rsync does not ask for {source_path} in one word",
                 hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
             )
-        reports: list[dict[str, Any]] = []
-        while not reports or (reports[-1]["unsettled"] and len(reports) < PASSES_MAX):
-            # Each pass has a certificate of its own: a long copy outlives any that is short enough to be worth having.
-            with self._access.grant(
-                replica,
-                source,
-                force_command=command,
-                seconds=TRANSFER_CERTIFICATE_SECONDS,
-                peer_user=source.user,
-                initiator_user=root_user(replica),
-            ) as access:
-                pull = {**request, "words": with_access(words, access), "resume": asked["resume"]}
-                reports.append(self._run(tree, source, replica, pull, progress))
-        return self._report(tree, source, replica, reports)
+        with self._access.grant(
+            replica,
+            source,
+            force_command=command,
+            seconds=TRANSFER_CERTIFICATE_SECONDS,
+            peer_user=source.user,
+            initiator_user=root_user(replica),
+        ) as access:
+            pull: dict[str, Any] = {**request, "words": with_access(words, access), "resume": asked["resume"]}
+            if seconds_left is not None:
+                pull["stop_after_seconds"] = max(1.0, seconds_left)
+            return self._run(tree, source, replica, pull, progress)
 
     def digest(
         self,
@@ -133,8 +185,7 @@ class FileTreeMover:
             raise SnapshotError(f"{host.name} has no point {point} of {tree.name}")
         return found.path
 
-    def _rsync_words(self, source: Host, source_path: str, target_path: str) -> list[str]:
-        limit = self._settings.bandwidth_bytes_per_second
+    def _rsync_words(self, source: Host, source_path: str, target_path: str, limit: int | None) -> list[str]:
         return [
             "rsync",
             "-aHAX",
@@ -197,14 +248,24 @@ class FileTreeMover:
         judge(tree, source, replica, result)
         return result
 
-    def _report(self, tree: FileTree, source: Host, replica: Host, reports: Sequence[dict[str, Any]]) -> TransferReport:
+    def _report(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        reports: Sequence[dict[str, Any]],
+        stopped: Sequence[dict[str, Any]],
+    ) -> TransferReport:
         statistics = [report["statistics"] for report in reports]
-        names = [printable(name) for report in reports for name in report["names"]]
+        every = [*stopped, *reports]
+        names = [printable(name) for report in every for name in report["names"]]
         unsettled = [printable(name) for name in reports[-1]["unsettled"]]
         detail = {"passes": str(len(reports)), "deleted": str(sum(one.get("deleted", 0) for one in statistics))}
         again = sorted({printable(name) for report in reports[:-1] for name in report["unsettled"]})
         if again:
             detail["copied_again"] = ", ".join(again[:10])
+        if stopped:
+            detail["relimited"] = str(len(stopped))
         if unsettled:
             detail["unsettled"] = ", ".join(unsettled[:10])
         return TransferReport(
@@ -213,9 +274,11 @@ class FileTreeMover:
             replica=replica.name,
             method="rsync",
             bytes_total=statistics[-1].get("bytes_total", 0),
-            bytes_wire=sum(one.get("bytes_sent", 0) + one.get("bytes_received", 0) for one in statistics),
+            bytes_wire=sum(
+                each["statistics"].get("bytes_sent", 0) + each["statistics"].get("bytes_received", 0) for each in every
+            ),
             files=sum(one.get("files_moved", 0) for one in statistics),
-            seconds=sum(report["seconds"] for report in reports),
+            seconds=sum(report["seconds"] for report in every),
             changed=tuple(dict.fromkeys(names))[:50],
             detail=detail,
         )
@@ -257,7 +320,7 @@ def judge(tree: FileTree, source: Host, replica: Host, result: dict[str, Any]) -
     why = printable(
         next((line for line in complaints if not line.startswith("rsync error:")), "") or f"rsync code {code}"
     )
-    if code in (0, 24) or (code == 23 and not hard_complaints(complaints)):
+    if result.get("stopped") or code in (0, 24) or (code == 23 and not hard_complaints(complaints)):
         return
     if "No space left on device" in text or "Disk quota exceeded" in text:
         raise NoSpace(f"{replica.name}: no room for {tree.name} at {replica.path(tree.path)}: {why}")

@@ -21,6 +21,9 @@ class MemoryCatalogue:
         text = self._kept.get((kind, key))
         return None if text is None else json.loads(text)
 
+    def drop(self, kind: Kind, key: str) -> None:
+        self._kept.pop((kind, key), None)
+
     def list(self, kind: Kind, *, prefix: str = "", limit: int = 1000) -> Sequence[tuple[str, dict[str, Any]]]:
         found = [(key, json.loads(text)) for (of, key), text in self._kept.items() if of == kind]
         return [(key, document) for key, document in reversed(found) if key.startswith(prefix)][:limit]

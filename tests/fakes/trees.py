@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.contracts.trees import Point, Reading
+from orchestrator.contracts.trees import CopyOutlook, Point, Reading
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace, SnapshotError
 from orchestrator.model.dataset import FileTree
@@ -143,6 +143,20 @@ class FakeTreeMover:
             seconds=0.0,
             changed=tuple(moved[:50]),
             detail={"deleted": str(len(before.keys() - files.keys()))},
+        )
+
+    def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:
+        files = self._files(tree, source, None)
+        if replica.name in self.hosts.cut:
+            raise HostUnreachable(f"{replica.name}: no route")
+        before = self.hosts.trees.get((replica.name, tree.path), {})
+        return CopyOutlook(
+            dataset=tree.name,
+            entries_source=len(files),
+            bytes_source=sum(len(file.content) for file in files.values()),
+            entries_replica=len(before),
+            entries_deleted=len(before.keys() - files.keys()),
+            bytes_pending=sum(len(file.content) for name, file in files.items() if before.get(name) != file),
         )
 
     def digest(

@@ -22,6 +22,14 @@ class CatalogueLaws:
         assert catalogue.get("plan", "x") == {"n": 1}
         assert list(catalogue.list("facts")) == [("x", {"n": 2})]
 
+    def test_what_was_dropped_is_missing(self, catalogue):
+        catalogue.put("plan", "p1", {"n": 1})
+        catalogue.put("facts", "p1", {"n": 2})
+        for _ in range(2):
+            catalogue.drop("plan", "p1")
+        assert catalogue.get("plan", "p1") is None
+        assert catalogue.get("facts", "p1") == {"n": 2}
+
     def test_list_is_newest_first_and_limited(self, catalogue):
         for number in range(5):
             catalogue.put("approval", f"a{number}", {"n": number})

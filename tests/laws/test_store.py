@@ -3,8 +3,10 @@
 import pytest
 
 from orchestrator.engine.store import open_store
+from tests.fakes.clock import SetClock
 from tests.laws.authority_store_laws import AuthorityStoreLaws
 from tests.laws.catalogue_laws import CatalogueLaws
+from tests.laws.replication_history_laws import ReplicationHistoryLaws
 from tests.laws.runs_laws import RunsLaws
 
 
@@ -25,6 +27,18 @@ class TestSqliteCatalogue(CatalogueLaws):
     @pytest.fixture
     def catalogue(self, sqlite_store):
         return sqlite_store.catalogue
+
+
+class TestSqliteReplicationHistory(ReplicationHistoryLaws):
+    @pytest.fixture
+    def clock(self):
+        return SetClock()
+
+    @pytest.fixture
+    def history(self, tmp_path, clock):
+        store = open_store(f"sqlite:///{tmp_path}/history.db", clock=clock)
+        yield store.replication
+        store.close()
 
 
 class TestSqliteRuns(RunsLaws):
@@ -52,6 +66,19 @@ class TestPostgresCatalogue(CatalogueLaws):
     @pytest.fixture
     def catalogue(self, postgres_store):
         return postgres_store.catalogue
+
+
+@pytest.mark.platform("postgresql")
+class TestPostgresReplicationHistory(ReplicationHistoryLaws):
+    @pytest.fixture
+    def clock(self):
+        return SetClock()
+
+    @pytest.fixture
+    def history(self, postgres_url, clock):
+        store = open_store(postgres_url, clock=clock)
+        yield store.replication
+        store.close()
 
 
 @pytest.mark.platform("postgresql")

@@ -37,6 +37,22 @@ class TreeMoverLaws:
         ground.mover.copy(ground.tree, ground.source, ground.replica)
         assert ground.read(ground.replica) == {"a": b"changed", "b/d/e": b"", "new/one": b"new"}
 
+    def test_an_outlook_tells_what_a_copy_would_do_and_does_not_do_it(self, ground):
+        self.fill(ground)
+        first = ground.mover.outlook(ground.tree, ground.source, ground.replica)
+        assert (first.bytes_source, first.bytes_pending, first.entries_deleted) == (3003, 3003, 0)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        ground.write(ground.source, "a", b"changed")
+        ground.remove(ground.source, "b/c")
+        before = ground.read(ground.replica)
+        second = ground.mover.outlook(ground.tree, ground.source, ground.replica)
+        assert (second.bytes_pending, second.entries_deleted) == (7, 1)
+        assert second.entries_replica == second.entries_source + 1
+        assert ground.read(ground.replica) == before
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        third = ground.mover.outlook(ground.tree, ground.source, ground.replica)
+        assert (third.bytes_pending, third.entries_deleted, third.entries_replica) == (0, 0, third.entries_source)
+
     def test_a_second_copy_moves_no_file(self, ground):
         self.fill(ground)
         ground.mover.copy(ground.tree, ground.source, ground.replica)

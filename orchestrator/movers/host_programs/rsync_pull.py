@@ -37,6 +37,7 @@ UNSETTLED = (
 )
 STATISTICS = {
     "Number of files": "files",
+    "Number of created files": "created",
     "Number of regular files transferred": "files_moved",
     "Number of deleted files": "deleted",
     "Total file size": "bytes_total",
@@ -67,6 +68,7 @@ class Hearing:
         self.complaints: list[str] = []
         self.statistics: dict[str, int] = {}
         self.next_progress = 0.0
+        self.bytes_done = 0
 
     def out(self, line: str) -> None:
         if line.startswith(NAME_MARK):
@@ -80,10 +82,11 @@ class Hearing:
         found = PROGRESS.match(line)
         if found:
             now = time.monotonic()
+            self.bytes_done = number(found.group(1))
             if now >= self.next_progress:
                 self.next_progress = now + 0.5
                 rate = float(found.group(3)) * UNITS[found.group(4)]
-                say("progress", {"bytes": number(found.group(1)), "percent": int(found.group(2)), "rate": rate})
+                say("progress", {"bytes": self.bytes_done, "percent": int(found.group(2)), "rate": rate})
             return
         key, _, value = line.partition(":")
         if key in STATISTICS:
@@ -137,7 +140,8 @@ def choose_words(words: list[str], *, resume: bool) -> list[str]:
     return ["--no-whole-file" if resume and word == "--whole-file" else word for word in words]
 
 
-def pull(words: list[str]) -> dict[str, Any]:
+def pull(words: list[str], stop_after_seconds: float | None = None) -> dict[str, Any]:
+    """Let rsync run to its end, or end it after so many seconds; what arrived until then is kept for the next pull."""
     hearing = Hearing()
     started = time.monotonic()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
@@ -155,6 +159,15 @@ def pull(words: list[str]) -> dict[str, Any]:
         raise RuntimeError("rsync was started without pipes")
     hear_errors = threading.Thread(target=listen, args=(stderr, hearing.error), daemon=True)
     hear_errors.start()
+    told_to_stop = threading.Event()
+
+    def stop() -> None:
+        told_to_stop.set()
+        child.terminate()
+
+    timer = threading.Timer(stop_after_seconds or 0.0, stop)
+    if stop_after_seconds is not None:
+        timer.start()
     try:
         listen(stdout, hearing.out)
         code = child.wait()
@@ -164,8 +177,14 @@ def pull(words: list[str]) -> dict[str, Any]:
         child.terminate()
         child.wait()
         raise SystemExit(1) from None
+    finally:
+        timer.cancel()
+    stopped = told_to_stop.is_set() and code != 0
+    if stopped:
+        hearing.statistics["bytes_received"] = hearing.bytes_done
     return {
         "code": code,
+        "stopped": stopped,
         "names": hearing.names,
         "moved": hearing.moved,
         "unsettled": hearing.unsettled,
@@ -208,7 +227,8 @@ def main() -> None:
             answer["resume"] = resume
             say("result", answer)
         else:
-            say("result", pull(choose_words(request["words"], resume=request["resume"])))
+            words = choose_words(request["words"], resume=request["resume"])
+            say("result", pull(words, request.get("stop_after_seconds")))
     except FileNotFoundError:
         say("result", {"code": 127, "complaints": ["rsync: command not found"]})
     finally:

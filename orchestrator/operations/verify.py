@@ -1,0 +1,238 @@
+"""Verify: whether every side still holds what its recovery point was proved to be. Could not compare is failed.
+
+What is compared: the held point of each tree and volume at source and DR with the digest that was proved when it was
+taken, and the live replica at DR with it; at the cloud the live one. Databases move on, so a new moment is compared.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.contracts.trees import Reading
+from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.errors import (
+    DigestMismatch,
+    EngineError,
+    EvidenceError,
+    Interrupted,
+    OrchestratorError,
+    UsageError,
+)
+from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.model.inventory import Inventory
+from orchestrator.model.names import SystemName
+from orchestrator.model.recovery_point import RecoveryPoint
+from orchestrator.model.site import Side
+from orchestrator.model.system import System
+from orchestrator.model.transfer import ContentDigest
+from orchestrator.operations.migrate import new_run_id
+from orchestrator.operations.replication import Record, find_system, newest_point, seconds_since
+from orchestrator.steps.still_data import StillData, StillDataMover
+
+REPLAY_SECONDS_MAX = 120.0
+MOMENT_SECONDS_MAX = 10.0
+SIDES_DEFAULT = (Side.SOURCE, Side.DR)
+NOT_AS_PROVED = "the held point is not what was proved when it was taken"
+
+
+class Comparison(Frozen):
+    """One dataset in one form at one side. `why` says what differs, or why it could not be compared."""
+
+    dataset: str
+    side: Side
+    what: str  # `point rp-…`, `live`, `moment 0/3000148`
+    host: str
+    expected: str = ""
+    digest: str = ""
+    equal: bool
+    why: str = ""
+    bytes_read: int = 0
+    seconds: float = 0.0
+
+
+class Verification(Frozen):
+    """All comparisons of one system at one time."""
+
+    id: str
+    system: SystemName
+    at: str
+    point: str
+    scrub: bool
+    passed: bool
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Reads on the hosts; changes nothing there but names of moments in databases."""
+
+    inventory: Inventory
+    drivers: Drivers
+    record: Record
+    progress: ProgressSink = lambda progress: None
+
+    def verify(
+        self, name: SystemName, *, sides: Sequence[Side] = SIDES_DEFAULT, scrub: bool = False
+    ) -> Verification:
+        """Compare now; what came of it is on record and in the catalogue, whatever it is."""
+        system = find_system(self.inventory, name)
+        point = newest_point(self.drivers, name)
+        if point is None:
+            raise UsageError(
+                f"{name} has no recovery point that sides could be compared with",
+                hint=f"Take one first: skerry replicate run {name} --as PERSON",
+            )
+        found: list[Comparison] = []
+        for dataset in system.datasets:
+            if isinstance(dataset, PostgresCluster):
+                found += self._clusters(system, dataset, sides)
+            else:
+                found += self._still(system, dataset, point, sides, scrub=scrub)
+        verification = Verification(
+            id=new_run_id(),
+            system=name,
+            at=timestamp(self.drivers.clock.now()),
+            point=point.id,
+            scrub=scrub,
+            passed=bool(found) and all(each.equal for each in found),
+            comparisons=tuple(found),
+        )
+        document = verification.model_dump(mode="json")
+        self.record(name, "verification.finished", document)
+        kind = "scrub" if scrub else "read"
+        self.drivers.catalogue.put("verification", f"{name}/{kind}", document)
+        if verification.passed:
+            self.drivers.catalogue.put("verification", f"{name}/{kind}-passed", document)
+        return verification
+
+    def last_passed(self, name: SystemName, *, scrub: bool) -> Verification | None:
+        """The newest that passed; a scrub counts as a reading too, not the other way round."""
+        keys = ["scrub-passed"] if scrub else ["scrub-passed", "read-passed"]
+        documents = [self.drivers.catalogue.get("verification", f"{name}/{key}") for key in keys]
+        found = [Verification.model_validate(each) for each in documents if each is not None]
+        return max(found, key=lambda each: each.at, default=None)
+
+    def is_due(self, name: SystemName, *, older_than_seconds: float, scrub: bool, sides: Sequence[Side]) -> bool:
+        """Whether no verification of all these sides passed within that time."""
+        last = self.last_passed(name, scrub=scrub)
+        if last is None or not set(sides) <= {each.side for each in last.comparisons}:
+            return True
+        return seconds_since(last.at, self.drivers.clock.now()) > older_than_seconds
+
+    # -- trees and volumes
+
+    def _still(
+        self, system: System, dataset: StillData, point: RecoveryPoint, sides: Sequence[Side], *, scrub: bool
+    ) -> list[Comparison]:
+        expected = next((held.digest for held in point.datasets if held.dataset == dataset.name), "")
+        found = []
+        for side in sides:
+            host = self._host(system, side, dataset.name)
+            if side is not Side.CLOUD:
+                held = partial(self._digest, dataset, host, point.id, scrub=scrub)
+                found.append(_compared(held, lambda: NOT_AS_PROVED, dataset, side, f"point {point.id}", host, expected))
+            if side is not Side.SOURCE:
+                live = partial(self._digest, dataset, host, None, scrub=scrub)
+                named = partial(self._named, system, dataset, host)
+                found.append(_compared(live, named, dataset, side, "live", host, expected))
+        return found
+
+    def _digest(self, dataset: StillData, host: Host, point: str | None, *, scrub: bool) -> ContentDigest:
+        if isinstance(dataset, FileTree):
+            reading: Reading = "scrub" if scrub else "all"
+            return self.drivers.trees.digest(dataset, host, point=point, reading=reading, progress=self.progress)
+        return self.drivers.volumes.digest(dataset, host, point=point, scrub=scrub, progress=self.progress)
+
+    def _named(self, system: System, dataset: StillData, host: Host) -> str:
+        """The files or blocks that differ from the live source, as far as it can be asked; it may have moved on."""
+        source = self._host(system, Side.SOURCE, dataset.name)
+        places = StillDataMover(self.drivers).differences(dataset, source, host)
+        told = "; ".join(places) if places else "it equals the source as it is now, which has moved on since the point"
+        return f"the replica is not what the point holds. Against {source.name} now: {told}"
+
+    # -- databases
+
+    def _clusters(self, system: System, cluster: PostgresCluster, sides: Sequence[Side]) -> list[Comparison]:
+        """A new moment of the primary, and the same one replayed at each other side."""
+        source = self._host(system, Side.SOURCE, cluster.name)
+        name = "verify-" + new_run_id().replace("-", "")[:24]
+        others = [side for side in sides if side is not Side.SOURCE]
+        digests = self.drivers.database_digests
+        lsn, expected = "", ""
+
+        def hold() -> dict[str, Any]:
+            nonlocal lsn, expected
+            for side in others:
+                digests.prepare_moment(cluster, self._host(system, side, cluster.name))
+            lsn, expected = digests.hold_moment(cluster, source, name, seconds_max=MOMENT_SECONDS_MAX)
+            return {"what": f"moment {lsn}", "digest": expected, "expected": expected, "equal": True}
+
+        held = _judged(hold, dataset=cluster.name, side=Side.SOURCE, what="moment", host=source.name)
+        found = [held]
+        for side in others:
+            host = self._host(system, side, cluster.name)
+
+            def compare(host: Host = host) -> dict[str, Any]:
+                if not held.equal:
+                    return {"equal": False, "why": f"there is no moment to compare with: {held.why}"}
+                there = digests.digest_at(cluster, host, lsn, timeout_seconds=REPLAY_SECONDS_MAX)
+                equal = there.digest == expected
+                why = "" if equal else f"rows or schemas differ from {source.name} at {lsn}"
+                return {"digest": there.digest, "equal": equal, "why": why, "bytes_read": there.bytes_read}
+
+            what = f"moment {lsn}"
+            found.append(
+                _judged(compare, dataset=cluster.name, side=side, what=what, host=host.name, expected=expected)
+            )
+        return found
+
+    def _host(self, system: System, side: Side, dataset: str) -> Host:
+        return self.inventory.hosts[system.host_of(side, dataset)]
+
+
+def _compared(
+    digest: Callable[[], ContentDigest],
+    why_not: Callable[[], str],
+    dataset: StillData,
+    side: Side,
+    what: str,
+    host: Host,
+    expected: str,
+) -> Comparison:
+    def compare() -> dict[str, Any]:
+        made = digest()
+        equal = made.digest == expected
+        read = {"bytes_read": made.bytes_read, "seconds": made.seconds}
+        return {"digest": made.digest, "equal": equal, "why": "" if equal else why_not(), **read}
+
+    return _judged(compare, dataset=dataset.name, side=side, what=what, host=host.name, expected=expected)
+
+
+def _judged(compare: Callable[[], dict[str, Any]], **known: Any) -> Comparison:
+    """What `compare` found; a host that could not be asked, or data that could not be read, is a failed comparison."""
+    try:
+        return Comparison(**{**known, **compare()})
+    except (EvidenceError, EngineError, Interrupted):
+        raise
+    except OrchestratorError as error:
+        return Comparison(**known, equal=False, why=f"could not be compared: {error.message}")
+
+
+def complain_of_difference(verifications: Sequence[Verification]) -> None:
+    """DigestMismatch naming everything that is not equal, or could not be compared."""
+    wrong = [
+        f"{each.system}/{found.dataset} at {found.side.value} ({found.what}): {found.why}"
+        for each in verifications
+        for found in each.comparisons
+        if not found.equal
+    ]
+    if wrong:
+        raise DigestMismatch(
+            "; ".join(wrong),
+            hint="Do not fail over to it. Look at the named files, then: skerry replicate run SYSTEM --as PERSON",
+        )

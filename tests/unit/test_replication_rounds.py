@@ -1,0 +1,203 @@
+"""Rounds of replication outside of runs: what they bring, what they refuse, and what is remembered of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.contracts.trees import CopyOutlook
+from orchestrator.foundation.errors import HostUnreachable, ReplicaLagging, RunInProgress, SourceShrank, UsageError
+from orchestrator.model.site import Side
+from orchestrator.operations.lag import complain_of_lag, lag_of_estate
+from orchestrator.operations.replication import error_named
+from orchestrator.operations.standing import complain_of_rounds
+from orchestrator.planning.shrinkage import SMALL_ENTRIES, shrinkage
+from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SOURCE, SYSTEM, the_plan
+from tests.fakes.replicated import Replicated
+from tests.fakes.trees import FakeFile, cut_off
+
+
+@pytest.fixture
+def ground(tmp_path):
+    made = Replicated(tmp_path)
+    yield made
+    made.store.close()
+
+
+def lag(ground):
+    return lag_of_estate(
+        ground.inventory, ground.world.catalogue, ground.world.authority, ground.store.replication,
+        ground.world.clock.now(),
+    )  # fmt: skip
+
+
+def test_a_round_brings_everything_and_holds_a_proved_point(ground):
+    done = ground.round()
+    assert (done.result, done.system, done.by) == ("passed", "filing", "ops")
+    trees = ground.world.trees.hosts.trees
+    assert trees[DR.name, ATTACHMENTS.path] == trees[SOURCE.name, ATTACHMENTS.path]
+    assert ground.world.databases.rows(REGISTER, DR) == ground.world.acknowledged
+    document = ground.world.catalogue.get("recovery_point", f"filing/{done.point}")
+    assert document["holds"] == []
+    assert document["sides"] == ["source", "dr"]
+    assert ground.kinds()[0] == "replication.started"
+    assert ground.kinds()[-1] == "replication.finished"
+    assert "recovery_point.held" in ground.kinds()
+    assert {data.get("round") for _, _, data in ground.events} == {done.id}
+    assert [each.id for each in ground.store.replication.rounds("filing")] == [done.id]
+
+
+def test_rounds_are_told_apart_and_the_objective_is_judged_by_the_last_good_one(ground):
+    first = ground.round()
+    ground.world.client_files()
+    second = ground.round()
+    assert second.point != first.point
+    (system,) = lag(ground)
+    rows = {row.dataset: row for row in system.datasets}
+    assert rows["attachments"].good_point == second.point
+    assert rows["attachments"].seconds_behind == 60.0
+    assert system.met  # the objective is 60 s
+    complain_of_lag([system])
+    ground.pass_time(1)
+    with pytest.raises(ReplicaLagging, match=r"filing/attachments is 61s behind \(objective 60s\)"):
+        complain_of_lag(lag(ground))
+
+
+def test_before_the_first_round_nothing_is_good(ground):
+    (system,) = lag(ground)
+    assert [row.seconds_behind for row in system.datasets] == [None, None]
+    with pytest.raises(ReplicaLagging, match="filing/register is not replicated yet"):
+        complain_of_lag([system])
+
+
+def test_bytes_that_wait_are_seen_before_they_are_copied(ground):
+    ground.round()
+    ground.world.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path]["new"] = FakeFile(b"x" * 500)
+    ground.pass_time(5)
+    ground.world.interruption.on_place = lambda _: ground.pass_time(0.01)  # every call takes its time
+    ground.round()
+    before, after = ground.store.replication.samples("filing", "attachments")[-2:]
+    assert (before.bytes_behind, after.bytes_behind) == (500, 0)
+    assert 65.0 <= before.seconds_behind < 66.0
+    assert 0.0 < after.seconds_behind < 1.0
+
+
+def test_a_failed_round_says_so_and_the_last_good_point_stays(ground):
+    good = ground.round()
+    with cut_off(ground.world.trees.hosts, DR):
+        bad = ground.round()
+    assert (bad.result, bad.error) == ("failed", "HostUnreachable")
+    with pytest.raises(HostUnreachable, match="filing failed: dr-filing1: no route"):
+        complain_of_rounds([good, bad])
+    (system,) = lag(ground)
+    assert system.datasets[0].good_point == good.point
+    assert system.last_round.result == "failed"
+    assert ground.round().result == "passed"
+
+
+def test_a_round_that_was_cut_off_is_told_by_the_next(ground):
+    ground.round()
+    left = ground.store.replication.rounds("filing")[0].model_copy(update={"id": "round-x", "result": "running"})
+    ground.store.replication.put_round(left)
+    assert ground.round().result == "passed"
+    results = {each.id: each.result for each in ground.store.replication.rounds("filing")}
+    assert results["round-x"] == "broken_off"
+    assert ("filing", "replication.finished", {"round": "round-x", "result": "broken_off"}) in ground.events
+
+
+def test_a_system_that_a_run_holds_is_refused_and_named(ground):
+    ground.store.runs.submit("run-7", the_plan(), kind="migrate", operator="ben")
+    done = ground.round()
+    assert (done.result, done.error) == ("refused", "RunInProgress")
+    with pytest.raises(RunInProgress, match="filing is held by run run-7"):
+        complain_of_rounds([done])
+    assert (DR.name, ATTACHMENTS.path) not in ground.world.trees.hosts.trees
+
+
+def test_a_system_that_lives_elsewhere_is_not_overwritten_by_its_old_source(ground):
+    ground.world.authority.move("filing", expected_number=1, to=Side.CLOUD, key="k")
+    done = ground.round()
+    assert (done.result, done.error) == ("refused", "AuthorityError")
+    (system,) = lag(ground)
+    assert (system.replicated, system.met, system.datasets) == (False, True, ())
+
+
+# -- a source that has shrunk
+
+
+def test_an_empty_source_does_not_empty_its_replica(ground):
+    ground.round()
+    trees = ground.world.trees.hosts.trees
+    before = dict(trees[DR.name, ATTACHMENTS.path])
+    trees[SOURCE.name, ATTACHMENTS.path] = {}
+    done = ground.round()
+    assert (done.result, done.error) == ("refused", "SourceShrank")
+    assert trees[DR.name, ATTACHMENTS.path] == before
+    with pytest.raises(SourceShrank, match="filing refused: attachments: the source is empty, the replica has 2 entries") as raised:
+        complain_of_rounds([done])
+    assert raised.value.exit_code == 39
+    assert "--accept-shrinkage attachments --because WHY" in raised.value.hint
+    assert "recovery_point.held" not in ground.kinds()[-3:]
+
+
+def test_a_word_lets_a_dataset_shrink_and_stands_in_the_evidence(ground):
+    ground.round()
+    ground.world.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path] = {}
+    other = ground.round(datasets=frozenset({"register"}), because="a word for another dataset")
+    assert other.result == "refused"
+    done = ground.round(datasets=frozenset({"attachments"}), because="the year was archived")
+    assert done.result == "passed"
+    assert ground.world.trees.hosts.trees[DR.name, ATTACHMENTS.path] == {}
+    (said,) = [data for _, kind, data in ground.events if kind == "deviation.recorded"]
+    assert (said["by"], said["reason"]) == ("ops", "the year was archived")
+    assert "attachments" in said["what"]
+
+
+def an_outlook(source, replica, deleted, size=1000):
+    return CopyOutlook(
+        dataset="files", entries_source=source, bytes_source=size, entries_replica=replica, entries_deleted=deleted,
+        bytes_pending=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outlook", "bytes_before", "words"),
+    [
+        (an_outlook(1, 1, 0, 0), 0, ""),  # both empty
+        (an_outlook(100, 0, 0), 0, ""),  # the first copy
+        (an_outlook(1, 2, 1, 0), 0, "the source is empty, the replica has 1 entries"),
+        (an_outlook(100, 200, 100), 0, ""),  # half is allowed
+        (an_outlook(99, 200, 101), 0, "would delete 101 of 200 entries at the replica (50%, 50% are allowed)"),
+        (an_outlook(5, 20, 15), 0, ""),  # so few come and go
+        (an_outlook(200, 200, 0, 499), 1000, "(50% less, 50% are allowed)"),
+        (an_outlook(200, 200, 0, 500), 1000, ""),
+        (an_outlook(200, 200, 0, 0), 1000, "holds no byte any more"),  # every file cut to nothing
+    ],
+)
+def test_shrinkage_by_table(outlook, bytes_before, words):
+    found = shrinkage(outlook, share_max=0.5, bytes_before=bytes_before)
+    assert words in found
+    assert bool(found) is bool(words)
+
+
+@given(st.integers(2, 10**6), st.integers(0, 10**12))
+def test_a_source_without_content_is_never_let_through(replica, before):
+    assert shrinkage(an_outlook(1, replica, replica - 1, 0), share_max=1.0, bytes_before=before)
+
+
+@given(st.integers(SMALL_ENTRIES + 1, 10**5), st.floats(0.01, 0.99), st.data())
+def test_what_may_be_deleted_is_bounded_by_the_share(replica, share, data):
+    deleted = data.draw(st.integers(SMALL_ENTRIES + 1, replica))
+    found = shrinkage(an_outlook(max(2, replica - deleted), replica, deleted), share_max=share)
+    assert bool(found) is (deleted / replica > share)
+
+
+def test_an_error_is_found_again_by_its_name():
+    assert type(error_named("SourceShrank", "x", "")) is SourceShrank
+    assert error_named("SourceShrank", "x", "").hint
+    assert type(error_named("UsageError", "x", "y")) is UsageError
+
+
+def test_an_unknown_system_is_named_with_those_that_exist(ground):
+    with pytest.raises(UsageError, match="no system is called fling") as raised:
+        ground.replication.round("fling", by="ops")
+    assert SYSTEM.name in raised.value.hint
