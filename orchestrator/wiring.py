@@ -23,7 +23,8 @@ from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.contracts.trees import PointStores
 from orchestrator.contracts.vault import VaultBucket, VaultRepository
-from orchestrator.foundation.clock import Clock, SystemClock, timestamp
+from orchestrator.foundation.clock import Clock, SystemClock
+from orchestrator.foundation.errors import UsageError
 from orchestrator.foundation.places import (
     engine_database,
     lab_folder,
@@ -34,7 +35,6 @@ from orchestrator.foundation.places import (
 )
 from orchestrator.inventory.load import load_inventory
 from orchestrator.inventory.secrets import SecretResolver
-from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.event import RunEvent
 from orchestrator.model.facts import Facts, HostFacts
 from orchestrator.model.host import Host
@@ -50,6 +50,7 @@ class Workshop:
     inventory: Inventory
     observers: Sequence[Observer] = ()
     clock: Clock = field(default_factory=SystemClock)
+    estate: Path | None = None  # the folder of the inventory
     _open: ExitStack = field(default_factory=ExitStack)
     _keeper: SecretKeeper | None = None
 
@@ -229,7 +230,7 @@ class Workshop:
                 _sqlite(state_database()),
                 _sqlite(engine_database()),
                 handlers_over(self.drivers),
-                PrefacedRecorder(recorder, self._approvals_of, self._files_of, self.orders_of),
+                PrefacedRecorder(recorder, self.papers, self._plan_of),
                 self.observers,
                 self.clock,
                 judge_gate=judge_gate,
@@ -276,32 +277,20 @@ class Workshop:
         for observer in self.observers:
             observer.notice(event)
 
-    def _approvals_of(self, plan: str) -> list[SignedApproval]:
-        kept = self.catalogue.list("approval", prefix=f"{plan}/")
-        return [SignedApproval.model_validate(document) for _, document in kept]
+    @cached_property
+    def papers(self) -> Any:
+        """What the runs of this estate rest on."""
+        from orchestrator.evidence.papers import RunPapers
+        from orchestrator.evidence.surroundings import surroundings
 
-    def orders_of(self, plan: str, run: str, operator: str) -> list[SignedOrder]:
-        """The operator's newest start order that is unused and has not expired. From now on it is this run's."""
-        now = timestamp(self.clock.now())
-        kept = [
-            (key, SignedOrder.model_validate(each)) for key, each in self.catalogue.list("start_order", prefix=plan)
-        ]
-        own = [(key, order) for key, order in kept if order.person == operator]
-        used = [order for _, order in own if order.used_by == run]
-        if used:
-            return used
-        for key, order in own:
-            if not order.used_by and order.expires_at > now:
-                taken = order.model_copy(update={"used_by": run})
-                self.catalogue.put("start_order", key, taken.model_dump(mode="json"))
-                return [taken]
-        return []
+        return RunPapers(self.catalogue, self.clock, _shipped, lambda: surroundings(self.estate))
 
-    def _files_of(self, plan: str) -> dict[str, bytes]:
-        """The shipped files of the plan's closure. One that is elsewhere is in the closure by its digest alone."""
-        document = self.catalogue.get("plan", plan) or {}
-        places = {path: _shipped(path) for path in document.get("closure", {})}
-        return {path: place.read_bytes() for path, place in places.items() if place.is_file()}
+    def _plan_of(self, run: str) -> str:
+        """The plan of a run; empty for what the log tells of no run."""
+        try:
+            return self.runs.status(run).plan
+        except UsageError:
+            return ""
 
     def survey(self, inventory: Inventory, on_host: Callable[[HostFacts], None]) -> Facts:
         from orchestrator.survey.survey import survey
@@ -346,7 +335,7 @@ def open_workshop(
 ) -> Iterator[Kind]:
     """The workshop of the inventory in `folder`. `hosts_file`, or `$SKERRY_HOSTS`, replaces its hosts.yml."""
     hosts = hosts_file or _other_hosts(folder)
-    workshop = kind(load_inventory(folder, home=skerry_home(), hosts_file=hosts), observers)
+    workshop = kind(load_inventory(folder, home=skerry_home(), hosts_file=hosts), observers, estate=folder)
     try:
         yield workshop
     finally:

@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "runbook": ("runbook", "commands", "Check and show runbooks, and draw their graph."),
     "plan": ("plan", "commands", "Make, list and show plans: what will run, under one digest."),
     "approve": ("approve", "command", "Sign a plan's digest with an SSH key, or reject it."),
+    "revoke": ("revoke", "command", "Take your approval of a plan back: its runs begin nothing more."),
     "run": ("run", "command", "Run an approved plan, all stages; one that was broken off goes on."),
     "replicate": ("replicate", "commands", "Keep DR up to date and say how far it is behind; stage 1 of a plan."),
     "seed": ("run", "seed", "Stage 2: the cloud from the DR replica."),

@@ -5,6 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from orchestrator.cli.console import bad, console, good, heading, quiet, seconds_text, short_digest, size_text, table
+from orchestrator.evidence.told_surroundings import scope_rows
 from orchestrator.model.action import Action
 from orchestrator.model.plan import Plan, SystemPlan
 from orchestrator.model.site import Side
@@ -64,6 +65,7 @@ def show_plan(plan: Plan) -> None:
     screen.print(
         table(("system", "source → dr → cloud", "datasets", ">to move", ">about", "RTO / RPO", "approval"), rows)
     )
+    show_scope(plan)
     screen.print()
     # Systems of one wave share the runbook, so its steps are shown once.
     shown: list[tuple[Step, ...]] = []
@@ -73,6 +75,15 @@ def show_plan(plan: Plan) -> None:
             screen.print(table(("phase", "step", "what", "gate", "way back", ">limit"), step_rows(planned.steps)))
     screen.print()
     screen.print(quiet(f"{len(plan.closure)} files decide what runs: {', '.join(sorted(plan.closure))}"))
+
+
+def show_scope(plan: Plan) -> None:
+    """Print what the plan is for, and what its author says that no program can see, where it is said."""
+    rows = scope_rows(plan.model_dump(mode="json"))
+    values = [("Input", f"{name} = {value}") for name, value in plan.inputs.items()]
+    if rows or values:
+        console().print()
+        console().print(table(("about", ""), [*rows, *values]))
 
 
 def _system_row(planned: SystemPlan) -> tuple[str, ...]:
@@ -100,6 +111,9 @@ def show_standing(standing: Standing) -> None:
     for signed in standing.rejected:
         word = signed.statement
         screen.print(bad(f"rejected by {word.person} as {word.role} at {word.at}: {word.comment or 'no reason given'}"))
+    for signed in standing.revoked:
+        word = signed.statement
+        screen.print(bad(f"taken back by {word.person} as {word.role} at {word.at}: {word.comment}"))
     for refused in standing.refused:
         screen.print(quiet(f"does not count: {refused.person} as {refused.role}: {refused.why}"))
     for text in standing.missing:

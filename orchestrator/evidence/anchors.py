@@ -42,19 +42,17 @@ def parse_consistency(text: str) -> tuple[int, list[bytes]]:
     return from_decimal(lines[0][4:]), [from_base64(line) for line in lines[1:-1]]
 
 
-def judge_anchors(
-    files: Mapping[str, bytes], head: Checkpoint, policy: TrustPolicy, findings: Findings
-) -> tuple[list[Bound], list[SignedCheckpoint]]:
-    """Look at every anchors/<size>.note with its .tsr. Returns the timestamps and the notes that hold."""
+def judge_anchors(files: Mapping[str, bytes], head: Checkpoint, policy: TrustPolicy, findings: Findings) -> list[Bound]:
+    """Look at every anchors/<size>.note with its .tsr. Returns the timestamps that hold."""
     bounds: list[Bound] = []
-    notes: list[SignedCheckpoint] = []
+    anchored = 0
     problems: list[str] = []
     witnessed = 0
     for path in sorted(name for name in files if name.startswith("anchors/") and name.endswith(".note")):
         try:
             signed = open_checkpoint(_text(files[path]), policy.log_policy.keys)
-            _is_beginning(files, signed.checkpoint, head)
-            notes.append(signed)
+            is_beginning(files, signed.checkpoint, head)
+            anchored += 1
             witnessed += _has_witness(signed, policy)
             token = files.get(path.removesuffix(".note") + ".tsr")
             if token is not None and policy.tsa_roots:
@@ -65,8 +63,8 @@ def judge_anchors(
     bounds.sort(key=lambda bound: bound.size)
     if policy.require_tsa and not bounds:
         problems.append("the policy asks for timestamps, and there is none")
-    told = f"{len(notes)} anchored heads are beginnings of this one; {len(bounds)} timestamped, {witnessed} witnessed"
-    if notes or problems:
+    told = f"{anchored} anchored heads are beginnings of this one; {len(bounds)} timestamped, {witnessed} witnessed"
+    if anchored or problems:
         findings.judge(GROUP, problems, told)
     falling = [later.size for earlier, later in pairwise(bounds) if earlier.time > later.time]
     if bounds:
@@ -76,7 +74,7 @@ def judge_anchors(
         findings.warn(GROUP, "no timestamps: the times in this evidence are the controller's own word")
     if not witnessed:
         findings.warn(GROUP, "no witness: that this is the only history shown to anybody is the operator's own word")
-    return bounds, notes
+    return bounds
 
 
 def _text(content: bytes) -> str:
@@ -91,11 +89,14 @@ def _has_witness(signed: SignedCheckpoint, policy: TrustPolicy) -> bool:
     return any(key in keys for key, _ in signed.signatures)
 
 
-def _is_beginning(files: Mapping[str, bytes], earlier: Checkpoint, head: Checkpoint) -> None:
+def is_beginning(files: Mapping[str, bytes], earlier: Checkpoint, head: Checkpoint) -> None:
+    """BrokenLog unless `head` extends `earlier`, by the proof in log/consistency. The empty log begins every other."""
     if earlier.origin != head.origin:
         raise BrokenLog(f"a head of another log: {earlier.origin}")
     if earlier.size > head.size:
         raise BrokenLog(f"was anchored at {earlier.size} entries, this head has {head.size}: the tail was dropped")
+    if earlier.size == 0 and earlier.root == merkle.EMPTY_ROOT:
+        return
     if earlier.size == head.size:
         if earlier.root != head.root:
             raise BrokenLog("another root at the same size: two histories were signed")

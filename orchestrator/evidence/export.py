@@ -13,6 +13,7 @@ from orchestrator.evidence.envelope import LoggedEvent, read_event
 from orchestrator.evidence.merkle import TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint, split_note, to_base64
 from orchestrator.evidence.reading.derive import derive
+from orchestrator.evidence.seen_heads import seen_sizes
 from orchestrator.evidence.story import load_json, references
 from orchestrator.evidence.verify_log import own_keys, verify_log
 from orchestrator.evidence.withheld import disclosures_for
@@ -82,6 +83,8 @@ def collect(ledger: Path, run: str, *, policy: bytes) -> dict[str, bytes]:
     core |= {f"log/{path}": content for path, content in _tiles(reader, head.size, indices)}
     core |= _anchors(ledger, reader, head, anchored, first=indices[0])
     core |= _artifacts(ledger, [event for event, _ in found])
+    sizes = seen_sizes([event for event, _ in found], lambda digest: core.get(artifact_path(digest)))
+    core |= _consistency(reader, {size for size in sizes if 0 < size < head.size})
     return core
 
 
@@ -147,12 +150,19 @@ def _anchors(
             path = ledger / "anchors" / f"{size:012d}{suffix}"
             if path.exists():
                 files[f"anchors/{path.name}"] = path.read_bytes()
-        if size < head.size:
-            proof = "".join(to_base64(step) + "\n" for step in reader.consistency(size))
-            files[f"log/consistency/{size:012d}"] = f"old {size}\n{proof}".encode()
+    files |= _consistency(reader, {size for size in sizes if before <= size < head.size})
     claims = [json.loads(path.read_bytes()) for path in sorted((ledger / "anchors").glob("*.worm.json"))]
     if claims:
         files["anchors/worm.json"] = canonical_json(claims)
+    return files
+
+
+def _consistency(reader: merkle.TileReader, sizes: Iterable[int]) -> dict[str, bytes]:
+    """Proofs that the log of each of these sizes is a beginning of the reader's."""
+    files = {}
+    for size in sizes:
+        proof = "".join(to_base64(step) + "\n" for step in reader.consistency(size))
+        files[f"log/consistency/{size:012d}"] = f"old {size}\n{proof}".encode()
     return files
 
 

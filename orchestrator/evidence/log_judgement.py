@@ -14,6 +14,7 @@ from orchestrator.evidence.envelope import LOG_RUN, LoggedEvent, read_event
 from orchestrator.evidence.merkle import HASH_BYTES, TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint
 from orchestrator.evidence.retention import KINDS as RETENTION_KINDS
+from orchestrator.evidence.seen_heads import SIGNED_KINDS
 from orchestrator.foundation.errors import BrokenLog
 
 PROBLEMS_KEPT_MAX = 200
@@ -25,7 +26,7 @@ _END = re.compile(
 )
 _LOOKED_AT = (
     *(b"step.started.", b"step.finished.", b"run.created.", b"run.started.", b"run.finished."),
-    *(kind.encode() + b"." for kind in RETENTION_KINDS),
+    *(kind.encode() + b"." for kind in (*RETENTION_KINDS, *SIGNED_KINDS)),
 )
 
 
@@ -48,6 +49,7 @@ class Stretch:
     steps: list[StepMark] = field(default_factory=list)
     marks: list[tuple[str, str, str]] = field(default_factory=list)  # run, kind, time
     keeping: list[LoggedEvent] = field(default_factory=list)  # what is said of retention and holds
+    signed: list[LoggedEvent] = field(default_factory=list)  # words of persons
 
     def complain(self, problem: str) -> None:
         if len(self.problems) < PROBLEMS_KEPT_MAX:
@@ -138,6 +140,8 @@ def _look_closer(stretch: Stretch, index: int, entry: bytes) -> None:
         stretch.steps.append(StepMark(event.run, event.type, index, deed))
     elif event.type in RETENTION_KINDS:
         stretch.keeping.append(event)
+    elif event.type in SIGNED_KINDS:
+        stretch.signed.append(event)
     else:
         stretch.marks.append((event.run, event.type, event.time))
 
@@ -168,6 +172,7 @@ class LogVerdict:
     broken_runs: list[str]
     open_steps: list[str]  # started and never finished: a run under way, or one that died
     keeping: list[LoggedEvent] = field(default_factory=list)  # in order
+    signed: list[LoggedEvent] = field(default_factory=list)  # in order
 
 
 def judge_stretches(
@@ -183,8 +188,10 @@ def judge_stretches(
     broken: list[str] = []
     level_one = bytearray()
     keeping: list[LoggedEvent] = []
+    signed: list[LoggedEvent] = []
     for stretch in stretches:
         keeping += stretch.keeping
+        signed += stretch.signed
         broken += stretch.problems
         following.take(stretch)
         for root in stretch.roots:
@@ -194,7 +201,7 @@ def judge_stretches(
         _roots_within(frontier, wanted, stretch.tiles, roots)
     broken += _judge_upper_tiles(bytes(level_one), size, upper_tiles)
     kept = broken[:PROBLEMS_KEPT_MAX]
-    return LogVerdict(roots, following.runs(), kept, following.problems, following.open_steps(), keeping)
+    return LogVerdict(roots, following.runs(), kept, following.problems, following.open_steps(), keeping, signed)
 
 
 def _roots_within(

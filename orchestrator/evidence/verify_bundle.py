@@ -11,15 +11,17 @@ from pathlib import Path
 
 from orchestrator.evidence.anchors import judge_anchors, judge_times
 from orchestrator.evidence.artifacts import artifact_path
+from orchestrator.evidence.bench import Bench
 from orchestrator.evidence.bundle import MANIFEST, is_core, judge_manifest, read_bundle
 from orchestrator.evidence.bundle_log import BundleLog, judge_log
 from orchestrator.evidence.disclosure import judge_disclosures
 from orchestrator.evidence.findings import Findings
-from orchestrator.evidence.people import Bench, judge_people
+from orchestrator.evidence.people import judge_people
 from orchestrator.evidence.reading.derive import RENDERING, derive, rendering_of
 from orchestrator.evidence.retention import read_retention
 from orchestrator.evidence.rules import judge_execution
 from orchestrator.evidence.story import RunStory, as_logged, references, tell_story
+from orchestrator.evidence.told_surroundings import judge_surroundings
 from orchestrator.evidence.trust_policy import TrustPolicy
 from orchestrator.foundation.errors import BrokenLog, EvidenceError
 
@@ -61,17 +63,18 @@ def judge_bundle(files: dict[str, bytes], policy: TrustPolicy, report: BundleRep
     report.run, report.origin, report.size = log.events[0].run, log.head.origin, log.head.size
     try:
         with as_logged():
-            bounds, notes = judge_anchors(files, log.head, policy, findings)
+            bounds = judge_anchors(files, log.head, policy, findings)
             judge_times(log.events, bounds, policy, findings)
         artifacts = _Artifacts(files)
         story = tell_story(log.events, artifacts.read)
     except EvidenceError as error:
         findings.fail("LOG", error.message)
         return
-    bench = Bench(story, policy, artifacts.read, bounds, notes, findings)
+    bench = Bench(story, policy, artifacts.read, bounds, files, log.head, findings)
     judges: tuple[tuple[str, Callable[[], None]], ...] = (
         ("RUNBOOK AND PEOPLE", lambda: judge_people(bench, log.entries)),
         ("EXECUTION", lambda: judge_execution(story, findings)),
+        ("EXECUTION", lambda: judge_surroundings(story, findings)),
         ("EXECUTION", lambda: _judge_artifacts(files, log, story, findings)),
         ("READING COPIES", lambda: _judge_reading_copies(files, policy, findings)),
     )

@@ -3,10 +3,8 @@
 Needs no lock, no state store and no network; a log that is being written to is verified up to its newest checkpoint.
 """
 
-import errno
 import os
 import re
-import stat
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,15 +24,15 @@ from orchestrator.evidence.log_judgement import (
 )
 from orchestrator.evidence.merkle import TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint, LogPolicy, SignedCheckpoint, VerifierKey, open_checkpoint
+from orchestrator.evidence.plain_file import read_plain
 from orchestrator.evidence.retention import in_words, read_retention
+from orchestrator.evidence.verify_words import TILE_BYTES_MAX, judge_seen_heads
 from orchestrator.foundation.errors import BrokenLog
-from orchestrator.foundation.limits import EVIDENCE_ENTRY_BYTES_MAX
 
 STRETCH_BUNDLES = 64
 ENTRIES_FOR_MORE_PROCESSES_MIN = 100_000
 TRIES_MAX = 5
 NOTE_BYTES_MAX = 1024 * 1024
-TILE_BYTES_MAX = TILE_WIDTH * (EVIDENCE_ENTRY_BYTES_MAX + 2)
 _LOCKED_COPY = re.compile(r"(?<!\d)(\d{12})-([0-9a-f]{64})(?![0-9a-f])")
 _TORN = re.compile(r"^\..+\.[0-9a-f]+\.tmp$")
 _TILE = re.compile(r"^tile/(\d+|entries)/((?:x\d{3}/)*\d{3})(?:\.p/(\d{1,3}))?$")
@@ -79,7 +77,7 @@ def own_keys(folder: Path) -> list[VerifierKey]:
     """The verifier keys that lie beside a log. They prove wholeness, not who made it."""
     names = ("vkey", "vkey.ml-dsa-44")
     try:
-        found = [_read(path, NOTE_BYTES_MAX).decode() for name in names if (path := folder / name).exists()]
+        found = [read_plain(path, NOTE_BYTES_MAX).decode() for name in names if (path := folder / name).exists()]
     except (OSError, UnicodeDecodeError) as error:
         raise BrokenLog(f"{folder}: the verifier key can not be read: {error}") from error
     if not found:
@@ -118,6 +116,9 @@ def verify_log(
             anchored, spoilt = _read_anchors(log.parent, [*vkeys, *(policy.keys if policy else ())])
             sizes = [each.checkpoint.size for each in (*earlier, *anchored)] + [each.size for each in held]
             verdict = _judge(log, head.checkpoint.size, sizes, processes)
+            words = Findings()
+            if not verdict.broken_tree:
+                judge_seen_heads(log, head.checkpoint, verdict.signed, words)
         except OSError as error:
             # A writer replaced tiles meanwhile; with an unchanged checkpoint the file is really missing.
             if attempt + 1 < TRIES_MAX and _has_moved_on(log, head):
@@ -125,6 +126,7 @@ def verify_log(
             report.findings.fail("LOG", f"the log is not whole: {_relative(error, log)}")
             return report
         _report(report, log, head, earlier, verdict)
+        report.findings.found += words.found
         _report_keeping(report.findings, verdict)
         _report_anchors(report.findings, head, anchored, spoilt, verdict)
         if held:
@@ -145,14 +147,14 @@ def _relative(error: OSError, log: Path) -> str:
 
 def _has_moved_on(log: Path, head: SignedCheckpoint) -> bool:
     try:
-        return _read(log / "checkpoint", NOTE_BYTES_MAX).decode() != head.note
+        return read_plain(log / "checkpoint", NOTE_BYTES_MAX).decode() != head.note
     except (OSError, UnicodeDecodeError):
         return False
 
 
 def _open(path: Path, keys: Sequence[VerifierKey]) -> SignedCheckpoint:
     try:
-        return open_checkpoint(_read(path, NOTE_BYTES_MAX).decode(), keys)
+        return open_checkpoint(read_plain(path, NOTE_BYTES_MAX).decode(), keys)
     except (OSError, UnicodeDecodeError) as error:
         raise BrokenLog(f"can not be read: {error}") from None
 
@@ -238,22 +240,11 @@ def _read_stretch(task: tuple[str, int, range, frozenset[int]]) -> Stretch:
 
 def _read_tile(log: Path, level: int | str, number: int, width: int) -> bytes:
     try:
-        return _read(log / merkle.tile_path(level, number, width), TILE_BYTES_MAX)
+        return read_plain(log / merkle.tile_path(level, number, width), TILE_BYTES_MAX)
     except FileNotFoundError:
         if width == TILE_WIDTH:
             raise
-        return _read(log / merkle.tile_path(level, number), TILE_BYTES_MAX)
-
-
-def _read(path: Path, bytes_max: int) -> bytes:
-    """A plain file's bytes. OSError for what would be waited for, has no end, or is larger than it can rightly be."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
-        os.close(descriptor)
-        raise OSError(errno.EFBIG, f"is no plain file of at most {bytes_max} bytes", str(path))
-    with os.fdopen(descriptor, "rb") as stream:
-        return stream.read(bytes_max)
+        return read_plain(log / merkle.tile_path(level, number), TILE_BYTES_MAX)
 
 
 def _report(
@@ -355,7 +346,7 @@ def _judge_other_width(log: Path, name: str, tile: tuple[str, int, int], needed:
         return ""  # beyond the newest checkpoint: nothing was signed over it
     try:
         other = _read_tile(log, level if level == "entries" else int(level), number, needed)
-        content = _read(log / name, TILE_BYTES_MAX)
+        content = read_plain(log / name, TILE_BYTES_MAX)
     except OSError:
         return ""  # replaced meanwhile
     narrower, wider = (content, other) if width < needed else (other, content)

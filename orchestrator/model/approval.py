@@ -12,7 +12,7 @@ class ApprovalStatement(Frozen):
     plan: Digest
     person: Name
     role: Name
-    decision: Literal["approve", "reject"]
+    decision: Literal["approve", "reject", "revoke"]  # revoke: takes the person's own approval back
     at: str
     expires_at: str
     nonce: str

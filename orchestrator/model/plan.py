@@ -11,6 +11,7 @@ from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SystemName
+from orchestrator.model.scope import Scope
 from orchestrator.model.step import Step
 from orchestrator.model.system import ApprovalRule, MachineSpec, System
 from orchestrator.model.wave import WaveTerms
@@ -37,6 +38,8 @@ class Plan(Frozen):
     runbook: Name
     runbook_version: str
     runbook_digest: Digest
+    scope: Scope | None = None  # as the runbook has it
+    inputs: dict[Name, str | int | float | bool] = {}  # what the runbook's inputs were given; the steps hold them too
     inventory_digest: Digest
     facts_digest: Digest
     closure: dict[str, Digest]  # every file that decides what runs: path → digest

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints
 
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import Digest, Name
+from orchestrator.model.scope import Scope
 from orchestrator.model.step import Step
 
 
@@ -24,6 +25,7 @@ class Runbook(Frozen):
     title: str
     kind: Literal["migrate", "cutover", "rollback", "failover", "failback", "drill"]
     author: Name
+    scope: Scope | None = None  # what auditors ask of it, and no program can observe
     inputs: dict[Name, RunbookInput] = {}
     steps: tuple[Step, ...] = Field(min_length=1)
     digest: Digest  # of the file as written

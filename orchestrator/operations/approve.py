@@ -2,7 +2,7 @@
 
 The rule of each system counts: so many different persons, every one of its roles among them, none the plan's author
 and none who runs it. A person's newest word counts; a rejection, in whatever role, closes the gate until the same
-person takes it back by approving.
+person takes it back by approving. How an approval is taken back: operations.revoke.
 """
 
 import secrets
@@ -12,6 +12,7 @@ from typing import Literal
 
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
+from orchestrator.evidence.papers import words_on
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, GateClosed
 from orchestrator.foundation.written_file import did_you_mean
@@ -49,6 +50,7 @@ class Standing(Frozen):
     approved: bool
     valid: tuple[SignedApproval, ...] = ()
     rejected: tuple[SignedApproval, ...] = ()
+    revoked: tuple[SignedApproval, ...] = ()  # approvals that their persons took back
     refused: tuple[RefusedApproval, ...] = ()
     missing: tuple[str, ...] = ()  # what is still asked for, in words, by system
 
@@ -124,7 +126,7 @@ def standing(
     valid: dict[tuple[Name, Name], SignedApproval] = {}
     refused: list[RefusedApproval] = []
     now = timestamp(clock.now())
-    for signed in _kept(catalogue, plan.digest):
+    for signed in words_on(catalogue, plan.digest):
         word = signed.statement
         why = _why_not(plan, signed, people, judge, now, operator)
         if why:
@@ -138,13 +140,14 @@ def standing(
     missing = [
         f"{planned.system.name}: {text}"
         for planned in plan.systems
-        for text in _missing(planned.approval, [signed.statement for signed in approvals])
+        for text in missing_of(planned.approval, [signed.statement for signed in approvals])
     ]
     return Standing(
         plan=plan.digest,
         approved=not missing and not rejections,
         valid=tuple(approvals),
         rejected=tuple(rejections),
+        revoked=tuple(signed for signed in valid.values() if signed.statement.decision == "revoke"),
         refused=tuple(refused),
         missing=tuple(missing),
     )
@@ -152,12 +155,7 @@ def standing(
 
 def _newness(signed: SignedApproval) -> tuple[str, bool]:
     """Sorts words of one person by time; of two in one millisecond the careful one is the newer."""
-    return signed.statement.at, signed.statement.decision == "reject"
-
-
-def _kept(catalogue: Catalogue, plan: Digest) -> list[SignedApproval]:
-    kept = [SignedApproval.model_validate(document) for _, document in catalogue.list("approval", prefix=f"{plan}/")]
-    return sorted(kept, key=lambda signed: signed.statement.at)
+    return signed.statement.at, signed.statement.decision != "approve"
 
 
 def _why_not(
@@ -180,7 +178,8 @@ def _why_not(
     return ""
 
 
-def _missing(rule: ApprovalRule, words: Sequence[ApprovalStatement]) -> list[str]:
+def missing_of(rule: ApprovalRule, words: Sequence[ApprovalStatement]) -> list[str]:
+    """What the rule of a system still asks for, given approvals that count."""
     counted = [word for word in words if word.role in rule.roles]
     persons = {word.person for word in counted}
     texts = [f"nobody approved as {role}" for role in rule.roles if role not in {word.role for word in counted}]
@@ -213,7 +212,8 @@ def ensure_approved(
         )
     if found.approved:
         return found
-    wanted = "; ".join(found.missing)
+    taken_back = [f"{signed.statement.person} revoked: {signed.statement.comment}" for signed in found.revoked]
+    wanted = "; ".join((*found.missing, *taken_back))
     if found.refused and not found.valid:
         told = "; ".join(f"{item.person} as {item.role}: {item.why}" for item in found.refused)
         raise ApprovalInvalid(f"no approval of plan {plan.digest} counts ({told}); {wanted}")

@@ -18,6 +18,7 @@ from orchestrator.model.wave import WaveTerms
 from orchestrator.operations import approve as approving
 from orchestrator.operations import migrate
 from orchestrator.operations import plan as planning
+from orchestrator.operations import revoke as revoking
 from orchestrator.planning.runbook import Scalar
 from orchestrator.wiring import Workshop, open_workshop
 
@@ -94,6 +95,27 @@ class Desk(Workshop):
         self.catalogue.put("start_order", key, order.model_dump(mode="json"))
         return order
 
+    def revoke(
+        self, plan: Plan, *, person: Name, role: Name | None, key_file: str, because: str
+    ) -> revoking.Revoked:
+        """Take `person`'s approval of the plan back, pause its runs, and put that on record."""
+        words = revoking.revoke(
+            plan,
+            person=person,
+            role=role,
+            key_file=key_file,
+            because=because,
+            people=self.inventory.people,
+            signer=self.signer,
+            judge=self.judge,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            log_head=self._log_head(),
+        )
+        found = revoking.pause_runs(plan, self.runs, by=person, because=because)
+        told = revoking.put_on_record(words, found, self.recorder(), self.clock)
+        return revoking.Revoked(words=words, paused=tuple(status.run for status in found), on_record=told)
+
     def _log_head(self) -> approving.LogHead:
         seen = self.log_seen()
         if seen is None:
@@ -147,6 +169,7 @@ class Desk(Workshop):
                 allowed=self.ensure_allowed,
                 on_run=on_run,
                 stage=stage,
+                withdrawn=lambda each: revoking.withdrawn(each, self.catalogue),
             )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from orchestrator.contracts.engine import AT_REST, Runs, RunStatus, Worker
-from orchestrator.foundation.errors import OrchestratorError, RolledBack, RunFailed
+from orchestrator.foundation.errors import GateClosed, OrchestratorError, RolledBack, RunFailed
 from orchestrator.model.plan import Plan
 from orchestrator.model.step import Phase
 
@@ -69,28 +69,50 @@ def run_plan(
     allowed: Callable[[Plan, str], None],
     on_run: OnRun = tell_nobody,
     stage: Stage | None = None,
+    withdrawn: Callable[[Plan], str] = lambda plan: "",
 ) -> RunStatus:
     """Run `plan` to its end or to the end of `stage`, in this process; a run of it that was broken off goes on.
 
-    `allowed` raises GateClosed or its kin unless the plan is approved; a run under way was allowed when it began.
-    Returns the status whatever the systems came to: see `complain`.
+    `allowed` raises GateClosed or its kin unless the plan is approved; a run under way was allowed when it began, and
+    goes on unless `withdrawn` says why it is no longer: then only ways back go on, and GateClosed is raised for the
+    rest. Returns the status whatever the systems came to: see `complain`.
     """
     found = unfinished_run(runs, plan.digest)
     run = found.run if found else new_run_id()
+    closed = withdrawn(plan) if found else ""
     if found is None:
         allowed(plan, operator)
     worker.start()
     try:
         if found is None:
             runs.submit(run, plan, kind=kind, operator=operator)
+        elif closed:
+            _go_back_only(found, runs, operator=operator, because=closed)
         elif any(system.state == "paused" for system in found.systems):
             runs.request(run, "", "resume", by=operator, reason=f"{stage or 'all'} was asked for")
-        for step in first_steps_after(plan, stage):
+        for step in [] if closed else first_steps_after(plan, stage):
             runs.request(run, "", "pause", by=operator, reason=f"{stage} was asked for", step=step)
         on_run(run)
-        return _await_rest(run, runs, worker)
+        status = _await_rest(run, runs, worker)
+        if closed and any(system.state == "paused" for system in status.systems):
+            raise GateClosed(
+                f"run {run} does not go on: {closed}",
+                hint=f"Have the plan approved anew, or take the run back: skerry runs ask rollback {run}",
+            )
+        return status
     finally:
         worker.stop()
+
+
+def _go_back_only(found: RunStatus, runs: Runs, *, operator: str, because: str) -> None:
+    """Whoever goes back goes on; whoever goes forward begins nothing more."""
+    for system in found.systems:
+        goes_back = system.state == "rolling_back" or any(step.mode == "undo" for step in system.steps)
+        if goes_back and system.state == "paused":
+            runs.request(found.run, system.system, "resume", by=operator, reason="it goes back")
+        elif not goes_back and system.state in ("waiting", "running") and not found.requests_open:
+            # What was asked before is obeyed first; a way back that was asked for must not be paused.
+            runs.request(found.run, system.system, "pause", by=operator, reason=because)
 
 
 def first_steps_after(plan: Plan, stage: Stage | None) -> list[str]:

@@ -57,11 +57,16 @@ def make_plan(
         author=author,
         closure=closure_of(runbook, runbook_file, playbook_path),
         terms=terms,
-    )
+    ).model_copy(update={"inputs": _values_of(runbook, inputs)})
     catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
     # Where the runbook lay is no part of the plan, which names no machine's paths; it is needed to see later edits.
     catalogue.put("plan_origin", plan.digest, {"runbook": str(runbook_file.resolve())})
     return plan
+
+
+def _values_of(runbook: Runbook, given: Mapping[str, Scalar] | None) -> dict[str, Scalar]:
+    """What each input of the runbook stands for in this plan."""
+    return {name: declared.default for name, declared in runbook.inputs.items()} | dict(given or {})
 
 
 def origin_of(catalogue: Catalogue, plan: Plan) -> Path | None:

@@ -61,6 +61,7 @@ def compile_plan(
         runbook=runbook.id,
         runbook_version=runbook.version,
         runbook_digest=runbook.digest,
+        scope=runbook.scope,
         inventory_digest=inventory.digest,
         facts_digest=facts.digest,
         closure=dict(closure),

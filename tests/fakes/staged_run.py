@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.evidence.approvals import SshApprovalSigner, sign_with_ssh_key
 from orchestrator.evidence.recorder import LedgerRecorder, open_recorder
@@ -161,7 +161,9 @@ class StagedRun:
         order: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         ordered_by: str = OPERATOR,
         succeeds: bool = False,
+        between: Callable[["StagedRun"], None] = lambda staged: None,
     ) -> None:
+        self._between = between
         self._order, self._ordered_by, self._succeeds = order, ordered_by, succeeds
         self.ledger, self.keys, self.run = ledger, keys, "0193" + secrets.token_hex(14)
         self.clock = clock or StagedClock()
@@ -196,6 +198,7 @@ class StagedRun:
         try:
             self._begin()
             self._committed("filing")
+            self._between(self)
             if self._succeeds:
                 self._committed("archive")
             else:
@@ -250,24 +253,36 @@ class StagedRun:
         self.tell("run.ordered", {"by": by, "role": role, "key": key, "envelope": kept})
 
     def _tell_approval(self, person: str) -> None:
+        self.tell_word(person)
+
+    def tell_word(
+        self,
+        person: str,
+        decision: Literal["approve", "reject", "revoke"] = "approve",
+        comment: str = "",
+        change: Callable[[ApprovalStatement], ApprovalStatement] = lambda said: said,
+    ) -> None:
+        """A signed word over the plan, put on record now."""
         now = self.clock.now()
         head = self.recorder.head()
         said = ApprovalStatement(
             plan=self.plan_digest,
             person=person,
             role="system-owner",
-            decision="approve",
-            at=timestamp(now - timedelta(seconds=5)),
+            decision=decision,
+            comment=comment,
+            at=timestamp(now - timedelta(seconds=5 if decision == "approve" else 0)),
             expires_at=timestamp(now + timedelta(days=2)),
             nonce=secrets.token_hex(8),
             log_origin=ORIGIN,
             log_size=head.size,
             log_root=head.text().decode().split("\n")[2],
         )
-        signed = SshApprovalSigner().sign(self._approve(said), str(self.keys / self._signed_by(person)))
+        signed = SshApprovalSigner().sign(self._approve(change(said)), str(self.keys / self._signed_by(person)))
         envelope = self.recorder.keep(signed.envelope.encode(), ENVELOPE_MEDIA_TYPE)
-        data = {"by": person, "role": "system-owner", "decision": "approve", "envelope": envelope}
-        self.tell("approval.granted", data)
+        data = {"by": person, "role": "system-owner", "decision": decision, "envelope": envelope}
+        kinds = {"approve": "approval.granted", "reject": "approval.refused", "revoke": "approval.revoked"}
+        self.tell(kinds[decision], data)
 
     def _do(self, system: str, name: str, *, attempt: int = 1, status: str = "passed", undo: bool = False) -> None:
         planned = next(each for each in STEPS if each["id"] == name)

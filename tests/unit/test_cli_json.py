@@ -100,11 +100,11 @@ def test_a_start_order_is_kept_for_one_run_of_its_person(skerry, digest, office)
     assert code == 0, err
     holds(json.loads(out), example("skerry evidence order"))
     with open_desk(office / "estate") as desk:
-        assert desk.orders_of(digest, "run-1", "ada") == []
-        (order,) = desk.orders_of(digest, "run-1", "bo")
+        assert desk.papers.orders(digest, "run-1", "ada") == []
+        (order,) = desk.papers.orders(digest, "run-1", "bo")
         assert (order.person, order.used_by) == ("bo", "run-1")
-        assert desk.orders_of(digest, "run-1", "bo") == [order], "a start that is told twice"
-        assert desk.orders_of(digest, "run-2", "bo") == []
+        assert desk.papers.orders(digest, "run-1", "bo") == [order], "a start that is told twice"
+        assert desk.papers.orders(digest, "run-2", "bo") == []
     code, _, err = skerry("evidence", "order", digest, *words[:3], "system-owner", "--key", str(office / "ada"))
     assert (code, "another key" in err) == (42, True)
 

@@ -46,6 +46,16 @@ def test_every_step_of_a_shipped_runbook_says_its_way_back(good):
         assert 0 < step.timeout <= 24 * 3600
 
 
+def test_what_a_runbook_is_for_is_optional_and_the_shipped_move_says_it():
+    assert parse_runbook(SMALL.read_bytes(), "small.yml").scope is None
+    scope = parse_runbook((ROOT / "runbooks" / "migrate.yml").read_bytes(), "migrate.yml").scope
+    assert scope is not None
+    assert scope.bia_ref
+    assert scope.assumptions
+    assert scope.success_criteria
+    assert [each.role for each in scope.participants]
+
+
 def test_an_input_keeps_its_type_and_wins_over_its_default():
     usual = parse_runbook(SMALL.read_bytes(), "small.yml").steps[2].action
     given = parse_runbook(SMALL.read_bytes(), "small.yml", inputs={"pause": "2m"}).steps[2].action

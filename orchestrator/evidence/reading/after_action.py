@@ -3,12 +3,11 @@
 What can be read out of the log stands here at once; what only people can say comes from the signed review.
 """
 
-from typing import Any
-
 from orchestrator.evidence.reading.material import Material
 from orchestrator.evidence.reading.report_parts import Cell, chip, facts, table
 from orchestrator.evidence.reading.words import outcome, text, title
 from orchestrator.evidence.story import SystemStory
+from orchestrator.evidence.told_surroundings import scope_rows
 
 RATINGS = {
     "P": "performed without challenges",
@@ -34,17 +33,16 @@ def after_action(material: Material) -> str:
 
 def _overview(material: Material) -> str:
     story = material.story
-    exercise: dict[str, Any] = story.created.get("exercise", {}) or {}
     people = sorted({signed.by for signed in material.signed} | {story.operator, story.author} - {""})
+    said = scope_rows(story.plan)
     pairs: list[tuple[str, Cell]] = [
         ("Name", title(story)),
         ("Dates", f"{story.events[0].time} to {story.events[-1].time}"),
-        ("Type", str(exercise.get("type", "operation on live systems" if story.kind != "drill" else "drill"))),
+        ("Type", "operation on live systems" if story.kind != "drill" else "drill"),
         ("Scope", ", ".join(story.systems) or "none"),
-        ("Participants", ", ".join(people)),
+        ("Took part, by signature or by name", ", ".join(people)),
     ]
-    scenario = exercise.get("scenario")
-    return "<h3>Overview</h3>" + facts([*pairs, ("Scenario", str(scenario))] if scenario else pairs)
+    return "<h3>Overview</h3>" + facts([*pairs, *said])
 
 
 def _analysis(material: Material) -> str:

@@ -21,8 +21,11 @@ from orchestrator.evidence.story import as_logged
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.errors import BrokenLog
 
-RENDERING = 2
-PROVED_KINDS = ("run.created", "approval.granted", "run.started", "run.finished", "result.signed", "review.signed")
+RENDERING = 3
+PROVED_KINDS = (
+    *("run.created", "approval.granted", "approval.revoked", "run.started", "run.finished"),
+    *("result.signed", "review.signed"),
+)
 
 
 def derive(core: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -12,12 +12,18 @@ from orchestrator.evidence.artifacts import artifact_path
 from orchestrator.evidence.bundle_log import split_events, text_file, tile_reader
 from orchestrator.evidence.envelope import LoggedEvent, read_event
 from orchestrator.evidence.note import Checkpoint, split_note
+from orchestrator.evidence.seen_heads import SIGNED_KINDS
 from orchestrator.evidence.signing.timestamps import timestamp_time
 from orchestrator.evidence.statements import Envelope, Statement
 from orchestrator.evidence.story import RunStory, tell_story
 from orchestrator.evidence.trust_policy import TrustPolicy, parse_trust_policy
 
-SIGNED_KINDS = ("approval.granted", "run.ordered", "result.signed", "review.signed")
+_NAMES = {
+    "approval.granted": "approval",
+    "approval.refused": "rejection",
+    "approval.revoked": "revocation",
+    "run.ordered": "start-order",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Signed:
     @property
     def name(self) -> str:
         """For a file's name: approval.ana, review.carla."""
-        kind = {"approval.granted": "approval", "run.ordered": "start-order"}.get(self.event.type)
+        kind = _NAMES.get(self.event.type)
         person = re.sub(r"[^A-Za-z0-9-]", "_", self.by)[:60]
         return f"{kind or self.event.type.partition('.')[0]}.{person}.{self.event.index}"
 

@@ -12,10 +12,13 @@ from orchestrator.evidence.reading.timeline import timeline, turning_points_told
 from orchestrator.evidence.reading.words import duration, outcome, readable, shortened, size, text, title
 from orchestrator.evidence.rules import outage_bounds
 from orchestrator.evidence.story import SystemStory, seconds_between
+from orchestrator.evidence.told_surroundings import environment_rows, scope_rows
 
 Section = Callable[[Material], str]
 _DEEDS = {
     "approval.granted": "approved the plan",
+    "approval.refused": "rejected the plan",
+    "approval.revoked": "took the approval back",
     "run.ordered": "ordered the start",
     "result.signed": "signed the result",
     "review.signed": "reviewed the results",
@@ -150,7 +153,10 @@ def _people(material: Material) -> str:
         time = readable(str(said.get("statementTime", signed.event.time)))
         rows.append([signed.by, signed.role, what, time, existed, signed.event.index, code(key)])
     head = ["Who", "As", "What", "Says when", "Existed by (timestamp)", "Log entry", "Key"]
-    return about + table(head, rows, numbers=(5,))
+    scope = scope_rows(story.plan)
+    purpose = "<h3>What it was for</h3>" + facts(scope) if scope else ""
+    where = "<h3>Where it was run from</h3>" + facts(environment_rows(created))
+    return about + table(head, rows, numbers=(5,)) + purpose + where
 
 
 def _objectives(material: Material) -> str:

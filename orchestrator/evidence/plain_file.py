@@ -1,0 +1,17 @@
+"""Reads a file of the one who is judged: a plain one, of a size that it can rightly be, or none."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+def read_plain(path: Path, bytes_max: int) -> bytes:
+    """A plain file's bytes. OSError for what would be waited for, has no end, or is larger than it can rightly be."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
+        os.close(descriptor)
+        raise OSError(errno.EFBIG, f"is no plain file of at most {bytes_max} bytes", str(path))
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read(bytes_max)
