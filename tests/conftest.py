@@ -79,6 +79,7 @@ LONG = {
     "tests/platform/test_movers_incremental.py",
     "tests/platform/test_movers_kills.py",
     "tests/platform/test_movers_postgres.py",
+    "tests/platform/test_movers_volume_trouble.py",
     "tests/platform/test_movers_volumes.py",
     "tests/platform/test_snapshots.py",
     "tests/platform/test_strict_ebs.py",

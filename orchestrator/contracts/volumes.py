@@ -50,5 +50,7 @@ class VolumeMover(Protocol):
         ...
 
     def differences(self, volume: BlockVolume, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
-        """Ranges of bytes in which two volumes differ, for the message of a mismatch."""
+        """Ranges of bytes in which two volumes differ, for the message of a mismatch. Where there are any, what earlier
+        copies remembered of both is forgotten: the next copy reads everything, and heals what nothing told of.
+        """
         ...

@@ -190,7 +190,11 @@ class BlockVolumeMover:
             return [f"{size} bytes at {one.name}, {other_size} bytes at {other.name}"]
         leaf = size // (len(left) // LEAF_DIGEST_BYTES) if left else 0
         leaf = 1 << max(16, (leaf - 1).bit_length())
-        return [f"bytes {start} to {stop - 1}" for start, stop in differing_ranges(left, right, leaf, size)][:limit]
+        found = [f"bytes {start} to {stop - 1}" for start, stop in differing_ranges(left, right, leaf, size)][:limit]
+        if found:
+            for host in (one, other):
+                self._ask(volume, host, {"do": "distrust", "work": work_folder(volume, host)})
+        return found
 
     def _path(self, volume: BlockVolume, host: Host, point: PointId | None) -> str:
         if point is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.progress import ProgressSink
-from orchestrator.contracts.trees import PointStore
+from orchestrator.contracts.trees import PointStore, Reading
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
@@ -46,14 +46,29 @@ class StillDataMover:
             return self.drivers.trees.copy(dataset, source, replica, from_point=from_point, progress=progress)
         return self.drivers.volumes.copy(dataset, source, replica, from_point=from_point, progress=progress)
 
+    def prepare_last(self, dataset: StillData, source: Host, replica: Host) -> str:
+        """Why the last delta will not be quick; "" when it will. A volume's is as quick as its change tracking."""
+        return self.drivers.trees.prepare_last(dataset, source, replica) if isinstance(dataset, FileTree) else ""
+
+    def copy_last(self, dataset: StillData, source: Host, replica: Host, *, progress: ProgressSink) -> TransferReport:
+        if isinstance(dataset, FileTree):
+            return self.drivers.trees.copy_last(dataset, source, replica, progress=progress)
+        return self.drivers.volumes.copy(dataset, source, replica, progress=progress)
+
     def digest(
-        self, dataset: StillData, host: Host, *, point: PointId | None = None, progress: ProgressSink | None = None
+        self,
+        dataset: StillData,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        reading: Reading = "all",
+        progress: ProgressSink | None = None,
     ) -> ContentDigest:
         if isinstance(dataset, FileTree):
-            return self.drivers.trees.digest(dataset, host, point=point, progress=progress)
+            return self.drivers.trees.digest(dataset, host, point=point, reading=reading, progress=progress)
         return self.drivers.volumes.digest(dataset, host, point=point, progress=progress)
 
-    def differences(self, dataset: StillData, one: Host, other: Host) -> Sequence[str]:
+    def differences(self, dataset: StillData, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
         if isinstance(dataset, FileTree):
-            return self.drivers.trees.differences(dataset, one, other)
-        return self.drivers.volumes.differences(dataset, one, other)
+            return self.drivers.trees.differences(dataset, one, other, limit=limit)
+        return self.drivers.volumes.differences(dataset, one, other, limit=limit)

@@ -1,4 +1,8 @@
-"""What goes over the line: frames of a header with its checksum, and what follows it."""
+"""What goes over the line: frames of a header with its checksum, and what follows it.
+
+SSH guards the wire; these checksums guard against our own mistakes, and against memory. What a frame of content brings
+(full leaves, pages) comes with a SHA-256, so that only the other frames have a checksum of what follows the header.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,15 @@ from orchestrator.movers.host_programs.block_delta.leaves import DIGEST, SHORT, 
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 HEADER = struct.Struct("<cQII")  # kind, first leaf, number of leaves, length of what follows
-CHECK = struct.Struct("<I")  # CRC-32 of the header: SSH guards the wire, this guards against our own mistakes
+CHECK = struct.Struct("<I")  # a CRC-32
+DIGESTED = b"FP"  # kinds whose content has a digest of its own
 FRAME_HEAD = HEADER.size + CHECK.size
 
 
 def pack_frame(kind: bytes, first: int, count: int, payload: bytes = b"") -> bytes:
     head = HEADER.pack(kind, first, count, len(payload))
-    return head + CHECK.pack(zlib.crc32(head)) + payload
+    tail = b"" if kind in DIGESTED else CHECK.pack(zlib.crc32(payload))
+    return head + CHECK.pack(zlib.crc32(head)) + payload + tail
 
 
 def unpack_header(data: bytes) -> tuple[bytes, int, int, int]:
@@ -55,9 +61,13 @@ def read_frame(descriptor: int, buffer: memoryview | None = None) -> tuple[bytes
     """A frame; what follows its header lies in `buffer`, where that is large enough, until the next one is read."""
     kind, first, count, length = unpack_header(bytes(read_exactly(descriptor, FRAME_HEAD)))
     if buffer is None or length > len(buffer):
-        return kind, first, count, read_exactly(descriptor, length)
-    fill(descriptor, buffer[:length])
-    return kind, first, count, buffer[:length]
+        payload: Any = read_exactly(descriptor, length)
+    else:
+        payload = buffer[:length]
+        fill(descriptor, payload)
+    if kind not in DIGESTED and CHECK.unpack(read_exactly(descriptor, CHECK.size))[0] != zlib.crc32(payload):
+        raise Broken("link", "a frame arrived damaged")
+    return kind, first, count, payload
 
 
 def write_all(descriptor: int, *parts: Any) -> None:

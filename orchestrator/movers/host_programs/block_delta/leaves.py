@@ -87,6 +87,9 @@ def data_runs(descriptor: int, size: int, first: int, last: int, leaf: int) -> I
 class Volume:
     """A file or device that is read by leaves."""
 
+    # Whom a volume that becomes shorter is told of: the source moved, or somebody is at the target.
+    shrank = "moved"
+
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
         self.size = size
@@ -109,7 +112,7 @@ class Volume:
         while got < wanted:
             part = os.preadv(self.descriptor, [self.buffer[got:wanted]], first * self.leaf + got)
             if not part:
-                raise Broken("moved", f"became shorter than {self.size} bytes")
+                raise Broken(self.shrank, f"became shorter than {self.size} bytes")
             got += part
         return self.buffer[:wanted]
 

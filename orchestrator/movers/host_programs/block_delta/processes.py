@@ -71,5 +71,11 @@ def say(kind: str, value: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def lead_group() -> None:
+    """For a program that we start: it ends with us, and can be ended with all that it starts."""
+    follow_parent()
+    os.setpgid(0, 0)
+
+
 def follow_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

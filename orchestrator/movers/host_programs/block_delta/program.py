@@ -116,13 +116,22 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def distrust(request: dict[str, Any]) -> dict[str, Any]:
+    """Forget what was known of a volume: the sides differ although the last copy ended well, so a cache was a lie."""
+    for name in ("signature", "held.json"):
+        path = os.path.join(request["work"], name)
+        if os.path.exists(path):
+            os.unlink(path)
+    return {"forgotten": True}
+
+
 def main() -> None:
     if sys.argv[1] == "serve":
         serve(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
         return
     request = json.loads(sys.argv[1])
     try:
-        deeds = {"pull": pull, "digest": digest, "hold": hold, "settle": settle}
+        deeds = {"pull": pull, "digest": digest, "hold": hold, "settle": settle, "distrust": distrust}
         say("result", deeds[request["do"]](request))
     except Broken as error:
         say("result", {"broken": error.kind, "why": str(error)})

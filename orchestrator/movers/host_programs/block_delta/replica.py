@@ -52,6 +52,24 @@ def identity(found: os.stat_result, size: int) -> dict[str, int]:
     }
 
 
+def read_signature(path: str, wanted: dict[str, int], leaves: int) -> bytes:
+    """The digests that a signature holds for a volume of this identity; nothing where it is not whole or of another."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except FileNotFoundError:
+        return b""
+    body, check = data[:-DIGEST], data[-DIGEST:]
+    if hashlib.sha256(body).digest() != check or not body.startswith(SIGNATURE_MAGIC):
+        return b""
+    (length,) = struct.unpack_from("<I", body, len(SIGNATURE_MAGIC))
+    start = len(SIGNATURE_MAGIC) + 4
+    if json.loads(body[start : start + length]) != wanted:
+        return b""
+    digests = body[start + length :]
+    return digests if len(digests) == leaves * DIGEST else b""
+
+
 class Plan:
     """One pull: what is there, where the new goes, and how it becomes the target."""
 
@@ -74,6 +92,7 @@ class Plan:
         self.digests = mmap.mmap(-1, max(1, -(-size // leaf)) * DIGEST)
         self.target = -1
         self.base = False
+        self.found: dict[str, int] = {}  # identity of the base when its digests were made
 
     def prepare(self) -> None:
         """Find a base: the target as it is, or the side file of a first copy that broke off."""
@@ -96,7 +115,10 @@ class Plan:
                     os.close(self.target)
                     continue  # another size: the new one is brought beside it
             self.volume = Volume(self.target, self.size)
+            self.volume.shrank = "target"
             self.base = True
+            if not is_side and stat.S_ISREG(found.st_mode):
+                self.found = identity(os.fstat(self.target), self.size)
             # A device tells nothing of when it was written, so its signature is made anew each time.
             if is_side or stat.S_ISBLK(found.st_mode) or not self.load_signature():
                 self.rescan(scrub=False)
@@ -108,23 +130,10 @@ class Plan:
         self.volume = Volume(self.target, self.size)
 
     def load_signature(self) -> bool:
-        try:
-            with open(self.signature, "rb") as stream:
-                data = stream.read()
-        except FileNotFoundError:
-            return False
-        body, check = data[:-DIGEST], data[-DIGEST:]
-        if hashlib.sha256(body).digest() != check or not body.startswith(SIGNATURE_MAGIC):
-            return False
-        (length,) = struct.unpack_from("<I", body, len(SIGNATURE_MAGIC))
-        start = len(SIGNATURE_MAGIC) + 4
-        if json.loads(body[start : start + length]) != identity(os.fstat(self.target), self.size):
-            return False
-        digests = body[start + length :]
-        if len(digests) != self.volume.leaves * DIGEST:
-            return False
-        self.digests[: len(digests)] = digests
-        return True
+        known = read_signature(self.signature, identity(os.fstat(self.target), self.size), self.volume.leaves)
+        if known:
+            self.digests[: len(known)] = known
+        return bool(known)
 
     def save_signature(self) -> None:
         note = json.dumps(identity(os.stat(self.path), self.size)).encode()
@@ -177,7 +186,10 @@ class Plan:
         self.libc.sync_file_range(self.target, ctypes.c_int64(offset), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
 
     def finish(self) -> None:
+        """Make the target what the source is. Until then a regular target was written by nobody, or nothing is done."""
         if not self.side:
+            if self.found and self.found != identity(os.stat(self.path), self.size):
+                raise Broken("target", "somebody else changed it while it was copied to; the next copy reads it again")
             note = {"size": self.size, "digest": root_digest(self.size, self.volume.leaf, self.told())}
             write_note(self.commit_note, note)  # from here on the new state is the one that counts
             apply_logs(self.work, self.target, self.size)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 from typing import Any
@@ -21,7 +22,7 @@ from orchestrator.movers.host_programs.block_delta.frames import (
     write_all,
 )
 from orchestrator.movers.host_programs.block_delta.leaves import DIGEST, RUN_LEAVES, SHORT, ZERO, Broken, Counter
-from orchestrator.movers.host_programs.block_delta.processes import follow_parent
+from orchestrator.movers.host_programs.block_delta.processes import lead_group
 from orchestrator.movers.host_programs.block_delta.replica import Plan
 
 
@@ -50,7 +51,7 @@ class Stream:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=follow_parent,
+            preexec_fn=lead_group,
         )
         if child.stdin is None or child.stdout is None or child.stderr is None:
             raise Broken("link", "ssh was started without pipes")
@@ -68,7 +69,7 @@ class Stream:
             os.set_blocking(self.sink, False)
             result = self.listen(source)
         except (Broken, OSError) as error:
-            child.kill()
+            os.killpg(child.pid, signal.SIGKILL)  # with whatever it started: it would keep the pipes open
             said = child.stderr.read().decode(errors="replace").strip().splitlines()
             child.wait()
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
