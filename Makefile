@@ -14,7 +14,7 @@ FUZZ   ?= --seconds 600
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help tour test test-long check lint types floors bench crash-matrix fuzz lock packages-tour packages-test clean
+.PHONY: help tour test test-long check lint types floors bench crash-matrix protocol fuzz lock packages-tour packages-test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: packages-test $(STAMPS)/dev  ## measure and write benchmarks/results.json
 
 crash-matrix: $(STAMPS)/dev  ## break a run off at every boundary, go on or roll back, and print what came of each
 	@$(BIN)/python -m tests.crash.crash_matrix
+
+protocol: packages-test  ## search the model of docs/protocol whole (MUTANTS=1: take each guard away in turn)
+	@scripts/check_protocol $(if $(MUTANTS),--mutants)
 
 fuzz: $(STAMPS)/fuzz  ## change inputs of the evidence's parsers (FUZZ="--seconds 3600", or with names of targets)
 	@PYTHONPATH=$(VENV)/fuzz $(BIN)/python -m tests.fuzz.run $(FUZZ)

@@ -62,6 +62,7 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
     "nft": lambda: program("nft"),
     "tc": lambda: program("tc"),
     "openssl": lambda: program("openssl"),
+    "spin": lambda: program("spin", "gcc"),
     "chromium": lambda: program("chromium"),
     "restic": lambda: program("restic"),
 }
