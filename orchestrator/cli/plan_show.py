@@ -28,6 +28,10 @@ def action_text(action: Action) -> str:
     if len(ends) == 2:
         point = ", its point" if values.get("read") == "point" else ""
         return f"{verb.removeprefix('move ')} {ends[0]} → {ends[1]}{point}"
+    if values.get("chain"):
+        return f"{verb} {' → '.join(values['chain'])}"
+    if "beside" in values:
+        return f"account what only {values['at']} has"
     if "side" in values:
         front = " by front" if values.get("through_front") else ""
         return f"{verb} {values['side']}{front}"

@@ -11,6 +11,7 @@ Kind = Literal[
     "revocation",
     "start_order",
     "word",
+    "lost_side",
     "recovery_point",
     "point_note",
     "verification",

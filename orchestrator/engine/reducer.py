@@ -119,6 +119,9 @@ class _Turn(TurnUnderWay):
         if self._deadlines.get(key, self._at + 1) > self._at:
             return
         del self._deadlines[key]
+        if key[1] == "do" and self._due.get(key[0], self._at + 1) <= self._at:
+            self._time_is_up(key[0])
+            return
         progress, step = self._progress[key], self._steps[key[0]]
         if progress.state == "resting":
             self._perform(key)
@@ -131,6 +134,17 @@ class _Turn(TurnUnderWay):
     # ---- what people ask
 
     def _requested(self, event: Requested) -> str:
+    def _time_is_up(self, step_id: str) -> None:
+        """The step had to have passed by now."""
+        del self._due[step_id]
+        if self._course != "forward" or self._state_of((step_id, "do")) == "running":
+            return
+        limit = self._steps[step_id].not_later_than
+        said = f"not passed within {limit.seconds:g} s after {limit.after}" if limit is not None else "too late"
+        self._announce("deadline.passed", step_id, because=said)
+        self._paused, self._stops = False, frozenset()
+        self._turn_from(step_id, said, "rollback")
+
         """Obey, or say why not."""
         match event.operation:
             case "rollback" | "cancel":

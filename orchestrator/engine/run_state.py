@@ -42,6 +42,7 @@ class RunState:
     stops: frozenset[str] = frozenset()  # steps before which a person wants the run to pause
     progress: Mapping[Key, Progress] = field(default_factory=dict)
     deadlines: Mapping[Key, float] = field(default_factory=dict)
+    due: Mapping[str, float] = field(default_factory=dict)  # by when a step must have passed, or all is rolled back
     ended: tuple[str, ...] = ()
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     answered: frozenset[int] = frozenset()
@@ -61,4 +62,8 @@ class RunState:
 
     @property
     def next_deadline(self) -> tuple[float, Key] | None:
-        return min(((at, key) for key, at in self.deadlines.items()), default=None)
+        found: list[tuple[float, Key]] = [(at, key) for key, at in self.deadlines.items()]
+        if self.course == "forward" and not self.is_over:
+            # Once it turns, or waits for a person, nothing is late; where it goes on, it may be late at once.
+            found += [(at, (step, "do")) for step, at in self.due.items()]
+        return min(found, default=None)

@@ -26,6 +26,7 @@ class TurnUnderWay:
         self._stops = state.stops
         self._progress = dict(state.progress)
         self._deadlines = dict(state.deadlines)
+        self._due = dict(state.due)
         self._ended = list(state.ended)
         self._earlier = dict(state.earlier)
         self._answered = state.answered
@@ -48,6 +49,7 @@ class TurnUnderWay:
             deadlines=self._deadlines,
             ended=tuple(self._ended),
             earlier=self._earlier,
+            due=self._due,
             answered=self._answered,
             beyond_return=self._beyond_return,
             committed=self._committed,
@@ -67,6 +69,10 @@ class TurnUnderWay:
         self._ended.append(step.id)
         if step.action.verb == "commit":
             self._committed = True
+        self._due.pop(step.id, None)
+        for later in self._steps.values():
+            if later.not_later_than is not None and later.not_later_than.after == step.id:
+                self._due[later.id] = self._at + later.not_later_than.seconds
         if step.point_of_no_return:
             self._beyond_return = step.id
             self._announce("point_of_no_return.passed", step.id)

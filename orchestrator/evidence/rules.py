@@ -7,8 +7,10 @@ keep depends on its kind: see RULE_SETS. People, signatures and time are judged 
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.story import Attempt, RunStory, SystemStory, seconds_between
+from orchestrator.evidence.way import passed_without_a_commit, way_of
 
 Rule = Callable[[RunStory], tuple[list[str], str]]
 
@@ -193,7 +195,11 @@ def playbooks_are_told_whole(story: RunStory) -> tuple[list[str], str]:
 
 
 def digests_are_equal(story: RunStory) -> tuple[list[str], str]:
-    """No claim contradicts the digests beside it; authority moved to the cloud only with all datasets proved equal."""
+    """No claim contradicts the digests beside it; authority moved on only with all datasets proved equal.
+
+    Equal at every side; where a side was lost, and a person said so, at the two others; on a way back that is a plan of
+    its own, at the two sides that it is between.
+    """
     problems: list[str] = []
     compared = 0
     for system in story.systems.values():
@@ -203,28 +209,39 @@ def digests_are_equal(story: RunStory) -> tuple[list[str], str]:
             equal = len(sides) > 1 and len({side.get("digest") for side in sides.values()}) == 1
             if event.data.get("match") is not equal:
                 problems.append(f"entry {event.index}: {system.name}: the claim does not follow from the digests")
+        goal = way_of(story, system.name).goal
         for moved in system.of("authority.moved"):
-            if moved.data.get("to") == "cloud":
-                problems += _unproved(story, system, moved.index)
+            if moved.data.get("to") == goal:
+                problems += _unproved(story, system, moved, goal)
     return problems, f"digests made independently at each site agree with what was claimed, {compared} comparisons"
 
 
-def _unproved(story: RunStory, system: SystemStory, before: int) -> Iterator[str]:
+def _compares(step: dict[str, Any]) -> bool:
+    return (step.get("action") or {}).get("verb") == "verify_digests"
+
+
+def _unproved(story: RunStory, system: SystemStory, moved: LoggedEvent, goal: str) -> Iterator[str]:
     proved: dict[str, bool] = {}
+    asked = {"source", "dr", "cloud"}
+    if "word" in (moved.data.get("confirmed") or {}):
+        asked = {"dr", goal}
+    elif goal == "source" and not any(_compares(step) for step in story.planned(system.name).values()):
+        asked = {str(moved.data.get("from")), goal}
     for event in system.of("digests.compared"):
-        if event.index < before and {"source", "dr", "cloud"} <= set(event.data.get("sides") or {}):
+        if event.index < moved.index and asked <= set(event.data.get("sides") or {}):
             proved[str(event.data.get("dataset"))] = event.data.get("match") is True
     planned = next((each for each in story.plan.get("systems", []) if each["system"]["name"] == system.name), None)
     for dataset in planned["system"]["datasets"] if planned else []:
         if not proved.get(dataset["name"]):
-            yield f"{system.name}: authority moved to the cloud before {dataset['name']} was proved equal everywhere"
+            yield f"{system.name}: authority moved to the {goal} before {dataset['name']} was proved equal everywhere"
 
 
 def one_side_has_authority(story: RunStory) -> tuple[list[str], str]:
     problems = []
     moves = 0
     for system in story.systems.values():
-        side, number, last = "source", -1, ("", "", -1)
+        way = way_of(story, system.name)
+        side, number, last = way.start, -1, ("", "", -1)
         for event in system.of("authority.moved"):
             data = event.data
             move = str(data.get("from")), str(data.get("to")), int(data.get("number", -1))
@@ -236,7 +253,9 @@ def one_side_has_authority(story: RunStory) -> tuple[list[str], str]:
             if not data.get("confirmed"):
                 problems.append(f"entry {event.index}: {system.name}: the old side was not confirmed stopped")
             side, number = str(data.get("to")), int(data.get("number", -1))
-        wanted = "cloud" if system.was_committed else "source" if system.was_rolled_back else side
+        wanted = way.goal if system.was_committed else way.start if system.was_rolled_back else side
+        if not system.of("authority.moved") and system.was_committed:
+            side = wanted  # it was there already, which the plan's own commit confirmed
         if side != wanted:
             problems.append(f"{system.name} ended at the {wanted}, but authority is at the {side}")
     return problems, f"authority moved {moves} times, each with a higher number and the old side confirmed stopped"
@@ -245,11 +264,11 @@ def one_side_has_authority(story: RunStory) -> tuple[list[str], str]:
 def clients_are_where_the_system_is(story: RunStory) -> tuple[list[str], str]:
     problems = []
     for system in story.systems.values():
-        switched = system.of("front.switched")
-        last = str(switched[-1].data.get("side")) if switched else "source"
-        if system.was_committed and last != "cloud":
+        switched, way = system.of("front.switched"), way_of(story, system.name)
+        last = str(switched[-1].data.get("side")) if switched else way.start
+        if system.was_committed and last != way.goal:
             problems.append(f"{system.name} is committed, but clients were last sent to the {last}")
-        if system.was_rolled_back and last != "source":
+        if system.was_rolled_back and last != way.start:
             problems.append(f"{system.name} was rolled back, but clients were last sent to the {last}")
     return problems, "clients were sent to where each system lives now"
 
@@ -307,7 +326,7 @@ def _phase(attempt: Attempt) -> str:
 
 def _asks_as_clients_do(attempt: Attempt) -> bool:
     action = attempt.started.data.get("action") or {}
-    return action.get("verb") == "check" and action.get("through_front") is True and action.get("side") != "source"
+    return action.get("verb") == "check" and action.get("through_front") is True
 
 
 def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
@@ -318,6 +337,9 @@ def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
     states: dict[str, str] = {}
     named = finished[-1].data.get("systems") or {}
     planned = {each["system"]["name"] for each in story.plan.get("systems", [])} or set(story.systems)
+    if story.created.get("systems"):
+        # A run that does the rest of a wave has some of its plan's systems, and says so before it starts.
+        planned &= set(story.created["systems"]) | set(story.systems)
     if named and set(named) != planned:
         problems.append("the end of the run is told of other systems than were planned")
     for name, said in named.items():
@@ -327,7 +349,8 @@ def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
             problems.append(f"{name} ended {states[name]}, but nothing else is told of it")
             continue
         shown = (states[name] == "committed", states[name] == "rolled_back")
-        if shown != (system.was_committed, system.was_rolled_back):
+        ends_well = system.was_committed or passed_without_a_commit(story, system)
+        if shown != (ends_well, system.was_rolled_back):
             problems.append(f"{name} is said to be {states[name]}, which its events do not show")
     ended = states or {name: _state_shown(story.systems.get(name)) for name in planned}
     result = finished[-1].data.get("result")

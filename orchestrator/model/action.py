@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from orchestrator.model.frozen import Frozen
-from orchestrator.model.names import Seconds
+from orchestrator.model.names import Seconds, StepId
 from orchestrator.model.site import Side
 
 
@@ -17,6 +17,7 @@ class Preflight(Frozen):
     """Look at every host, tool, version and free byte that the plan needs; touch nothing."""
 
     verb: Literal["preflight"] = "preflight"
+    sides: tuple[Side, ...] = (Side.SOURCE, Side.DR)
 
 
 class ProvisionTarget(Frozen):
@@ -99,6 +100,62 @@ class SwitchFront(Frozen):
     """Point the clients' name at `side`, and see it from a client's point of view."""
 
     verb: Literal["switch_front"] = "switch_front"
+class Follow(Frozen):
+    """Make each side of `chain` a current replica of the one before it; databases go on following by themselves.
+
+    Nothing that exists at one side alone is ever overwritten: where histories have parted the step refuses, unless a
+    person's signed word accepts the loss.
+    """
+
+    verb: Literal["follow"] = "follow"
+    chain: tuple[Side, ...] = Field(min_length=2, max_length=3)
+
+    @model_validator(mode="after")
+    def _no_side_twice(self) -> "Follow":
+        if len(set(self.chain)) != len(self.chain):
+            raise ValueError(f"chain names a side twice: {', '.join(self.chain)}")
+        return self
+
+
+class AccountWrites(Frozen):
+    """Say what exists only at `at` and not at `beside`: bytes, transactions, files, and what the business counts."""
+
+    verb: Literal["account_writes"] = "account_writes"
+    at: Side
+    beside: Side
+
+
+class WeighWindow(Frozen):
+    """Measure what is left of the outage window, and what is to spare once a way back and a reserve are taken off.
+
+    The window began when step `since` began.
+    """
+
+    verb: Literal["weigh_window"] = "weigh_window"
+    since: StepId
+    window: Seconds
+    rollback: Seconds
+    reserve: Seconds = 0.0
+
+
+class SeizeAuthority(Frozen):
+    """Give the next fencing number to `to_side` though `from_side` is lost.
+
+    A side that answers must be seen stopped, as always. For one that does not, a named person's signed word stands in.
+    """
+
+    verb: Literal["seize_authority"] = "seize_authority"
+    from_side: Side
+    to_side: Side
+
+
+class PromoteAlone(Frozen):
+    """Make the standby databases at `side` primary with what they hold; the old primary is lost."""
+
+    verb: Literal["promote_alone"] = "promote_alone"
+    side: Side
+
+
     side: Side
 
 
@@ -168,6 +225,11 @@ Action = Annotated[
     | Check
     | Watch
     | Commit
+    | Follow
+    | AccountWrites
+    | WeighWindow
+    | SeizeAuthority
+    | PromoteAlone
     | Approval
     | Manual
     | Decision

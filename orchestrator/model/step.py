@@ -67,6 +67,13 @@ class Gate(Frozen):
     criteria: tuple[Criterion, ...] = ()
 
 
+class Deadline(Frozen):
+    """By when a step must have passed: so long after another one did. When it passes, everything is rolled back."""
+
+    after: StepId
+    seconds: Seconds
+
+
 class Step(Frozen):
     """One step: what, in which order, how it is judged, how it is undone.
 
@@ -84,6 +91,7 @@ class Step(Frozen):
     inverse: Inverse
     on_failure: Literal["stop", "rollback"] = "rollback"
     point_of_no_return: bool = False
+    not_later_than: Deadline | None = None
     owner_role: Name = "migration-engineer"
     verifier_role: Name = "system-owner"
     preconditions: tuple[str, ...] = ()

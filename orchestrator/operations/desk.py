@@ -10,6 +10,7 @@ from typing import Literal
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.contracts.observer import Observer
 from orchestrator.evidence import orders
+from orchestrator.foundation.errors import PlanningError
 from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.facts import Facts
 from orchestrator.model.names import Name, SystemName
@@ -19,6 +20,7 @@ from orchestrator.operations import approve as approving
 from orchestrator.operations import migrate
 from orchestrator.operations import plan as planning
 from orchestrator.operations import revoke as revoking
+from orchestrator.operations.estate import with_places
 from orchestrator.planning.runbook import Scalar
 from orchestrator.wiring import Workshop, open_workshop
 
@@ -37,18 +39,21 @@ class Desk(Workshop):
         inputs: Mapping[str, Scalar] | None = None,
         terms: WaveTerms | None = None,
     ) -> Plan:
-        return planning.make_plan(
-            runbook_file=runbook_file,
-            inventory=self.inventory,
-            facts=facts,
-            wave=wave,
-            author=author,
-            playbook_path=self.playbook_path,
-            catalogue=self.catalogue,
-            systems=systems,
-            inputs=inputs,
-            terms=terms,
-        )
+        try:
+            return planning.make_plan(
+                runbook_file=runbook_file,
+                inventory=self.inventory,
+                facts=facts,
+                wave=wave,
+                author=author,
+                playbook_path=self.playbook_path,
+                catalogue=self.catalogue,
+                systems=systems,
+                inputs=inputs,
+                terms=terms,
+            )
+        except PlanningError as error:
+            raise PlanningError(with_places(error.message, self.estate), hint=error.hint) from error
 
     def approve(
         self,

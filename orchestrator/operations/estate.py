@@ -1,11 +1,13 @@
 """Estate: find it, read it, say what is in it."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from orchestrator.foundation.errors import InventoryError
 from orchestrator.foundation.places import shipped_folder, skerry_home
+from orchestrator.foundation.written_file import read_written_file
 from orchestrator.inventory.load import load_inventory
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.site import Side
@@ -30,6 +32,24 @@ def _near(folder: Path) -> Path:
         return folder.absolute().relative_to(Path.cwd())
     except ValueError:
         return folder
+
+
+def with_places(problems: str, folder: Path | None) -> str:
+    """Reasons why there is no plan, one a line; those about a system's objectives with the file and line of these."""
+    if folder is None:
+        return problems
+    name = "group_vars/skerry/systems.yml"
+    written = read_written_file(folder / name, str(_near(folder) / name), [])
+    if written is None:
+        return problems
+
+    def placed(line: str) -> str:
+        found = re.match(r"system ([a-z0-9-]+)(?:: the last delta|: its replica| changes )", line)
+        if found is None:
+            return line
+        return f"{written.name}:{written.line_of(('systems', found[1], 'objectives'))}: {line}"
+
+    return "\n".join(placed(line) for line in problems.splitlines())
 
 
 def refuse_warnings(inventory: Inventory) -> None:

@@ -93,7 +93,7 @@ def run_plan(
         for step in [] if closed else first_steps_after(plan, stage):
             runs.request(run, "", "pause", by=operator, reason=f"{stage} was asked for", step=step)
         on_run(run)
-        status = _await_rest(run, runs, worker)
+        status = await_rest(run, runs, worker)
         if closed and any(system.state == "paused" for system in status.systems):
             raise GateClosed(
                 f"run {run} does not go on: {closed}",
@@ -128,7 +128,7 @@ def _stage_of(phase: Phase) -> int:
     return next(index for index, name in enumerate(STAGES) if phase in PHASES[name])
 
 
-def _await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
+def await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
     """Until every system is at rest, or paused because a stage is over.
 
     While a request is open, `paused` may still be the end of the stage before.

@@ -9,7 +9,7 @@ from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.foundation.errors import PlanningError, RunbookError, UsageError
 from orchestrator.foundation.limits import INVENTORY_FILE_BYTES_MAX
 from orchestrator.foundation.places import shipped_folder
-from orchestrator.model.action import Action, Check, RunPlaybook, Watch
+from orchestrator.model.action import AccountWrites, Action, Check, RunPlaybook, Watch
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Digest, Name, SystemName
@@ -21,12 +21,23 @@ from orchestrator.planning.runbook import Scalar, parse_runbook
 
 PREFIX_DIGITS_MIN = 6  # of a digest, when a person names a plan by its beginning
 
+INCLUDED = "included"  # where the closure of a runbook that did not come with skerry has what it includes
+
 PlaybookPath = Callable[[str], str]
 
 
 def read_runbook(file: Path, *, inputs: Mapping[str, Scalar] | None = None) -> Runbook:
     """The runbook in `file`. Raises RunbookError with file and line."""
-    return parse_runbook(_content(file), str(file), inputs=inputs)
+    return parse_runbook(_content(file), str(file), inputs=inputs, read=lambda path: _included(file.parent, path))
+
+
+def _included(folder: Path, path: str) -> bytes | None:
+    """The content of a file that a runbook of `folder` includes; None where there is none."""
+    file = folder / path
+    # A link may lead out of the folder; what is approved is what lies in it.
+    if not file.is_file() or not file.resolve().is_relative_to(folder.resolve()):
+        return None
+    return _content(file)
 
 
 def make_plan(
@@ -80,6 +91,8 @@ def closure_of(runbook: Runbook, runbook_file: Path, playbook_path: PlaybookPath
     """Every file that decides what the steps of `runbook` do, by a name that is the same on every machine → digest."""
     shipped = runbook_file.resolve().parent == shipped_folder("runbooks").resolve()
     closure = {f"runbooks/{runbook_file.name}" if shipped else runbook_file.name: runbook.digest}
+    for included, digest in runbook.included.items():
+        closure[f"runbooks/{included}" if shipped else f"{INCLUDED}/{included}"] = digest
     folders: set[Path] = set()
     for playbook in sorted(_playbooks(runbook.steps)):
         path = Path(playbook_path(playbook))
@@ -96,7 +109,8 @@ def _playbooks(steps: Sequence[Any]) -> set[str]:
     actions: list[Action] = [step.action for step in steps]
     actions += [step.inverse.action for step in steps if step.inverse.action is not None]
     names = {action.playbook for action in actions if isinstance(action, RunPlaybook)}
-    return names | ({"check"} if any(isinstance(action, Check | Watch) for action in actions) else set())
+    asks = any(isinstance(action, AccountWrites | Check | Watch) for action in actions)
+    return names | ({"check"} if asks else set())
 
 
 def find_plan(catalogue: Catalogue, named: str) -> Plan:
@@ -154,8 +168,10 @@ def ensure_unchanged(
             path: Path | None = Path(playbook_path(file.removesuffix(".yml")))
         elif folder == "playbooks/files":
             path = shipped_folder(folder) / file
+        elif name.startswith(f"{INCLUDED}/"):
+            path = runbook_file.parent / name.removeprefix(f"{INCLUDED}/") if runbook_file else None
         else:
-            path = shipped_folder("runbooks") / file if slash else runbook_file
+            path = shipped_folder("runbooks") / name.removeprefix("runbooks/") if slash else runbook_file
         if path is not None and _digest(path) != digest:
             changed.append(name)
     if inventory.digest != plan.inventory_digest:

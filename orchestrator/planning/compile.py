@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.foundation.name_graph import in_order
 from orchestrator.foundation.written_file import did_you_mean
-from orchestrator.model.action import Check, Watch
+from orchestrator.model.action import Check, SeizeAuthority, Watch
 from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
@@ -44,6 +44,8 @@ def compile_plan(
     Raises PlanningError, whose message is all reasons, one a line: nothing may be touched when one of them holds.
     """
     problems = list(_who_and_what(inventory, systems, wave, author))
+    if runbook.kind == "part":
+        problems.append(f"runbook {runbook.id} is a part, to be included by others, and no plan of its own")
     if not problems:
         chosen = [inventory.systems[name] for name in dict.fromkeys(systems)]
         members = frozenset(systems)
@@ -111,7 +113,7 @@ def _system_problems(
     for dependency in system.depends_on:
         if dependency.kind == "hard" and dependency.system not in wave_members:
             yield f"system {system.name} depends hard on {dependency.system}: both move in one plan, or neither"
-    yield from _host_problems(inventory, facts, system)
+    yield from _host_problems(inventory, facts, system, lost_sides(runbook))
     yield from _dataset_problems(facts, system)
     yield from _check_problems(runbook, system)
     yield from unmet_objectives(system, estimate(system, inventory, facts))
@@ -123,9 +125,19 @@ def _hosts_of(system: System) -> list[HostName]:
     return list(dict.fromkeys(names))
 
 
-def _host_problems(inventory: Inventory, facts: Facts, system: System) -> Iterator[str]:
+def lost_sides(runbook: Runbook) -> frozenset[Side]:
+    """The sides that the runbook takes for lost: nobody is asked to reach their hosts."""
+    actions = [step.action for step in runbook.steps]
+    return frozenset(action.from_side for action in actions if isinstance(action, SeizeAuthority))
+
+
+def _host_problems(inventory: Inventory, facts: Facts, system: System, lost: frozenset[Side]) -> Iterator[str]:
+    wanted = {system.host_of(side, item.name) for side in Side if side not in lost for item in system.datasets}
+    wanted |= {system.host_of(side) for side in Side if side not in lost}
     for name in _hosts_of(system):
         found = facts.hosts.get(name)
+        if name not in wanted and (found is None or not found.reachable):
+            continue
         if name in inventory.machines and (found is None or not found.reachable):
             continue  # it is made by the plan
         if found is None:

@@ -5,6 +5,8 @@ from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.feasibility import Estimate
 from orchestrator.planning.windows import length_seconds
 
+REMEDY = "give the links more and measure them again, or have the owner agree to a longer"
+
 
 def unmet_objectives(system: System, expected: Estimate) -> list[str]:
     """Why `system` could not keep its objectives; empty where it can, or where nobody measured.
@@ -17,17 +19,18 @@ def unmet_objectives(system: System, expected: Estimate) -> list[str]:
         return problems
     if expected.final_delta_seconds == float("inf"):
         problems.append(
-            f"system {system.name} changes {change:.0f} bytes/s, more than its links carry: no pass would ever catch up"
+            f"system {system.name} changes {change:.0f} bytes/s, more than its links carry: no pass would "
+            "ever catch up; write less, or give the links more and measure them again"
         )
     elif expected.final_delta_seconds > system.objectives.rto:
         problems.append(
             f"system {system.name}: the last delta alone takes {expected.final_delta_seconds:.0f}s, "
-            f"longer than its rto of {system.objectives.rto:g}s"
+            f"longer than its rto of {system.objectives.rto:g}s; {REMEDY} rto"
         )
     elif expected.final_delta_seconds > system.objectives.rpo:
         problems.append(
             f"system {system.name}: its replica stays {expected.final_delta_seconds:.0f}s behind, "
-            f"more than its rpo of {system.objectives.rpo:g}s"
+            f"more than its rpo of {system.objectives.rpo:g}s; {REMEDY} rpo"
         )
     return problems
 

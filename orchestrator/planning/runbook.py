@@ -1,12 +1,17 @@
-"""Runbooks as people write them: parsed, inputs filled in, judged as a graph. Pure: bytes in, a runbook out."""
+"""Runbooks as people write them: parsed, inputs filled in, includes read. Pure: bytes in, a runbook out.
+
+Whether the whole makes sense as a graph is judged in planning.runbook_rules.
+"""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.foundation.errors import RunbookError
 from orchestrator.foundation.limits import RUNBOOK_STEPS_MAX
-from orchestrator.foundation.name_graph import ancestors, circles_in
+from orchestrator.foundation.name_graph import in_order
 from orchestrator.foundation.written_file import (
     Finding,
     Location,
@@ -15,60 +20,149 @@ from orchestrator.foundation.written_file import (
     parse_written_file,
 )
 from orchestrator.foundation.written_model import judge
-from orchestrator.model.runbook import Runbook
-from orchestrator.model.step import Step
+from orchestrator.model.runbook import Include, Runbook
+from orchestrator.planning.runbook_rules import PlacedInclude, PlacedStep, runbook_problems
+
+INCLUDED_FILES_MAX = 20
 
 _INPUT = re.compile(r"\$\{([^}]*)\}")
-_DIGEST_NOT_THEIRS = "digest"  # of the file, so it cannot stand in the file
+_FILLED = ("steps", "includes")  # what inputs may stand in
+_NOT_THEIRS = ("digest", "included")  # what is found out, and cannot stand in the file
 
 Scalar = str | int | float | bool
+ReadIncluded = Callable[[str], bytes | None]  # path from the runbook's folder → its bytes; None: there is no such file
 
 
-def parse_runbook(content: bytes, name: str, *, inputs: Mapping[str, Scalar] | None = None) -> Runbook:
+def parse_runbook(
+    content: bytes, name: str, *, inputs: Mapping[str, Scalar] | None = None, read: ReadIncluded | None = None
+) -> Runbook:
     """The runbook in `content`; `name` is what messages call its file, `inputs` wins over the defaults.
 
     Raises RunbookError, whose message is all problems, each on a line `file:line: what`.
     """
-    findings: list[Finding] = []
-    written = parse_written_file(content, name, findings)
-    runbook = None if written is None else _judge_whole(written, dict(inputs or {}), findings)
-    if findings or runbook is None:
-        raise RunbookError("\n".join(str(finding) for finding in sorted(set(findings))))
+    reading = _Reading(PurePosixPath(name), read or (lambda _: None))
+    runbook = reading.whole(content, name, dict(inputs or {}))
+    if reading.findings or runbook is None:
+        raise RunbookError("\n".join(str(finding) for finding in sorted(set(reading.findings))))
     return runbook
 
 
 def runbook_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a runbook file, for editors and for `skerry runbook schema`."""
     schema = Runbook.model_json_schema(mode="validation")
-    del schema["properties"][_DIGEST_NOT_THEIRS]
-    schema["required"] = [key for key in schema["required"] if key != _DIGEST_NOT_THEIRS]
+    for key in _NOT_THEIRS:
+        del schema["properties"][key]
+    schema["required"] = [key for key in schema["required"] if key not in _NOT_THEIRS]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "skerry runbook"}
 
 
-def _judge_whole(written: WrittenFile, given: dict[str, Scalar], findings: list[Finding]) -> Runbook | None:
-    if not isinstance(written.data, dict):
-        findings.append(written.finding((), "must be a mapping with id, version, title, kind, author and steps"))
-        return None
-    if _DIGEST_NOT_THEIRS in written.data:
-        findings.append(written.finding((_DIGEST_NOT_THEIRS,), "unknown key 'digest'"))
-    steps = written.data.get("steps")
-    if isinstance(steps, list) and len(steps) > RUNBOOK_STEPS_MAX:
-        findings.append(written.finding(("steps",), f"holds {len(steps)} steps, more than {RUNBOOK_STEPS_MAX}"))
-        return None
-    filled = _fill_inputs(written, given, findings)
-    judged: list[Finding] = []
-    runbook = judge(Runbook, {**filled, _DIGEST_NOT_THEIRS: written.digest}, written, judged, implied=("digest",))
-    # What stands for no input is told already; that it is no number either would be the same mistake told twice.
-    told = {finding.line for finding in findings}
-    findings.extend(finding for finding in judged if not (finding.line in told and "'${" in finding.message))
-    if runbook is None:
-        return None
-    findings.extend(_problems(runbook, written))
-    return runbook
+@dataclass
+class _Reading:
+    """One runbook with all that it includes."""
+
+    root: PurePosixPath
+    read: ReadIncluded
+    findings: list[Finding] = field(default_factory=list)
+    included: dict[str, str] = field(default_factory=dict)  # path → digest
+    steps: list[PlacedStep] = field(default_factory=list)
+    includes: list[PlacedInclude] = field(default_factory=list)
+    has_holes: bool = False  # something that was to be included is not
+
+    def whole(self, content: bytes, name: str, given: dict[str, Scalar]) -> Runbook | None:
+        written = parse_written_file(content, name, self.findings)
+        runbook = None if written is None else self._file(written, given, self.root.name, ())
+        if runbook is None or self.has_holes:
+            return None  # of a graph with holes in it, what is missing would be told twice
+        self.findings.extend(runbook_problems(self.steps, self.includes))
+        if self.findings or not self.included:
+            return runbook
+        by_id = {placed.step.id: placed.step for placed in self.steps}
+        ordered = in_order({step.id: step.needs for step in by_id.values()})
+        steps = tuple(by_id[step_id] for step_id in ordered)
+        return runbook.model_copy(update={"steps": steps, "included": dict(sorted(self.included.items()))})
+
+    def _file(
+        self,
+        written: WrittenFile,
+        given: dict[str, Scalar],
+        path: str,
+        above: tuple[str, ...],
+        include: Include | None = None,
+    ) -> Runbook | None:
+        """The runbook of one file; its steps and those of what it includes are noted. `above`: what led here."""
+        if not isinstance(written.data, dict):
+            message = "must be a mapping with id, version, title, kind, author and steps"
+            self.findings.append(written.finding((), message))
+            return None
+        for key in _NOT_THEIRS:
+            if key in written.data:
+                self.findings.append(written.finding((key,), f"unknown key {key!r}"))
+        steps = written.data.get("steps")
+        if isinstance(steps, list) and len(steps) + len(self.steps) > RUNBOOK_STEPS_MAX:
+            count = len(steps) + len(self.steps)
+            self.findings.append(written.finding(("steps",), f"holds {count} steps, more than {RUNBOOK_STEPS_MAX}"))
+            return None
+        filled = _fill_inputs(written, given, self.findings)
+        known = {key: value for key, value in filled.items() if key not in _NOT_THEIRS}
+        judged: list[Finding] = []
+        runbook = judge(Runbook, {**known, "digest": written.digest}, written, judged, implied=_NOT_THEIRS)
+        # What stands for no input is told already; that it is no number either would be the same mistake told twice.
+        told = {finding.line for finding in self.findings if finding.file == written.name}
+        self.findings.extend(finding for finding in judged if not (finding.line in told and "'${" in finding.message))
+        if runbook is None:
+            return None
+        for position, each in enumerate(runbook.includes):
+            self._include(written, position, each, path, (*above, path))
+        for position, step in enumerate(runbook.steps):
+            begins = include is not None and not step.needs
+            placed = step.model_copy(update={"needs": include.needs}) if include is not None and begins else step
+            self.steps.append(PlacedStep(placed, written, ("steps", position)))
+        return runbook
+
+    def _include(
+        self, written: WrittenFile, position: int, include: Include, path: str, above: tuple[str, ...]
+    ) -> None:
+        at: Location = ("includes", position)
+        wanted = str(PurePosixPath(path).parent / include.file)
+        self.includes.append(PlacedInclude(include, written, at))
+        if wanted in above:
+            circle = " → ".join((*above[above.index(wanted) :], wanted))
+            self._refuse(written, at, f"files include each other in a circle: {circle}")
+            return
+        if wanted in self.included:
+            self._refuse(written, at, f"{wanted} is included twice; its steps would be there twice")
+            return
+        if len(self.included) >= INCLUDED_FILES_MAX:
+            self._refuse(written, at, f"more than {INCLUDED_FILES_MAX} files are included")
+            return
+        content = self.read(wanted)
+        if content is None:
+            beside = "files are looked for beside the one that includes them"
+            self._refuse(written, at, f"{include.file} is not there; {beside}")
+            return
+        inner = parse_written_file(content, str(self.root.parent / wanted), self.findings)
+        if inner is None:
+            self.has_holes = True
+            return
+        self.included[wanted] = inner.digest
+        declared = inner.data.get("inputs") if isinstance(inner.data, dict) else None
+        known = list(declared) if isinstance(declared, dict) else []
+        for name in include.inputs:
+            if name not in known:
+                near = f"{did_you_mean(name, known)} (it has: {', '.join(known) or 'none'})"
+                message = f"{include.file} has no input {name!r}{near}"
+                self.findings.append(written.finding((*at, "inputs", name), message))
+        given = {name: value for name, value in include.inputs.items() if name in known}
+        if self._file(inner, given, wanted, above, include) is None:
+            self.has_holes = True
+
+    def _refuse(self, written: WrittenFile, at: Location, message: str) -> None:
+        self.findings.append(written.finding((*at, "file"), message))
+        self.has_holes = True
 
 
 def _fill_inputs(written: WrittenFile, given: dict[str, Scalar], findings: list[Finding]) -> dict[str, Any]:
-    """The file's data with `${name}` replaced below `steps`; a value that is nothing but `${name}` keeps its type."""
+    """The file's data with `${name}` replaced; a value that is nothing but `${name}` keeps its type."""
     declared = written.data.get("inputs") or {}
     names = list(declared) if isinstance(declared, dict) else []
     values: dict[str, Scalar] = {}
@@ -97,48 +191,4 @@ def _fill_inputs(written: WrittenFile, given: dict[str, Scalar], findings: list[
         whole = _INPUT.fullmatch(value)
         return values[whole[1]] if whole else _INPUT.sub(lambda found: str(values[found[1]]), value)
 
-    return {key: fill(value, (key,)) if key == "steps" else value for key, value in written.data.items()}
-
-
-def _problems(runbook: Runbook, written: WrittenFile) -> Iterator[Finding]:
-    ids = [step.id for step in runbook.steps]
-    for position, step in enumerate(runbook.steps):
-        at: Location = ("steps", position)
-        if ids.index(step.id) != position:
-            first = written.line_of(("steps", ids.index(step.id)))
-            yield written.finding((*at, "id"), f"step {step.id} is there twice (first in line {first})")
-        for index, needed in enumerate(step.needs):
-            if needed not in ids:
-                near = did_you_mean(needed, ids)
-                yield written.finding((*at, "needs", index), f"step {step.id} needs {needed}, which is no step{near}")
-    graph = {step.id: step.needs for step in runbook.steps}
-    circles = list(circles_in(graph))
-    for circle in circles:
-        at = ("steps", ids.index(circle[0]), "needs")
-        yield written.finding(at, f"steps need each other in a circle: {' → '.join(circle)}")
-    if circles:
-        return
-    before = ancestors(graph)
-    for position, step in enumerate(runbook.steps):
-        yield from _gate_problems(step, before[step.id], ids, written, ("steps", position, "gate"))
-        for earlier in runbook.steps:
-            if earlier.point_of_no_return and earlier.id in before[step.id] and step.inverse.action is not None:
-                message = f"step {step.id} has an inverse, but comes after the point of no return ({earlier.id})"
-                yield written.finding(("steps", position, "inverse"), message)
-
-
-def _gate_problems(
-    step: Step, before: frozenset[str], ids: list[str], written: WrittenFile, at: Location
-) -> Iterator[Finding]:
-    if step.gate is None:
-        return
-    if not step.gate.criteria:
-        yield written.finding(at, f"gate {step.gate.id} of step {step.id} has no criteria, so it could never open")
-    for position, criterion in enumerate(step.gate.criteria):
-        location = (*at, "criteria", position, "step")
-        if criterion.step not in ids:
-            near = did_you_mean(criterion.step, ids)
-            yield written.finding(location, f"criterion {criterion.id} asks {criterion.step}, which is no step{near}")
-        elif criterion.step not in before:
-            message = f"criterion {criterion.id} asks {criterion.step}, which {step.id} does not wait for (needs)"
-            yield written.finding(location, message)
+    return {key: fill(value, (key,)) if key in _FILLED else value for key, value in written.data.items()}

@@ -196,6 +196,10 @@ class CarryBackHandler:
         from_side, to_side = action.from_side, action.to_side
         system = deed.system_plan.system.name
         authority = self.drivers.authority.read(system)
+        if authority.side is to_side:
+            # Whatever exists at the other side alone was never allowed to be written.
+            done = f"authority is at {to_side.value}, so {from_side.value} holds nothing that {to_side.value} lacks"
+            return Outcome.done(done, bytes_wire=0, trees={}, databases=[], digests={})
         if authority.side is not from_side:
             raise AuthorityError(
                 f"{system}: nothing may be carried back from {from_side.value}, authority is at {authority.side.value}"

@@ -11,6 +11,7 @@ from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import AuthorityError
 from orchestrator.model.action import Commit
 from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
 
 
@@ -24,11 +25,15 @@ def achieved(earlier: dict[str, dict[str, Any]], started_by: str, restored_by: s
 
     RTA: from the start of `started_by` (the service is taken away) to the end of `restored_by` (it is verified again).
     RPA: 0 when the digests taken after the last write are equal at every side, for then the newest recovered data is
-    the newest there is; None when that was not shown.
+    the newest there is; None when that was not shown, such as when a side is lost and nobody knows what it held.
     """
     start = earlier.get(started_by, {}).get("started_at")
     end = earlier.get(restored_by, {}).get("finished_at")
-    equal = any(observed.get("equal") is True for observed in earlier.values())
+    every_side = {side.value for side in Side}
+    equal = any(
+        observed.get("equal") is True and every_side <= set(observed.get("digests", every_side))
+        for observed in earlier.values()
+    )
     return {
         "rto_seconds": round(seconds_between(start, end), 3) if start and end else None,
         "rpo_seconds": 0.0 if equal else None,

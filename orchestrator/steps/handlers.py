@@ -3,8 +3,10 @@
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Handler, Handlers
 from orchestrator.foundation.errors import PlanningError
+from orchestrator.steps.accounting import AccountWritesHandler, WeighWindowHandler
 from orchestrator.steps.authority import CarryBackHandler, MoveAuthorityHandler, PromoteHandler
 from orchestrator.steps.committing import CommitHandler
+from orchestrator.steps.following import FollowHandler
 from orchestrator.steps.fronting import SwitchFrontHandler
 from orchestrator.steps.moving import ReplicateHandler
 from orchestrator.steps.playing import CheckHandler, RunPlaybookHandler, WatchHandler
@@ -13,6 +15,7 @@ from orchestrator.steps.preflight import PreflightHandler
 from orchestrator.steps.proving import VerifyDigestsHandler
 from orchestrator.steps.provisioning import ProvisionTargetHandler
 from orchestrator.steps.refusals import Refusing
+from orchestrator.steps.seizing import PromoteAloneHandler, SeizeAuthorityHandler
 
 
 def handlers_over(drivers: Drivers) -> Handlers:
@@ -27,6 +30,11 @@ def handlers_over(drivers: Drivers) -> Handlers:
         "move_authority": MoveAuthorityHandler(drivers),
         "promote": PromoteHandler(drivers),
         "carry_back": CarryBackHandler(drivers),
+        "follow": FollowHandler(drivers),
+        "account_writes": AccountWritesHandler(drivers),
+        "weigh_window": WeighWindowHandler(drivers),
+        "seize_authority": SeizeAuthorityHandler(drivers),
+        "promote_alone": PromoteAloneHandler(drivers),
         "switch_front": SwitchFrontHandler(drivers),
         "check": CheckHandler(drivers),
         "watch": WatchHandler(drivers),

@@ -7,9 +7,11 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.errors import HostError, MissingTool, NoSpace, OrchestratorError
+from orchestrator.model.action import Preflight
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
+from orchestrator.steps.asked import asked
 from orchestrator.steps.places import clusters, hosts_at, trees
 from orchestrator.steps.refusals import refusal
 from orchestrator.steps.still_data import still_data
@@ -40,9 +42,10 @@ class PreflightHandler:
         return Probe.ABSENT  # looking again costs nothing
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = asked(deed, Preflight)
         refused: list[OrchestratorError] = []
         observed: dict[str, object] = {}
-        for side in (Side.SOURCE, Side.DR):
+        for side in action.sides:
             for host in hosts_at(deed, side):
                 progress(Progress(text=f"looking at {host.name}"))
                 try:

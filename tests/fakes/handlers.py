@@ -123,6 +123,25 @@ class SimulatedHandlers:
 
 @dataclass
 class NoOpHandlers:
+        case _:
+            return do_towards_a_switch(system, deed)
+
+
+def do_towards_a_switch(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
+    """The same, of the verbs that only a switch between replicated sides needs."""
+    match deed.action:
+        case actions.Follow() as action:
+            system.follow([side.value for side in action.chain])
+            return {"bytes_wire": 0}
+        case actions.AccountWrites() as action:
+            return {"transactions": system.only_at(action.at.value, action.beside.value)}
+        case actions.WeighWindow():
+            return {"spare_seconds": 1.0}
+        case actions.SeizeAuthority() as action:
+            return system.seize_authority(action.from_side.value, action.to_side.value, deed.key)
+        case actions.PromoteAlone() as action:
+            system.promote_alone(action.side.value)
+            return {}
     """Does nothing, and counts. `seconds` is how long each deed takes; `act` may be replaced by a script."""
 
     seconds: float = 0.0

@@ -85,7 +85,8 @@ def a_plan(steps: Sequence[Step], *, systems: Sequence[str] = ("filing",), wave:
 def shipped_steps(runbook: str = "migrate", *, inputs: Mapping[str, str] | None = None) -> tuple[Step, ...]:
     """The steps of a shipped runbook, quick to retry."""
     content = (RUNBOOKS / f"{runbook}.yml").read_bytes()
-    steps = parse_runbook(content, f"{runbook}.yml", inputs=inputs or {}).steps
+    read = lambda path: (RUNBOOKS / path).read_bytes() if (RUNBOOKS / path).exists() else None  # noqa: E731
+    steps = parse_runbook(content, f"{runbook}.yml", inputs=inputs or {}, read=read).steps
     return tuple(
         step.model_copy(update={"retry": Retry(attempts_max=step.retry.attempts_max, wait_seconds=0.01)})
         for step in steps

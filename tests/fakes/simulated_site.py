@@ -5,6 +5,7 @@ a standby that lacks writes) and writes down what must never be: two sides that 
 acknowledged and is gone.
 """
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -45,7 +46,28 @@ class SimulatedSystem:
             "acknowledged": [],
             "violations": [],
             "deeds": [],
+            "dead": "",  # a side that nobody reaches
+            "word": False,  # a person said that it is down
+            "loss_accepted": False,
         }
+
+    @staticmethod
+    def before(runbook: str) -> dict[str, Any]:
+        """The state in which a shipped runbook finds a system."""
+        state = SimulatedSystem.new()
+        sides = state["sides"]
+        if runbook == "migrate":
+            return state
+        sides["dr"].update(database="standby", open=True)
+        sides["cloud"].update(database="standby", open=True, fenced=True)
+        if runbook in ("failback", "rollback"):
+            sides["source"].update(services=False, fenced=True, database="standby")
+            sides["cloud"].update(services=True, fenced=False, database="primary")
+            state.update(authority={"number": 2, "side": "cloud", "by": "moved"}, front="cloud")
+        if runbook == "failover":
+            sides["source"].update(services=False)
+            state.update(dead="source", word=True)
+        return state
 
     def side(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.state["sides"][name]
@@ -85,7 +107,32 @@ class SimulatedSystem:
             raise Refused(f"{source} holds nothing yet")
         self.side(replica).update(writes=list(self.side(source)["writes"]), database="standby", open=True)
 
+    def follow(self, chain: list[str]) -> None:
+        if chain[0] not in ("dr", self.state["authority"]["side"]):
+            raise Refused(f"nothing follows {chain[0]}: authority is at {self.state['authority']['side']}")
+        for upstream, replica in itertools.pairwise(chain):
+            self.reach(upstream)
+            self.reach(replica)
+            side, above = self.side(replica), self.side(upstream)
+            if side["database"] == "primary" and side["open"]:
+                raise Refused(f"{replica} takes writes and is made no replica of {upstream}")
+            if above["database"] == "missing":
+                raise Refused(f"{upstream} holds nothing yet")
+            held = side["writes"]
+            if held != above["writes"][: len(held)] and not self.state["loss_accepted"]:
+                raise Refused(f"{replica} holds writes that {upstream} never received")
+            side.update(writes=list(above["writes"]), database="standby", open=True)
+
+    def only_at(self, name: str, beside: str) -> int:
+        """How many writes are at one side and not at the other."""
+        return len(set(self.side(name)["writes"]) - set(self.side(beside)["writes"]))
+
+    def reach(self, name: str) -> None:
+        if name == self.state["dead"]:
+            raise Refused(f"{name} cannot be reached")
+
     def playbook(self, playbook: str, name: str) -> None:
+        self.reach(name)
         side = self.side(name)
         if playbook in ("drain", "stop"):
             side["services"] = False
@@ -116,6 +163,21 @@ class SimulatedSystem:
                 self.side(from_side)["open"] = False
             authority.update(number=authority["number"] + 1, side=to_side, by=key)
         return {"number": authority["number"], "side": to_side}
+
+    def seize_authority(self, from_side: str, to_side: str, key: str) -> dict[str, Any]:
+        if self.state["dead"] != from_side:
+            return self.move_authority(from_side, to_side, key)
+        authority = self.state["authority"]
+        if authority["side"] != to_side:
+            if not self.state["word"]:
+                raise Refused(f"nobody said that {from_side} is down")
+            authority.update(number=authority["number"] + 1, side=to_side, by=key)
+        return {"number": authority["number"], "side": to_side}
+
+    def promote_alone(self, name: str) -> None:
+        if self.state["authority"]["side"] != name:
+            raise Refused(f"{name} may not write")
+        self.side(name).update(database="primary", open=True)
 
     def promote(self, name: str, old: str) -> None:
         if self.state["authority"]["side"] != name:
@@ -173,6 +235,11 @@ class SimulatedSite:
     def system(self, name: str) -> SimulatedSystem:
         with self._lock:
             return SimulatedSystem(name, self._systems.setdefault(name, SimulatedSystem.new()))
+
+    def place(self, name: str, state: dict[str, Any]) -> None:
+        """The system is as `state` says, before anything happens."""
+        with self._lock:
+            self._systems[name] = state
 
     def deeds(self, system: str) -> list[str]:
         """Keys of the deeds that took effect, in order."""

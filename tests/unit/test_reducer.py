@@ -11,7 +11,7 @@ from orchestrator.engine.turns import Announce, Begun, DeadlineReached, DeedEnde
 from orchestrator.model.action import Approval, Commit, Decision, Preflight, Wait
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.site import Side
-from orchestrator.model.step import Criterion, Gate
+from orchestrator.model.step import Criterion, Deadline, Gate
 from orchestrator.planning.gates import judge_gate
 from tests.fakes.plans import a_step, a_system_plan
 
@@ -406,3 +406,53 @@ def test_an_end_that_comes_late_changes_nothing():
     before = driver.state
     driver.take(DeedEnded(at=9, step="a", mode="do", outcome=FAILED))
     assert driver.state == before
+
+
+# -- deadlines
+
+
+def with_a_deadline():
+    commit = a_step("commit", Commit(side=Side.CLOUD), needs=("watch",), on_failure="stop", point_of_no_return=True)
+    return Driver(
+        a_step("switch", LOOK, inverse=LOOK),
+        a_step("watch", LOOK, needs=("switch",)),
+        commit.model_copy(update={"not_later_than": Deadline(after="switch", seconds=100)}),
+    )
+
+
+def test_a_commit_that_does_not_come_in_time_brings_everything_back():
+    driver = with_a_deadline().take(Begun(at=0.0)).end("switch")
+    assert driver.state.next_deadline == (101.0, ("commit", "do"))
+    driver.at = 101.0
+    driver.take(DeadlineReached(at=101.0, step="commit", mode="do"))
+    assert driver.state.status == "running", "what is under way ends first"
+    driver.end("watch").run()
+    assert driver.state.status == "rolled_back"
+    assert "commit: not passed within 100 s after switch" in driver.state.reason
+    assert ("deadline.passed", "commit") in driver.announced
+    assert driver.performed[-1] == "switch.undo"
+
+
+def test_a_pause_does_not_hold_the_deadline_up():
+    driver = with_a_deadline().take(Begun(at=0.0)).end("switch")
+    driver.take(Requested(at=2.0, id=1, operation="pause", step="commit", by="ana", reason="look first"))
+    driver.end("watch")
+    assert driver.state.status == "paused"
+    driver.take(DeadlineReached(at=101.0, step="commit", mode="do")).run()
+    assert driver.state.status == "rolled_back"
+
+
+def test_a_commit_under_way_at_the_deadline_stands():
+    driver = with_a_deadline().take(Begun(at=0.0)).end("switch").end("watch")
+    driver.take(DeadlineReached(at=101.0, step="commit", mode="do")).end("commit")
+    assert driver.state.status == "committed"
+    assert driver.state.next_deadline is None
+
+
+def test_where_a_person_must_decide_already_the_deadline_decides_nothing():
+    driver = with_a_deadline().take(Begun(at=0.0)).end("switch")
+    driver.end("watch", unknown=True)
+    assert driver.state.status == "failed"
+    assert driver.state.next_deadline is None
+    driver.take(Requested(at=200.0, id=1, operation="found_applied", by="ana", reason="it did"))
+    assert driver.state.next_deadline == (101.0, ("commit", "do")), "it went on, and is late at once"

@@ -1,0 +1,236 @@
+"""skerry cutover, failover, failback, rollback, word: switch one system, bring it back, vouch for what nobody sees."""
+
+from typing import Any, cast
+
+import click
+
+from orchestrator.cli.words import JSON_OPTION, exit_codes_of
+
+ENDS = exit_codes_of("ApprovalMissing", "ApprovalInvalid", "AuthorityError", "RunInProgress", "RunFailed", "RolledBack")
+AS_OPTION = click.option(
+    "--as", "operator", required=True, metavar="PERSON", help="Who runs it, by the id in people.yml."
+)
+SET_OPTION = click.option(
+    "--set", "inputs", multiple=True, metavar="NAME=VALUE", help="A value for an input of the runbook; may be repeated."
+)
+SYSTEM = click.argument("system")
+
+
+@click.command("cutover", epilog=ENDS)
+@click.argument("system", metavar="SYSTEM|DIGEST")
+@AS_OPTION
+@SET_OPTION
+@JSON_OPTION
+def cutover(system: str, operator: str, inputs: tuple[str, ...], as_json: bool) -> None:
+    """Switch a replicated SYSTEM to the cloud, or back with --set from=cloud --set to=source.
+
+    The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
+    With the digest of a migration's plan: its third stage, from drain to watch; it pauses before the commit.
+    """
+    if _is_system(system):
+        carry_out("cutover", system, operator, inputs, as_json=as_json)
+        return
+    from orchestrator.cli import run
+
+    run.carry_out(system, operator, "cutover", as_json=as_json)
+
+
+@click.command("failback", epilog=ENDS)
+@SYSTEM
+@AS_OPTION
+@SET_OPTION
+@JSON_OPTION
+def failback(system: str, operator: str, inputs: tuple[str, ...], as_json: bool) -> None:
+    """Bring SYSTEM home from the cloud, with everything that was written there.
+
+    The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
+    """
+    carry_out("failback", system, operator, inputs, as_json=as_json)
+
+
+@click.command("failover", epilog=ENDS)
+@SYSTEM
+@AS_OPTION
+@SET_OPTION
+@JSON_OPTION
+def failover(system: str, operator: str, inputs: tuple[str, ...], as_json: bool) -> None:
+    """Let the cloud take over SYSTEM, whose source is lost.
+
+    Besides the plan's approval it needs a named person's signed word that the lost side is down and stays down: skerry
+    word SYSTEM --down source. The first time the plan is made and its digest told; the same command then runs it.
+    """
+    carry_out("failover", system, operator, inputs, as_json=as_json)
+
+
+@click.command("rollback", epilog=ENDS)
+@click.argument("named", metavar="RUN|SYSTEM")
+@AS_OPTION
+@click.option("--because", default="", help="Why; it goes into the evidence. Asked for where a run is rolled back.")
+@click.option("--yes", is_flag=True, help="Do not ask again once the account of writes is shown.")
+@click.option("--without-record", is_flag=True, help="By a plan of its own, for a SYSTEM whose run is lost.")
+@SET_OPTION
+@JSON_OPTION
+def rollback(
+    named: str,
+    operator: str,
+    because: str,
+    yes: bool,
+    without_record: bool,
+    inputs: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Bring what RUN did to its systems, or the last run of SYSTEM, back to where it started.
+
+    What only the new side holds is counted and shown first; it is carried home before the old side serves again. Where
+    the way back was broken off, or an inverse failed, the same command goes on.
+    """
+    if without_record:
+        carry_out("rollback", named, operator, inputs, as_json=as_json)
+        return
+    from orchestrator.cli.console import console, print_json
+    from orchestrator.cli.live import LiveRun
+    from orchestrator.foundation.errors import UsageError
+    from orchestrator.foundation.printable import printable
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.rollback import account_of, complain_unless_back, roll_back, run_to_roll_back
+    from orchestrator.steps.accounting import account_text
+
+    if not because.strip():
+        raise UsageError("a rollback needs a reason", hint="Say why; it goes into the evidence: --because WHY")
+    live = LiveRun(console(), as_json=as_json)
+    with open_desk(inventory_folder(), observers=[live]) as desk:
+        status, systems = run_to_roll_back(desk, named)
+        accounts = {system: account_of(desk, status, system) for system in systems}
+        if as_json:
+            click.echo(_line({"accounts": accounts}))
+        for system, account in accounts.items():
+            live.say(f"{system}: {_account_line(account, account_text)}")
+        if not yes and not as_json:
+            click.confirm("These writes are carried back, then the old side serves again. Go?", abort=True)
+        live.expect(desk.runs.plan(status.run))
+        with live.shown():
+            status = roll_back(
+                desk, status, systems, operator=operator, because=because, on_run=lambda run: live.say(f"run {run}")
+            )
+    if as_json:
+        print_json(status.model_dump(mode="json"))
+    else:
+        for each in status.systems:
+            click.echo(printable(f"{each.system}: {each.state.replace('_', ' ')}"))
+    complain_unless_back(status, systems)
+
+
+def _account_line(account: dict[str, Any], text: Any) -> str:
+    if not account:
+        return "authority is where it was, so nothing was written anywhere else"
+    if "unknown" in account:
+        return f"what only {account['at']} holds could not be counted: {account['unknown']}"
+    return str(text(account))
+
+
+def _line(document: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(document)
+
+
+@click.command("word", epilog=exit_codes_of("UsageError", "ApprovalInvalid"))
+@SYSTEM
+@click.option("--down", metavar="SIDE", help="This side is down, takes no writes, and will take none.")
+@click.option("--accept-loss", metavar="SIDE", help="What was written at this side alone may be given up.")
+@click.option("--as", "person", required=True, metavar="PERSON", help="Whose word it is, by the id in people.yml.")
+@click.option("--role", help="In which role; may be left out where the person holds one role only.")
+@click.option(
+    "--key",
+    "key_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="The person's SSH key: the private file, or the public one of a key that the agent holds.",
+)
+@click.option("--because", required=True, help="How you know, or why; it is signed with it.")
+@click.option("--hours", type=click.FloatRange(0.01, 168), default=12.0, help="For how long it is valid.")
+@JSON_OPTION
+def word(
+    system: str,
+    down: str | None,
+    accept_loss: str | None,
+    person: str,
+    role: str | None,
+    key_file: str,
+    because: str,
+    hours: float,
+    as_json: bool,
+) -> None:
+    """Sign a word about a side of SYSTEM that no machine can see, or may decide; evidence keeps it when it is used.
+
+    It is good until the right to write moves once, and no longer than --hours.
+    """
+    from datetime import timedelta
+
+    from orchestrator.cli.console import print_json
+    from orchestrator.foundation.errors import UsageError
+    from orchestrator.model.site import Side
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.switch import give_word
+
+    named = down or accept_loss
+    if not named or (down and accept_loss):
+        raise UsageError("say one thing: --down SIDE, or --accept-loss SIDE")
+    if named not in list(Side):
+        raise UsageError(f"there is no side {named}; there are: {', '.join(Side)}")
+    with open_desk(inventory_folder()) as desk:
+        signed = give_word(
+            desk,
+            "side_is_down" if down else "loss_accepted",
+            system=system,
+            side=Side(named),
+            person=person,
+            role=role,
+            key_file=key_file,
+            because=because,
+            valid_for=timedelta(hours=hours),
+        )
+    if as_json:
+        print_json({"word": signed.model_dump(mode="json")})
+        return
+    what = "is down" if down else "may lose what only it holds"
+    click.echo(f"{signed.person} ({signed.role}) says that {signed.side.value} of {signed.system} {what}")
+    click.echo(f"good for fencing number {signed.number}, until {signed.expires_at}")
+
+
+def _is_system(named: str) -> bool:
+    from orchestrator.operations.estate import inventory_folder, read_estate
+
+    return named in read_estate(inventory_folder()).systems
+
+
+def carry_out(kind: str, system: str, operator: str, inputs: tuple[str, ...], *, as_json: bool) -> None:
+    """Make the plan of this switch, or find it again, and run it once it is approved."""
+    from orchestrator.cli.console import console, print_json
+    from orchestrator.cli.live import LiveRun
+    from orchestrator.cli.runbook_words import inputs_of
+    from orchestrator.foundation.printable import printable
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.migrate import complain
+    from orchestrator.operations.switch import Switch, run_switch, switch_plan
+
+    live = LiveRun(console(), as_json=as_json)
+    with open_desk(inventory_folder(), observers=[live]) as desk:
+        switch = cast("Switch", kind)
+        plan = switch_plan(desk, switch, system, author=operator, inputs=inputs_of(inputs))
+        live.say(f"plan {plan.digest}")
+        live.expect(plan)
+        with live.shown():
+            status = run_switch(
+                desk, plan, kind=switch, operator=operator, on_run=lambda run: live.say(f"run {run} of {plan.digest}")
+            )
+    if as_json:
+        print_json(status.model_dump(mode="json"))
+    else:
+        for each in status.systems:
+            why = f" ({each.reason})" if each.reason else ""
+            click.echo(printable(f"{each.system}: {each.state.replace('_', ' ')}{why}"))
+    complain(status)

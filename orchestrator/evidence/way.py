@@ -1,0 +1,32 @@
+"""From which side to which a plan brings a system, as persons approved it."""
+
+from dataclasses import dataclass
+
+from orchestrator.evidence.story import RunStory, SystemStory
+
+
+@dataclass(frozen=True)
+class Way:
+    """From which side to which a system's plan brings it."""
+
+    start: str
+    goal: str
+
+
+def way_of(story: RunStory, system: str) -> Way:
+    """What the plan that persons approved says; source to cloud where it says nothing."""
+    actions = [step.get("action") or {} for step in story.planned(system).values()]
+    moves = [action for action in actions if action.get("verb") in ("move_authority", "seize_authority")]
+    commits = [action for action in actions if action.get("verb") == "commit"]
+    if not moves:
+        # Nothing moves (a drill): the system stays where it is.
+        stays = str(commits[-1].get("side")) if commits else "source"
+        return Way(stays, "cloud" if not actions else stays)
+    return Way(str(moves[0].get("from_side")), str(moves[-1].get("to_side")))
+
+
+def passed_without_a_commit(story: RunStory, system: SystemStory) -> bool:
+    """A plan that commits nothing, such as a drill, has ended well when each of its steps passed."""
+    planned = story.planned(system.name)
+    commits = any((step.get("action") or {}).get("verb") == "commit" for step in planned.values())
+    return bool(planned) and not commits and all(system.passed(step) is not None for step in planned)

@@ -1,0 +1,147 @@
+"""AccountWrites and WeighWindow: what a person must know before choosing whether to go on or back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.errors import OrchestratorError
+from orchestrator.model.action import AccountWrites, WeighWindow
+from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.host import Host
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.steps.asked import asked
+from orchestrator.steps.places import checks_of, clusters, host_at
+from orchestrator.steps.playing import Player, variables
+from orchestrator.steps.still_data import StillData, StillDataMover, still_data
+
+PATHS_COUNTED_MAX = 1000
+PATHS_NAMED_MAX = 20
+
+
+@dataclass(frozen=True)
+class AccountWritesHandler:
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # it only looks, and a gate judges what it saw
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = asked(deed, AccountWrites)
+        account = account_writes(self.drivers, deed, action.at, action.beside, progress, emit)
+        emit("writes.accounted", account)
+        return Outcome.done(account_text(account), **account)
+
+
+def account_text(account: dict[str, Any]) -> str:
+    """The account in one sentence."""
+    return (
+        f"only at {account['at']}, not at {account['beside']}: {account['bytes']} bytes of database log, "
+        f"{account['transactions']} transactions, {account['paths']}{' or more' if account['more'] else ''} files"
+        + ("" if account["complete"] else " (not everything could be counted)")
+    )
+
+
+def account_writes(
+    drivers: Drivers, deed: Deed, at: Side, beside: Side, progress: ProgressSink, emit: Emit
+) -> dict[str, Any]:
+    """What exists only at `at`. `complete` is False where something could not be counted; `datasets` says why.
+
+    Transactions are counted by their numbers, so that some of them may have changed nothing.
+    """
+    datasets: dict[str, dict[str, Any]] = {}
+    for cluster in clusters(deed):
+        progress(Progress(dataset=cluster.name, text=f"counting what only {at.value} has"))
+        hosts = [host_at(deed, side, cluster.name) for side in (at, beside)]
+        datasets[cluster.name] = _counted(partial(_log_between, drivers, cluster, *hosts))
+    for tree in still_data(deed):
+        hosts = [host_at(deed, side, tree.name) for side in (at, beside)]
+        datasets[tree.name] = _counted(partial(_paths_between, drivers, tree, *hosts))
+    return {
+        "at": at.value,
+        "beside": beside.value,
+        "bytes": sum(found.get("bytes", 0) for found in datasets.values()),
+        "transactions": sum(found.get("transactions", 0) for found in datasets.values()),
+        "paths": sum(found.get("paths", 0) for found in datasets.values()),
+        "more": any(found.get("more") is True for found in datasets.values()),
+        "complete": all("unknown" not in found for found in datasets.values()),
+        "datasets": datasets,
+        "business": _last_words(drivers, deed, at, emit),
+    }
+
+
+def _counted(count: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A count, or why there is none: an account that is not complete is better than no account, and says so."""
+    try:
+        return count()
+    except OrchestratorError as error:
+        return {"unknown": error.message}
+
+
+def _log_between(drivers: Drivers, cluster: PostgresCluster, newer: Host, older: Host) -> dict[str, Any]:
+    if drivers.databases.role(cluster, newer) is Role.MISSING:
+        return {"bytes": 0, "transactions": 0}
+    ahead = drivers.databases.end(cluster, newer)
+    if drivers.databases.role(cluster, older) is Role.MISSING:
+        return {"bytes": ahead.position, "transactions": ahead.transactions, "from": "", "to": ahead.lsn}
+    behind = drivers.databases.end(cluster, older)
+    return {
+        "bytes": max(0, ahead.position - behind.position),
+        "transactions": max(0, ahead.transactions - behind.transactions),
+        "from": behind.lsn,
+        "to": ahead.lsn,
+    }
+
+
+def _paths_between(drivers: Drivers, tree: StillData, newer: Host, older: Host) -> dict[str, Any]:
+    paths = list(StillDataMover(drivers).differences(tree, newer, older, limit=PATHS_COUNTED_MAX))
+    return {"paths": len(paths), "named": paths[:PATHS_NAMED_MAX], "more": len(paths) >= PATHS_COUNTED_MAX}
+
+
+def _last_words(drivers: Drivers, deed: Deed, side: Side, emit: Emit) -> dict[str, Any]:
+    """What the business checks answer at `side`: control totals, the last receipt's number."""
+    checks = checks_of(deed, ("business",))
+    if not checks:
+        return {}
+    player = Player(drivers)
+    try:
+        values = variables(deed, side, fence=player.fence_of(deed, side), checks=checks)
+        played = player.play(deed, "check", side, emit, hosts=[host_at(deed, side)], values=values)
+    except OrchestratorError as error:
+        return {"unknown": error.message}
+    return {"hosts": played.results, "passed": played.status == "successful"}
+
+
+@dataclass(frozen=True)
+class WeighWindowHandler:
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = asked(deed, WeighWindow)
+        began = deed.earlier.get(action.since, {}).get("started_at")
+        if not began:
+            return Outcome.failed(
+                f"nobody knows when {action.since} began, so what is left of the window cannot be told",
+                hint="Name a step in `since` that notes when it started, such as the drain.",
+            )
+        used = (self.drivers.clock.now() - datetime.fromisoformat(began)).total_seconds()
+        remaining = round(action.window - used, 3)
+        observed = {
+            "window_seconds": action.window,
+            "used_seconds": round(used, 3),
+            "remaining_seconds": remaining,
+            "rollback_seconds": action.rollback,
+            "reserve_seconds": action.reserve,
+            "spare_seconds": round(remaining - action.rollback - action.reserve, 3),
+        }
+        emit("window.weighed", observed)
+        return Outcome.done(f"{observed['spare_seconds']:g} s to spare, a way back and a reserve taken off", **observed)

@@ -1,0 +1,146 @@
+"""Follow: each side of a chain becomes, and stays, a current replica of the one before it.
+
+Rules:
+  the chain begins at the side that has authority, or at DR where the side with authority is lost
+  a primary is never made a replica; nothing that exists at one side alone is overwritten
+  where histories have parted, or a side was lost while it had authority, only a person's signed word allows the loss;
+  what trees and volumes held then is kept as a point
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from orchestrator.contracts.databases import Role
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.errors import AuthorityError, DataError
+from orchestrator.foundation.limits import MIB
+from orchestrator.model.action import Follow
+from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.model.transfer import TransferReport
+from orchestrator.model.word import SignedWord
+from orchestrator.steps.asked import asked
+from orchestrator.steps.moving import hop_name, in_parallel
+from orchestrator.steps.places import clusters, host_at
+from orchestrator.steps.still_data import StillData, StillDataMover, still_data
+from orchestrator.steps.words import as_evidence, is_lost, mark_found, word_of
+
+CATCH_UP_SECONDS_MAX = 300.0
+
+
+@dataclass(frozen=True)
+class FollowHandler:
+    """Databases stream on after the step; trees are as they were at its end, until the next one."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # what follows already is left alone, and a second pass moves only what differs
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = asked(deed, Follow)
+        system = deed.system_plan.system.name
+        authority = self.drivers.authority.read(system)
+        first = action.chain[0]
+        if first is not authority.side and first is not Side.DR:
+            raise AuthorityError(
+                f"{system}: nothing follows {first.value}, for authority is at {authority.side.value}",
+                hint="A replica follows the side that may write; look which side that is: skerry runs list",
+            )
+        observed: dict[str, Any] = {"chain": [side.value for side in action.chain], "hops": {}, "trees": {}}
+        for upstream, replica in pairwise(action.chain):
+            accepted = word_of(self.drivers, deed, "loss_accepted", replica, authority.number)
+            if accepted is None and is_lost(self.drivers, system, replica):
+                raise DataError(
+                    f"{system}: {replica.value} was lost while it had authority, and may hold writes that are nowhere "
+                    "else",
+                    hint="Look at what it holds. Then a named person accepts the loss: "
+                    f"skerry word {system} --accept-loss {replica.value} --as PERSON --key KEYFILE --because WHY",
+                )
+            hop = _Hop(self.drivers, deed, upstream, replica, accepted, progress, emit)
+            # Databases first: they know when histories have parted, and then nothing else is touched.
+            reports = in_parallel(hop.cluster, list(clusters(deed)))
+            reports += in_parallel(hop.still, list(still_data(deed)))
+            if accepted is not None:
+                mark_found(self.drivers, system, replica, authority.number)
+            name = hop_name(upstream, replica)
+            observed["hops"][name] = {report.dataset: _kept(report) for report in reports}
+            for report in reports:
+                emit("transfer.finished", {"hop": name, **report.model_dump(mode="json", exclude={"changed"})})
+            observed["trees"] |= {
+                f"{tree.name}.{name}": report.bytes_wire
+                for tree in still_data(deed)
+                for report in reports
+                if report.dataset == tree.name
+            }
+        observed["bytes_wire"] = sum(
+            report["bytes_wire"] for reports in observed["hops"].values() for report in reports.values()
+        )
+        emit("replication.follows", {"number": authority.number, "chain": observed["chain"]})
+        way = " → ".join(observed["chain"])
+        return Outcome.done(f"{way}: {observed['bytes_wire'] / MIB:.1f} MiB moved", **observed)
+
+
+@dataclass(frozen=True)
+class _Hop:
+    """One link of the chain."""
+
+    drivers: Drivers
+    deed: Deed
+    upstream: Side
+    replica: Side
+    accepted: SignedWord | None
+    progress: ProgressSink
+    emit: Emit
+
+    def cluster(self, cluster: PostgresCluster) -> TransferReport:
+        databases = self.drivers.databases
+        above, below = (host_at(self.deed, side, cluster.name) for side in (self.upstream, self.replica))
+        self.progress(Progress(dataset=cluster.name, text=f"{below.name} follows {above.name}"))
+        if databases.role(cluster, above) is Role.STOPPED:
+            databases.start(cluster, above)
+        if self.replica is Side.DR or databases.role(cluster, below) is Role.MISSING:
+            # DR never takes writes, so that nothing can exist there alone.
+            report = databases.make_standby(cluster, above, below, progress=self.progress)
+        else:
+            report = databases.rejoin(cluster, below, above, allow_rewind=self.accepted is not None)
+        if discarded := report.detail.get("discarded_bytes"):
+            self._tell_loss({"dataset": cluster.name, "host": below.name, "bytes": int(discarded)})
+        lag = databases.await_caught_up(cluster, above, below, timeout_seconds=CATCH_UP_SECONDS_MAX)
+        detail = {**report.detail, "lag_bytes": str(lag.bytes_behind), "received": lag.received}
+        return report.model_copy(update={"detail": detail})
+
+    def still(self, tree: StillData) -> TransferReport:
+        above, below = (host_at(self.deed, side, tree.name) for side in (self.upstream, self.replica))
+        if self.accepted is not None:
+            self._keep(tree)
+        return StillDataMover(self.drivers).copy(tree, above, below, progress=self.progress)
+
+    def _keep(self, tree: StillData) -> None:
+        """What the replica's tree holds stays there as a point: files may exist in it that are nowhere else."""
+        below = host_at(self.deed, self.replica, tree.name)
+        point = "given-up-" + hashlib.sha256(f"{self.deed.key}/{self.replica.value}".encode()).hexdigest()[:16]
+        points = StillDataMover(self.drivers).points(tree, below)
+        try:
+            points.take(point)
+        except DataError as error:
+            raise DataError(
+                f"{below.name}: {tree.name} could not be kept as it is before it is overwritten: {error.message}",
+                hint=f"Make room for a copy of it on {below.name}, then: retry.",
+            ) from error
+        points.hold(point, self.deed.run)
+        self._tell_loss({"dataset": tree.name, "host": below.name, "kept_as_point": point})
+
+    def _tell_loss(self, what: Mapping[str, Any]) -> None:
+        if self.accepted is not None:
+            self.emit("loss.accepted", {"side": self.replica.value, **what, **as_evidence(self.accepted)})
+
+
+def _kept(report: TransferReport) -> dict[str, Any]:
+    return report.model_dump(mode="json", include={"method", "bytes_total", "bytes_wire", "seconds", "detail"})

@@ -1,0 +1,49 @@
+"""A person's signed word, as steps find it, good for the present fencing number alone; and sides that were lost."""
+
+from typing import Any
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed
+from orchestrator.foundation.clock import timestamp
+from orchestrator.model.site import Side
+from orchestrator.model.word import SignedWord, WordKind
+
+
+def word_key(kind: WordKind, system: str, side: Side, number: int) -> str:
+    """Under which key of the catalogue the words of this kind begin."""
+    return f"{system}/{kind}/{side.value}/{number}/"
+
+
+def word_of(drivers: Drivers, deed: Deed, kind: WordKind, side: Side, number: int) -> SignedWord | None:
+    """The newest word of `kind` about `side` that was given while `number` was the fencing number and still holds.
+
+    It was judged against people.yml when it was given; its envelope goes into the evidence when it is relied on.
+    """
+    system = deed.system_plan.system.name
+    now = timestamp(drivers.clock.now())
+    for _, document in drivers.catalogue.list("word", prefix=word_key(kind, system, side, number)):
+        word = SignedWord.model_validate(document)
+        if word.expires_at > now:
+            return word
+    return None
+
+
+def as_evidence(word: SignedWord) -> dict[str, Any]:
+    """What an event says of a word that was relied on."""
+    return {"word": word.model_dump(mode="json")}
+
+
+def mark_lost(drivers: Drivers, system: str, side: Side, number: int) -> None:
+    """Note that authority was taken from `side` while nobody could see what it held alone."""
+    drivers.catalogue.put("lost_side", f"{system}/{side.value}", {"number": number, "open": True})
+
+
+def is_lost(drivers: Drivers, system: str, side: Side) -> bool:
+    """Whether `side` may hold writes that were never counted."""
+    found = drivers.catalogue.get("lost_side", f"{system}/{side.value}")
+    return found is not None and bool(found["open"])
+
+
+def mark_found(drivers: Drivers, system: str, side: Side, number: int) -> None:
+    """Note that what `side` held alone was given up by a person's word, or looked at and found to be nothing."""
+    drivers.catalogue.put("lost_side", f"{system}/{side.value}", {"number": number, "open": False})
