@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.gate import GateVerdict
 from orchestrator.model.outcome import Result
+from orchestrator.model.names import SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.step import Gate
 
@@ -100,7 +101,12 @@ class Runs(Protocol):
                 raises UsageError for an unknown run or system, GateClosed where it can no longer be obeyed
     """
 
-    def submit(self, run: str, plan: Plan, *, kind: str, operator: str) -> None: ...
+    def submit(
+        self, run: str, plan: Plan, *, kind: str, operator: str, systems: Sequence[SystemName] = ()
+    ) -> None:
+        """`systems` names those of the plan that this run has; by default all."""
+        ...
+
     def status(self, run: str) -> RunStatus: ...
     def list(self, *, limit: int = 100) -> Sequence[RunStatus]: ...
     def plan(self, run: str) -> Plan: ...

@@ -2,19 +2,24 @@
 
 import platform
 import socket
+from collections.abc import Collection
 from typing import Any
 
 from orchestrator import __version__
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.worker_store import RunRow
 from orchestrator.foundation.canonical_json import canonical_json
+from orchestrator.model.names import SystemName
 from orchestrator.model.plan import Plan
 
 SYSTEMS_NAMED_MAX = 200  # larger waves are named in the plan's artifact only: an event has room for 64 KiB
 
 
-def tell_run_begun(events: EventStream, row: RunRow, plan: Plan, *, worker: str) -> None:
-    """run.created with all that identifies what will run, then run.started."""
+def tell_run_begun(
+    events: EventStream, row: RunRow, plan: Plan, *, systems: Collection[SystemName], worker: str
+) -> None:
+    """run.created with all that identifies what will run, then run.started. `systems` are those that this run has."""
+    planned_systems = [planned for planned in plan.systems if planned.system.name in systems]
     data: dict[str, Any] = {
         "plan": row.plan,
         "planArtifact": events.keep(canonical_json(plan.model_dump(mode="json")), "application/json"),
@@ -25,15 +30,15 @@ def tell_run_begun(events: EventStream, row: RunRow, plan: Plan, *, worker: str)
         "runbook": {"id": plan.runbook, "version": plan.runbook_version, "digest": plan.runbook_digest},
         "inventory": plan.inventory_digest,
         "facts": plan.facts_digest,
-        "systemsTotal": len(plan.systems),
+        "systemsTotal": len(planned_systems),
         "tool": {"name": "skerry", "version": __version__, "python": platform.python_version()},
         "host": {"name": socket.gethostname(), "worker": worker},
     }
-    if len(plan.systems) <= SYSTEMS_NAMED_MAX:
-        data["systems"] = [planned.system.name for planned in plan.systems]
+    if len(planned_systems) <= SYSTEMS_NAMED_MAX:
+        data["systems"] = [planned.system.name for planned in planned_systems]
         data["objectives"] = {
             planned.system.name: {"rto": planned.system.objectives.rto, "rpo": planned.system.objectives.rpo}
-            for planned in plan.systems
+            for planned in planned_systems
         }
     events.tell("run.created", run=row.run, data=data)
     events.tell("run.started", run=row.run, data={"operator": row.operator, "plan": row.plan})

@@ -13,6 +13,7 @@ from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import GateClosed, RunInProgress, UsageError
 from orchestrator.model.outcome import Outcome
+from orchestrator.model.names import SystemName
 from orchestrator.model.plan import Plan
 
 _SYSTEMS_NAMED_MAX = 5  # in one message
@@ -25,9 +26,11 @@ class DatabaseRuns:
         self._database = database
         self._clock = clock
 
-    def submit(self, run: str, plan: Plan, *, kind: str, operator: str) -> None:
+    def submit(
+        self, run: str, plan: Plan, *, kind: str, operator: str, systems: Sequence[SystemName] = ()
+    ) -> None:
         digest = plan.digest
-        names = [planned.system.name for planned in plan.systems]
+        names = [planned.system.name for planned in plan.systems if not systems or planned.system.name in systems]
         text = canonical_json(plan.model_dump(mode="json")).decode()
         with self._database.writing_alone() as connection:
             existing = connection.execute(sa.select(runs.c.plan).where(runs.c.run == run)).scalar_one_or_none()

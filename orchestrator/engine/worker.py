@@ -283,7 +283,8 @@ class EngineWorker:
                 self._begin(row)
 
     def _begin(self, row: RunRow) -> None:
-        tell_run_begun(self._events, row, self._plan(row.run), worker=self._name)
+        systems = self._rows.system_states(row.run)
+        tell_run_begun(self._events, row, self._plan(row.run), systems=systems, worker=self._name)
         self._rows.set_run_state(row.run, "running", only_from="beginning", worker="")
 
     def _inherit_runs(self) -> None:
