@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.story import Attempt, RunStory, SystemStory, seconds_between
-from orchestrator.evidence.way import passed_without_a_commit, way_of
+from orchestrator.evidence.way import passed_without_a_commit, sides_to_compare, way_of
 
 Rule = Callable[[RunStory], tuple[list[str], str]]
 
@@ -195,11 +195,7 @@ def playbooks_are_told_whole(story: RunStory) -> tuple[list[str], str]:
 
 
 def digests_are_equal(story: RunStory) -> tuple[list[str], str]:
-    """No claim contradicts the digests beside it; authority moved on only with all datasets proved equal.
-
-    Equal at every side; where a side was lost, and a person said so, at the two others; on a way back that is a plan of
-    its own, at the two sides that it is between.
-    """
+    """No claim contradicts the digests beside it; authority moved on only with all datasets proved equal."""
     problems: list[str] = []
     compared = 0
     for system in story.systems.values():
@@ -216,17 +212,9 @@ def digests_are_equal(story: RunStory) -> tuple[list[str], str]:
     return problems, f"digests made independently at each site agree with what was claimed, {compared} comparisons"
 
 
-def _compares(step: dict[str, Any]) -> bool:
-    return (step.get("action") or {}).get("verb") == "verify_digests"
-
-
 def _unproved(story: RunStory, system: SystemStory, moved: LoggedEvent, goal: str) -> Iterator[str]:
     proved: dict[str, bool] = {}
-    asked = {"source", "dr", "cloud"}
-    if "word" in (moved.data.get("confirmed") or {}):
-        asked = {"dr", goal}
-    elif goal == "source" and not any(_compares(step) for step in story.planned(system.name).values()):
-        asked = {str(moved.data.get("from")), goal}
+    asked = sides_to_compare(story, system.name, moved, goal)
     for event in system.of("digests.compared"):
         if event.index < moved.index and asked <= set(event.data.get("sides") or {}):
             proved[str(event.data.get("dataset"))] = event.data.get("match") is True

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.story import RunStory, SystemStory
 
 
@@ -30,3 +31,18 @@ def passed_without_a_commit(story: RunStory, system: SystemStory) -> bool:
     planned = story.planned(system.name)
     commits = any((step.get("action") or {}).get("verb") == "commit" for step in planned.values())
     return bool(planned) and not commits and all(system.passed(step) is not None for step in planned)
+
+
+def sides_to_compare(story: RunStory, system: str, moved: LoggedEvent, goal: str) -> set[str]:
+    """The sides at which all datasets must have been proved equal before authority moved to `goal`.
+
+    Every side; where one was lost, and a person said so, the two others; on a way back that is a plan of its own, the
+    two sides that it is between.
+    """
+    verbs = {(step.get("action") or {}).get("verb") for step in story.planned(system).values()}
+    # A word counts only where the plan that was approved is one of taking over from a lost side.
+    if "word" in (moved.data.get("confirmed") or {}) and "seize_authority" in verbs:
+        return {"dr", goal}
+    if goal == "source" and "verify_digests" not in verbs:
+        return {str(moved.data.get("from")), goal}
+    return {"source", "dr", "cloud"}
