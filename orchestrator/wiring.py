@@ -191,6 +191,7 @@ class Workshop:
     @contextmanager
     def recorder(self) -> Iterator[Recorder]:
         """The ledger, opened for writing while inside. One process at a time."""
+        from orchestrator.evidence.elsewhere import compare_with_places
         from orchestrator.evidence.recorder import controller_source, open_recorder
 
         recorder = open_recorder(
@@ -199,7 +200,10 @@ class Workshop:
             source=controller_source(),
             clock=self.clock,
             conceal=self.inventory.concealed,
+            compare=lambda ledger: compare_with_places(ledger, open_lock=open_enrolled),
         )
+        if recorder.not_compared:
+            self._warn(recorder.not_compared)
         self._keeper = recorder
         try:
             yield recorder
@@ -263,9 +267,7 @@ class Workshop:
             ledger_folder(),
             recorder,
             self.clock,
-            open_lock=lambda each: open_object_lock(
-                each.bucket, region=each.region, endpoint=each.endpoint, profile=each.profile
-            ),
+            open_lock=open_enrolled,
             warn=self._warn,
         )
         try:
@@ -360,6 +362,11 @@ def open_object_lock(bucket: str, *, region: str, endpoint: str = "", profile: s
     from orchestrator.targets.s3.object_lock import S3ObjectLock
 
     return S3ObjectLock(bucket, region=region, endpoint=endpoint, profile=profile)
+
+
+def open_enrolled(bucket: Any) -> ObjectLock:
+    """The bucket that is enrolled for this log, opened."""
+    return open_object_lock(bucket.bucket, region=bucket.region, endpoint=bucket.endpoint, profile=bucket.profile)
 
 
 def log_origin() -> str:

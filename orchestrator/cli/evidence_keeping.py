@@ -110,9 +110,9 @@ def lift(hold_id: str, person: str, because: str, ledger: Path | None, as_json: 
 
 
 def _open_lock(bucket: Any) -> Any:
-    from orchestrator.wiring import open_object_lock
+    from orchestrator.wiring import open_enrolled
 
-    return open_object_lock(bucket.bucket, region=bucket.region, endpoint=bucket.endpoint, profile=bucket.profile)
+    return open_enrolled(bucket)
 
 
 def _tell(change: Any, as_json: bool) -> None:

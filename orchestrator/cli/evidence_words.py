@@ -54,10 +54,11 @@ def result(run: str, person: str, role: str, key: str, ledger: Path | None, as_j
     Exit codes: 0 recorded; 2 no such run, or not finished; 50 the ledger cannot be written, or the key does not sign.
     """
     from orchestrator.evidence.signed_words import record_result
+    from orchestrator.wiring import open_enrolled
 
     folder = ledger_or_default(ledger)
     run = named_run(folder, run)
-    index, said = record_result(folder, run, person=person, role=role, key_file=key)
+    index, said = record_result(folder, run, person=person, role=role, key_file=key, open_lock=open_enrolled)
     told = {"run": run, "by": person, "result": said, "log_index": index}
     click.echo(json.dumps(told) if as_json else f"{said}: the result of {run} by {person} is on record, entry {index}.")
 
@@ -90,12 +91,21 @@ def review(
     Exit codes: 0 recorded; 2 no such run; 50 the ledger cannot be written, or the key does not sign.
     """
     from orchestrator.evidence.review import record_review
+    from orchestrator.wiring import open_enrolled
 
     folder = ledger_or_default(ledger)
     found = json.loads(findings.read_text(encoding="utf-8")) if findings else []
     run = named_run(folder, run)
     index = record_review(
-        folder, run, person=person, role=role, key_file=key, conclusion=conclusion, findings=found, closes=closes
+        folder,
+        run,
+        person=person,
+        role=role,
+        key_file=key,
+        conclusion=conclusion,
+        findings=found,
+        closes=closes,
+        open_lock=open_enrolled,
     )
     told = {"run": run, "by": person, "log_index": index}
     click.echo(json.dumps(told) if as_json else f"Review of {run} by {person} is on record, log entry {index}.")

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.evidence.anchoring import EnrolledBucket, read_enrolment, write_enrolment
+from orchestrator.evidence.elsewhere import compare_with_places
 from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.evidence.export import verified_events
 from orchestrator.evidence.recorder import controller_source, open_recorder
@@ -39,7 +40,7 @@ def set_retention(ledger: Path, years: int, *, by: str, because: str, clock: Clo
     """From now on keep runs for `years`; copies that are locked for less are locked for longer, never for less."""
     if not 1 <= years <= YEARS_MAX:
         raise UsageError(f"evidence is kept for 1 to {YEARS_MAX} years, not {years}")
-    index = _record(ledger, LOG_RUN, SET, {"years": years, "by": by, "because": because}, clock)
+    index = _record(ledger, LOG_RUN, SET, {"years": years, "by": by, "because": because}, clock, open_lock)
     enrolment = read_enrolment(ledger)
     if enrolment.buckets:
         buckets = tuple(replace(each, years=years) for each in enrolment.buckets)
@@ -58,7 +59,7 @@ def place_hold(ledger: Path, run: str, *, by: str, because: str, clock: Clock, o
     if run and run not in {event.run for event in events}:
         raise UsageError(f"the log has no run {run}", hint="See them with: skerry evidence population")
     hold = f"hold-{secrets.token_hex(4)}"
-    index = _record(ledger, run or LOG_RUN, PLACED, {"hold": hold, "by": by, "because": because}, clock)
+    index = _record(ledger, run or LOG_RUN, PLACED, {"hold": hold, "by": by, "because": because}, clock, open_lock)
     change = Change(index, hold)
     return _carry_on(ledger, change, lambda lock, key, version: lock.hold(key, version, on=True), open_lock)
 
@@ -69,7 +70,8 @@ def lift_hold(ledger: Path, hold: str, *, by: str, because: str, clock: Clock, o
     placed = next((each for each in before.holds if each.id == hold), None)
     if placed is None:
         raise UsageError(f"there is no open hold {hold}", hint="See them with: skerry evidence retention show")
-    index = _record(ledger, placed.run or LOG_RUN, LIFTED, {"hold": hold, "by": by, "because": because}, clock)
+    data = {"hold": hold, "by": by, "because": because}
+    index = _record(ledger, placed.run or LOG_RUN, LIFTED, data, clock, open_lock)
     change = Change(index, hold)
     if len(before.holds) > 1:
         return change
@@ -81,10 +83,16 @@ def retention_of(ledger: Path) -> Retention:
     return read_retention(verified_events(ledger)[0])
 
 
-def _record(ledger: Path, run: str, kind: str, data: dict[str, Any], clock: Clock) -> int:
+def _record(ledger: Path, run: str, kind: str, data: dict[str, Any], clock: Clock, open_lock: OpenLock) -> int:
     if not data["because"].strip():
         raise UsageError("say why: --because TEXT stands in the log")
-    recorder = open_recorder(ledger, origin=own_keys(ledger)[0].name, source=controller_source(), clock=clock)
+    recorder = open_recorder(
+        ledger,
+        origin=own_keys(ledger)[0].name,
+        source=controller_source(),
+        clock=clock,
+        compare=lambda folder: compare_with_places(folder, open_lock=open_lock),
+    )
     try:
         return recorder.record(RunEvent(type=kind, run=run, at=timestamp(clock.now()), data=data))
     finally:

@@ -2,12 +2,13 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence.artifacts import Artifacts
 from orchestrator.evidence.disclosure import conceal
+from orchestrator.evidence.elsewhere import compare_with_places
 from orchestrator.evidence.envelope import LOG_RUN, UnnumberedEvent, prepare_event, subject_of
 from orchestrator.evidence.ingest import Ballast, Ingest, LedgerLock, open_database, store_error
 from orchestrator.evidence.log import Publisher
@@ -27,6 +28,8 @@ from orchestrator.foundation.limits import (
 )
 from orchestrator.model.event import RunEvent
 
+Compare = Callable[[Path], list[str]]  # asks the places that saw the log; who did not answer, in words
+
 FORMAT_VERSION = 1
 _NUMBERS_BYTES_MAX = 40  # the two places where an event's number stands
 
@@ -35,7 +38,8 @@ class LedgerRecorder:
     """A ledger opened for writing; `record` may be called from any thread.
 
     Besides the contract: `register_secret` keeps a value out of all that follows; `head` is the newest checkpoint, for
-    statements that say which history their signer saw; `close` publishes and lets the next process in.
+    statements that say which history their signer saw; `not_compared` is the event that names the places which did not
+    answer at the opening; `close` publishes and lets the next process in.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class LedgerRecorder:
         clock: Clock,
         ballast_bytes: int,
         conceal: frozenset[str] = frozenset(),
+        compare: Compare,
     ) -> None:
         self._conceal = conceal
         self._withheld = Withheld(folder)
@@ -57,6 +62,7 @@ class LedgerRecorder:
         self._artifacts = Artifacts(folder)
         self._lock = LedgerLock(folder / "lock")
         try:
+            unanswered = compare(folder)
             signers = _signers(folder, origin)
             ballast = Ballast(folder / "ballast", ballast_bytes)
             if not ballast.load():
@@ -73,6 +79,10 @@ class LedgerRecorder:
             self._record_about_log("log.genesis", {"format": FORMAT_VERSION, "origin": origin, "keys": keys})
         if recovered.is_worth_recording:
             self._record_about_log("evidence.recovered", recovered.data())
+        self.not_compared: RunEvent | None = None
+        if unanswered:
+            data = {"size": self._ingest.size, "failed": unanswered, "kept": []}
+            self.not_compared = self._record_about_log("anchor.failed", data)
 
     def record(self, event: RunEvent) -> int:
         """Durable when it returns. Data beyond the size of an entry goes to the artifacts, referred to as `kept`.
@@ -133,8 +143,10 @@ class LedgerRecorder:
             data=data,
         )
 
-    def _record_about_log(self, kind: str, data: dict[str, Any]) -> None:
-        self.record(RunEvent(type=kind, run=LOG_RUN, at=timestamp(self._clock.now()), data=data))
+    def _record_about_log(self, kind: str, data: dict[str, Any]) -> RunEvent:
+        event = RunEvent(type=kind, run=LOG_RUN, at=timestamp(self._clock.now()), data=data)
+        self.record(event)
+        return event
 
     def _disk_full_event(self, reason: str) -> UnnumberedEvent:
         at = timestamp(self._clock.now())
@@ -149,13 +161,15 @@ def open_recorder(
     clock: Clock,
     ballast_bytes: int = EVIDENCE_BALLAST_BYTES,
     conceal: Iterable[str] = (),
+    compare: Compare = compare_with_places,
 ) -> LedgerRecorder:
     """Open (or begin) the ledger in `folder` for writing. The caller closes it.
 
     `origin` names the log (`evidence.example.org/dr-prod`) and never changes; `source` names this controller
-    (`urn:skerry:controller:<host>`); members called as `conceal` says are recorded as salted digests. Raises
-    EvidenceError when another process writes to it, BrokenLog when database and published log contradict each other,
-    LedgerFull when there is no room.
+    (`urn:skerry:controller:<host>`); members called as `conceal` says are recorded as salted digests. `compare` asks
+    the enrolled places what they saw of this log. Raises EvidenceError when another process writes to it, BrokenLog
+    when database and published log contradict each other or a place has seen more or something else, LedgerFull when
+    there is no room.
     """
     if not origin or any(letter.isspace() or letter == "+" for letter in origin):
         raise EvidenceError(f"{origin!r} can not name a log: no white space and no +")
@@ -168,6 +182,7 @@ def open_recorder(
             clock=clock,
             ballast_bytes=ballast_bytes,
             conceal=names_to_conceal(conceal),
+            compare=compare,
         )
     except OSError as error:
         raise EvidenceError(f"{folder}: the ledger can not be opened: {error}") from error

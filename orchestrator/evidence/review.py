@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.evidence.elsewhere import OpenLock
 from orchestrator.evidence.signed_words import finished_run, put_on_record
 from orchestrator.evidence.statements import REVIEW
 from orchestrator.evidence.story import moment
@@ -25,6 +26,7 @@ def record_review(
     findings: Sequence[dict[str, Any]] = (),
     closes: Sequence[str] = (),
     clock: Clock | None = None,
+    open_lock: OpenLock | None = None,
 ) -> int:
     """Sign and record; returns the log's index. `findings`: id, text, action, owner, due (a date) and more.
 
@@ -53,4 +55,5 @@ def record_review(
         role=role,
         key_file=key_file,
         clock=clock or SystemClock(),
+        open_lock=open_lock,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.evidence.approvals import sign_with_ssh_key
 from orchestrator.evidence.artifacts import artifact_path
+from orchestrator.evidence.elsewhere import OpenLock, compare_with_places
 from orchestrator.evidence.envelope import read_event
 from orchestrator.evidence.export import collect, newest_note
 from orchestrator.evidence.note import Checkpoint, split_note, to_base64
@@ -60,13 +61,23 @@ def put_on_record(
     role: str,
     key_file: str,
     clock: Clock,
+    open_lock: OpenLock | None = None,
 ) -> int:
-    """Sign `predicate` over the run's digest and record it as an event of `kind`; returns the log's index."""
+    """Sign `predicate` over the run's digest and record it as an event of `kind`; returns the log's index.
+
+    `open_lock` opens enrolled buckets, which are asked, as witnesses are, what they saw of the log.
+    """
     now = timestamp(clock.now())
     whole = {**predicate, "statementTime": now, "logSeen": log_seen(ledger)}
     statement = Statement({f"run:{found.run}": found.digest}, predicate_type, whole)
     envelope, key = sign_with_ssh_key(statement, key_file)
-    recorder = open_recorder(ledger, origin=own_keys(ledger)[0].name, source=controller_source(), clock=clock)
+    recorder = open_recorder(
+        ledger,
+        origin=own_keys(ledger)[0].name,
+        source=controller_source(),
+        clock=clock,
+        compare=lambda folder: compare_with_places(folder, open_lock=open_lock),
+    )
     try:
         kept = recorder.keep(envelope.text().encode(), ENVELOPE_MEDIA_TYPE)
         data = {"by": person, "role": role, "key": key, "envelope": kept}
@@ -76,7 +87,14 @@ def put_on_record(
 
 
 def record_result(
-    ledger: Path, run: str, *, person: str, role: str, key_file: str, clock: Clock | None = None
+    ledger: Path,
+    run: str,
+    *,
+    person: str,
+    role: str,
+    key_file: str,
+    clock: Clock | None = None,
+    open_lock: OpenLock | None = None,
 ) -> tuple[int, str]:
     """Sign what the log says of the run and record it; returns the log's index and the result."""
     found = finished_run(ledger, run)
@@ -91,5 +109,6 @@ def record_result(
         role=role,
         key_file=key_file,
         clock=clock or SystemClock(),
+        open_lock=open_lock,
     )
     return index, str(predicate["result"])
