@@ -76,6 +76,7 @@ LONG = {
     "tests/platform/test_hosts_town.py",
     "tests/platform/test_lab_estate.py",
     "tests/platform/test_lab_rootless.py",
+    "tests/platform/test_movers_bandwidth.py",
     "tests/platform/test_movers_extents.py",
     "tests/platform/test_movers_incremental.py",
     "tests/platform/test_movers_kills.py",
@@ -86,6 +87,7 @@ LONG = {
     "tests/platform/test_strict_ebs.py",
     "tests/platform/test_strict_ec2.py",
     "tests/platform/test_strict_s3.py",
+    "tests/scenarios/test_replication.py",
     "tests/platform/test_vault.py",
 }
 LEFT_OUT: dict[str, int] = defaultdict(int)

@@ -39,6 +39,8 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "word": ("switch", "word", "Sign that a side is down, or that its writes may be given up."),
     "wave": ("wave", "commands", "Run waves, each after the one before passed its soak; decide at their gates."),
     "wave": ("wave", "commands", "Run waves, each after the one before passed its soak; decide at their gates."),
+    "snapshot": ("snapshot", "commands", "Recovery points of a system: list, show, hold, release, prune."),
+    "verify": ("verify", "command", "Compare what every side holds with what was proved."),
     "runs": ("runs", "commands", "See runs and their steps; ask one to roll back."),
     "vault": ("vault", "commands", "A third copy of recovery points: encrypted, locked, verified by restoring it."),
     "evidence": ("evidence", "commands", "Verify, export and anchor the evidence of runs."),

@@ -48,9 +48,13 @@ def exposition(families: Sequence[Family]) -> str:
 
 
 def replication_families(
-    systems: Sequence[SystemLag], totals: Sequence[RoundTotals], size: HistorySize, points: Mapping[str, int]
+    systems: Sequence[SystemLag],
+    totals: Sequence[RoundTotals],
+    size: HistorySize,
+    points: Mapping[str, int],
+    verified_at: Mapping[tuple[str, str], str],
 ) -> list[Family]:
-    """Everything an alert on replication needs."""
+    """Everything an alert on replication needs. `verified_at`: (system, `read` or `scrub`) → when it passed last."""
     lag = Family("skerry_replication_lag_seconds", "gauge", "Seconds that DR is certainly behind.", "seconds")
     behind = Family("skerry_replication_lag_bytes", "gauge", "Bytes behind when it was last looked at.", "bytes")
     rpo = Family("skerry_replication_rpo_objective_seconds", "gauge", "Recovery point objective.", "seconds")
@@ -58,6 +62,7 @@ def replication_families(
     seen = Family("skerry_replication_seen_timestamp_seconds", "gauge", "When the lag was last looked at.", "seconds")
     good = Family("skerry_replication_good_timestamp_seconds", "gauge", "The moment DR is proved to hold.", "seconds")
     kept = Family("skerry_recovery_points", "gauge", "Recovery points in the catalogue.")
+    passed = Family("skerry_verification_passed_timestamp_seconds", "gauge", "When one passed last.", "seconds")
     rounds = Family("skerry_replication_rounds", "counter", "Rounds by how they ended.")
     wire = Family("skerry_replication_wire_bytes", "counter", "Bytes that crossed the network.", "bytes")
     busy = Family("skerry_replication_round_seconds", "counter", "Time spent in rounds.", "seconds")
@@ -77,9 +82,11 @@ def replication_families(
         rounds.add(total.rounds, system=total.system, result=total.result)
         wire.add(total.bytes_wire, system=total.system, result=total.result)
         busy.add(total.seconds, system=total.system, result=total.result)
+    for (system_name, kind), at in sorted(verified_at.items()):
+        passed.add(_epoch(at), system=system_name, kind=kind)
     samples.add(size.samples)
     held.add(size.bytes_about)
-    return [lag, behind, rpo, met, seen, good, kept, rounds, wire, busy, samples, held]
+    return [lag, behind, rpo, met, seen, good, kept, passed, rounds, wire, busy, samples, held]
 
 
 def _epoch(at: str) -> float | None:

@@ -17,6 +17,7 @@ from orchestrator.model.names import PointId, SystemName, is_name
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import System
+from orchestrator.model.vault import VaultCopy
 from orchestrator.operations.replication import Record, find_system, seconds_since
 from orchestrator.planning.retention import DatedPoint, decide_retention
 from orchestrator.steps.still_data import StillData, StillDataMover
@@ -36,7 +37,8 @@ class PointNote(Frozen):
 
 class PointStatus(Frozen):
     """A recovery point with all that is known of it. `present`: sides at which all trees and volumes have it, where
-    hosts were asked; None where they were not. `needed_by`: why it may not go, whatever the policy says.
+    hosts were asked; None where they were not. `needed_by`: why it may not go, whatever the policy says. `copies`:
+    where else it is, such as `vault:…`; a copy there needs nothing here.
     """
 
     point: RecoveryPoint
@@ -45,6 +47,7 @@ class PointStatus(Frozen):
     holds: dict[str, str] = {}
     needed_by: tuple[str, ...] = ()
     present: tuple[Side, ...] | None = None
+    copies: tuple[str, ...] = ()
 
 
 class PruneDecision(Frozen):
@@ -115,7 +118,12 @@ class Points:
             holds=self._note(system.name, point.id).holds,
             needed_by=tuple(self._needs(system.name, point, runs, there or {}, now)),
             present=present,
+            copies=tuple(self._copies(system.name, point.id)),
         )
+
+    def _copies(self, system: SystemName, point: PointId) -> Iterator[str]:
+        for _, document in self.drivers.catalogue.list("vault_copy", prefix=f"{system}/{point}/"):
+            yield VaultCopy.model_validate(document).place
 
     # -- who needs a point
 

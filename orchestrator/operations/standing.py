@@ -152,7 +152,14 @@ def metrics_text(desk: Workshop) -> str:
         each.system: len(desk.catalogue.list("recovery_point", prefix=f"{each.system}/", limit=POINTS_MAX))
         for each in systems
     }
-    return exposition(replication_families(systems, desk.replication.totals(), desk.replication.size(), points))
+    verified_at = {
+        (each.system, kind): str(found["at"])
+        for each in systems
+        for kind in ("read", "scrub")
+        if (found := desk.catalogue.get("verification", f"{each.system}/{kind}-passed")) is not None
+    }
+    history = desk.replication
+    return exposition(replication_families(systems, history.totals(), history.size(), points, verified_at))
 
 
 def write_metrics(desk: Workshop, path: Path) -> int:

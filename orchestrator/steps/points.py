@@ -52,12 +52,14 @@ class TakeRecoveryPointHandler:
         self._forget_broken_try(deed, point)
         for cluster in clusters(deed):
             self.drivers.database_digests.prepare_moment(cluster, host_at(deed, Side.DR, cluster.name))
+        # Everything written until now will be in it; to copy and prove it takes longer than to hold it.
+        moment_at = timestamp(self.drivers.clock.now())
         moments, held_seconds = self._hold(deed, point, progress)
         held = [*self._prove_clusters(deed, moments, progress), *self._prove_still_data(deed, point, progress)]
         recovery_point = RecoveryPoint(
             id=point,
             system=deed.system_plan.system.name,
-            at=timestamp(self.drivers.clock.now()),
+            at=moment_at,
             consistency="group_app" if deed.system_plan.system.quiesce else "group_crash",
             datasets=tuple(sorted(held, key=lambda item: item.dataset)),
             sides=action.sides,

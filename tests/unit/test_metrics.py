@@ -13,6 +13,7 @@ from tests.fakes.trees import cut_off
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
 SAMPLE = re.compile(rf"({NAME})(?:\{{({LABEL}(?:,{LABEL})*)\}})? (-?\d+(?:\.\d+)?(?:e[+-]\d+)?)")
+VERIFIED = {("filing", "scrub"): "2026-11-21T22:00:00.500Z"}
 KINDS = {"gauge": "", "counter": "_total"}
 
 
@@ -69,7 +70,7 @@ def ground(tmp_path):
 def text_of(ground):
     store, world = ground.store.replication, ground.world
     systems = lag_of_estate(ground.inventory, world.catalogue, world.authority, store, world.clock.now())
-    return exposition(replication_families(systems, store.totals(), store.size(), {"filing": 2}))
+    return exposition(replication_families(systems, store.totals(), store.size(), {"filing": 2}, VERIFIED))
 
 
 def test_what_is_remembered_is_told_in_openmetrics(ground):
@@ -87,6 +88,7 @@ def test_what_is_remembered_is_told_in_openmetrics(ground):
     wire = found["skerry_replication_wire_bytes_total", 'system="filing",result="passed"']
     assert wire == first.bytes_wire + second.bytes_wire
     assert found["skerry_recovery_points", 'system="filing"'] == 2
+    assert found["skerry_verification_passed_timestamp_seconds", 'system="filing",kind="scrub"'] == 1795298400.5
 
 
 def test_what_is_not_known_is_left_out(ground):
