@@ -7,7 +7,8 @@ from typing import Protocol
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.transfer import ClusterEnd, ContentDigest, Lag, TransferReport
+from orchestrator.model.names import Digest, PointId
+from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
 
 
 class Role(StrEnum):
@@ -89,8 +90,29 @@ class DatabaseDigests(Protocol):
     def digest(self, cluster: PostgresCluster, host: Host) -> ContentDigest: ...
 
     def digest_at(
-        self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float
-    ) -> ContentDigest: ...
+        self,
+        cluster: PostgresCluster,
+        standby: Host,
+        lsn: str,
+        *,
+        timeout_seconds: float,
+        keep_as: PointId | None = None,
+    ) -> ContentDigest:
+        """With `keep_as` the standby keeps a clone of that name: the cluster at that moment as files, on that host."""
+        ...
+
+    def find_clone(self, cluster: PostgresCluster, host: Host, point: PointId) -> str | None:
+        """The folder of a clone that is whole; only the newest is kept."""
+        ...
+
+    def prove_clone(
+        self, cluster: PostgresCluster, host: Host, folder: str, *, lsn: str, digest: Digest
+    ) -> ClusterCheck:
+        """Open a copy of the clone in `folder` at `lsn`, compare its digest, let PostgreSQL's own checks read it all.
+
+        DigestMismatch, or DataError with the words of the check that failed. The clone itself is not changed.
+        """
+        ...
 
     def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
         """Pause replay on the standby, so that it can later stop at an exact LSN (call before hold_moment)."""

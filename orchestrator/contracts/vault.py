@@ -23,7 +23,7 @@ class VaultRepository(Protocol):
     Laws:
       secrets   are in no word, environment or file of the host, and end with the deed
       store     returns when everything is in the bucket; a file that could not be read is an error, not a warning
-      restore   puts the folder below `folder`, which must be missing or empty; gives the path it has there
+      restore   makes `folder`, which must be missing or empty, what was stored; it is whole or not there
       clear     removes what a restore made; of a missing folder it succeeds
     Fails only with HostError, DataError or TargetError and their kin.
     """

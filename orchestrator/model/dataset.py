@@ -32,6 +32,18 @@ class PostgresCluster(Frozen):
     replication_user: str = "replicator"
     replication_password: SecretReference | None = None
     binaries: AbsolutePath = "/usr/lib/postgresql/15/bin"
+    # `moment`: a recovery point is a position in the log, digested. `clone`: DR keeps the cluster of that moment as
+    # files too, proves them by running a copy (pg_verifybackup, amcheck, pg_checksums), and the vault may take them.
+    # Needs the cluster's size twice more there.
+    points: Literal["moment", "clone"] = "moment"
+
+
+class DirtyBitmap(Frozen):
+    """The QEMU that has an image open at its source, and can tell what changed: its monitor, and the image's node."""
+
+    qmp: AbsolutePath  # socket of the monitor
+    node: str = Field(min_length=1)
+    nbd: AbsolutePath | None = None  # socket of its NBD server, if it runs one; else one is started while it is needed
 
 
 class BlockVolume(Frozen):
@@ -40,6 +52,7 @@ class BlockVolume(Frozen):
     kind: Literal["block_volume"] = "block_volume"
     name: DatasetName
     path: AbsolutePath
+    dirty_bitmap: DirtyBitmap | None = None
 
     @property
     def is_device(self) -> bool:

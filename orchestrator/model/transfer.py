@@ -41,6 +41,19 @@ class ClusterEnd(Frozen):
     transactions: int  # numbers given to transactions so far, also to those that changed nothing that lasts
 
 
+class ClusterCheck(Frozen):
+    """What PostgreSQL's own checks said of a clone that was opened at `lsn`: by check, `passed: …` or `not shown: why`.
+
+    A check that failed is an error, never an entry here.
+    """
+
+    dataset: DatasetName
+    host: HostName
+    lsn: str
+    digest: Digest
+    checks: dict[str, str]
+
+
 class Lag(Frozen):
     """How far a standby is behind."""
 

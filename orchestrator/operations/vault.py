@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.databases import DatabaseDigests
 from orchestrator.contracts.observer import Recorder
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.trees import PointStores
@@ -22,7 +23,7 @@ from orchestrator.foundation.errors import (
     TargetForbidden,
     UsageError,
 )
-from orchestrator.model.dataset import FileTree
+from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.event import RunEvent
 from orchestrator.model.host import Host
 from orchestrator.model.inventory import Inventory
@@ -34,6 +35,8 @@ from orchestrator.model.transfer import ContentDigest
 from orchestrator.model.vault import VaultCopy, VaultedDataset, VaultSettings
 from orchestrator.operations.desk import open_desk
 
+Checks = dict[str, str]  # by check: passed, or why it is not shown
+Vaultable = FileTree | PostgresCluster
 KIND: Literal["vault_copy"] = "vault_copy"
 
 
@@ -51,6 +54,7 @@ class Vault:
     bucket: VaultBucket
     points: PointStores
     digest_of_tree: Callable[[Host, str, DatasetName], ContentDigest]  # of a folder, as its host makes it
+    databases: DatabaseDigests
     catalogue: Catalogue
     clock: Clock
     recorder: Recorder
@@ -97,19 +101,20 @@ class Vault:
         """
         copy = find_copy(self.catalogue, copy_id)
         with self._on_record("verify", copy.id, copy.system, {"point": copy.point}) as told:
-            digests = {}
+            checks = {}
             for item in copy.datasets:
                 host = self._reader(copy, item)
                 scratch = self._scratch(copy, item, host)
                 try:
-                    digests[item.dataset] = self._restored(item, host, scratch)[1]
+                    checks[item.dataset] = self._restored(copy, item, host, scratch)[1]
                 finally:
                     self.repository.clear(host, scratch)
             verified = copy.model_copy(
                 update={"verified_at": timestamp(self.clock.now()), "verified_on": self._reader(copy).name}
             )
             self._keep(verified)
-            told |= {"digests": digests, "equal": True, "host": verified.verified_on}
+            told |= {"digests": {item.dataset: item.digest for item in copy.datasets}, "checks": checks}
+            told |= {"equal": True, "host": verified.verified_on}
         return verified
 
     def restore(self, copy_id: str, folder: str, *, only: DatasetName | None = None) -> dict[DatasetName, str]:
@@ -126,7 +131,7 @@ class Vault:
             paths = {}
             for item in wanted:
                 host = self._reader(copy, item)
-                paths[item.dataset] = self._restored(item, host, host.path(f"{folder}/{item.dataset}"))[0]
+                paths[item.dataset] = self._restored(copy, item, host, host.path(f"{folder}/{item.dataset}"))[0]
             told |= {"paths": paths, "digests": {item.dataset: item.digest for item in wanted}}
         return paths
 
@@ -137,7 +142,7 @@ class Vault:
             system.host_of(Side.DR, dataset.name)
             for system in self.inventory.systems.values()
             for dataset in system.datasets
-            if isinstance(dataset, FileTree)
+            if isinstance(dataset, FileTree | PostgresCluster)
         }
         return {name: self.repository.prepare(self.inventory.hosts[name]) for name in sorted(names)}
 
@@ -156,12 +161,10 @@ class Vault:
                 )
 
     def _scratch(self, copy: VaultCopy, item: VaultedDataset, host: Host) -> str:
-        """Beside the tree, where there is room for one of its size."""
-        system = self.inventory.systems.get(copy.system)
-        datasets = system.datasets if system else ()
-        paths = [each.path for each in datasets if each.name == item.dataset and isinstance(each, FileTree)]
-        parent = PurePosixPath(paths[0] if paths else item.path).parent
-        return host.path(str(parent / f".skerry-vault-{secrets.token_hex(4)}"))
+        """Beside the data, where there is room for one of its size."""
+        dataset = self._dataset(copy, item)
+        path = dataset.path if isinstance(dataset, FileTree) else dataset.data_directory
+        return host.path(str(PurePosixPath(path).parent / f".skerry-vault-{secrets.token_hex(4)}"))
 
     def _system(self, name: SystemName) -> System:
         if name not in self.inventory.systems:
@@ -169,44 +172,40 @@ class Vault:
             raise UsageError(f"no system is called {name}", hint=f"There are: {known}")
         return self.inventory.systems[name]
 
-    def _held(self, system: System, point: RecoveryPoint) -> list[tuple[FileTree, Host, str]]:
+    def _held(self, system: System, point: RecoveryPoint) -> list[tuple[Vaultable, Host, str]]:
         """Each dataset of the point with the host that holds it at DR, and where."""
-        held = []
+        held: list[tuple[Vaultable, Host, str]] = []
         for item in point.datasets:
             dataset = next((each for each in system.datasets if each.name == item.dataset), None)
-            if not isinstance(dataset, FileTree):
-                raise DataError(
-                    f"{system.name}: {item.dataset} of {point.id} is held at DR as a position in a log, not as files",
-                    hint="The vault takes file trees. Keep a dump of the database within one of them.",
-                )
+            if not isinstance(dataset, FileTree | PostgresCluster):
+                raise DataError(f"{system.name}: {item.dataset} of {point.id} is neither a file tree nor a cluster")
             host = self.inventory.hosts[system.host_of(Side.DR, dataset.name)]
-            found = self.points(dataset, host).find(point.id)
-            if found is None:
-                raise DataError(
-                    f"{host.name} does not hold {point.id} of {dataset.name} any more",
-                    hint="Take a new recovery point, and copy that: skerry replicate",
-                )
-            held.append((dataset, host, found.path))
+            held.append((dataset, host, self._place(dataset, host, point)))
         return held
 
-    def _store(self, point: RecoveryPoint, copy_id: str, tree: FileTree, host: Host, path: str) -> VaultedDataset:
-        wanted = next(item for item in point.datasets if item.dataset == tree.name)
-        # While it is read nobody prunes it.
-        points = self.points(tree, host)
-        points.hold(point.id, copy_id)
-        try:
-            found = self.digest_of_tree(host, path, tree.name)
-            if found.digest != wanted.digest:
-                raise DigestMismatch(
-                    f"{tree.name} of {point.id} at {host.name}: held {wanted.digest}, is {found.digest}"
-                )
-            tags = (f"skerry={copy_id}", f"point={point.id}", f"dataset={tree.name}", f"system={point.system}")
+    def _place(self, dataset: Vaultable, host: Host, point: RecoveryPoint) -> str:
+        """The folder that holds the dataset as it was at the point."""
+        hint = "Take a new recovery point, and copy that: skerry replicate"
+        if isinstance(dataset, FileTree):
+            found = self.points(dataset, host).find(point.id)
+            path = found.path if found else None
+        else:
+            path = self.databases.find_clone(dataset, host, point.id)
+            if dataset.points == "moment":
+                hint = f"Write `points: clone` at the dataset {dataset.name}, then: skerry replicate"
+        if path is None:
+            raise DataError(f"{host.name} does not hold the files of {dataset.name} as of {point.id}", hint=hint)
+        return path
+
+    def _store(self, point: RecoveryPoint, copy_id: str, dataset: Vaultable, host: Host, path: str) -> VaultedDataset:
+        wanted = next(item for item in point.datasets if item.dataset == dataset.name)
+        tags = (f"skerry={copy_id}", f"point={point.id}", f"dataset={dataset.name}", f"system={point.system}")
+        with self._kept(dataset, host, point.id, copy_id):
+            self._prove(dataset, host, path, mark=wanted.mark, digest=wanted.digest, what=f"{point.id} at {host.name}")
             stored = self.repository.store(host, path, tags=tags, progress=self.progress)
-        finally:
-            points.release(point.id, copy_id)
         return VaultedDataset(
-            dataset=tree.name,
-            kind="file_tree",
+            dataset=dataset.name,
+            kind=dataset.kind,
             snapshot=stored.snapshot,
             path=stored.path,
             digest=wanted.digest,
@@ -214,17 +213,48 @@ class Vault:
             bytes_total=stored.bytes_total,
         )
 
-    def _restored(self, item: VaultedDataset, host: Host, folder: str) -> tuple[str, Digest]:
+    @contextmanager
+    def _kept(self, dataset: Vaultable, host: Host, point: PointId, by: str) -> Iterator[None]:
+        """While it is read nobody prunes it. Of a cluster the newest clone is kept in any case."""
+        if not isinstance(dataset, FileTree):
+            yield
+            return
+        points = self.points(dataset, host)
+        points.hold(point, by)
+        try:
+            yield
+        finally:
+            points.release(point, by)
+
+    def _prove(self, dataset: Vaultable, host: Host, path: str, *, mark: str, digest: Digest, what: str) -> Checks:
+        """That the folder holds what the recovery point holds: by reading it whole, or by running the cluster."""
+        if isinstance(dataset, PostgresCluster):
+            return self.databases.prove_clone(dataset, host, path, lsn=mark, digest=digest).checks
+        found = self.digest_of_tree(host, path, dataset.name).digest
+        if found != digest:
+            raise DigestMismatch(
+                f"{dataset.name} of {what}: {digest} was held, it is {found}",
+                hint="Do not count on this copy. Take a new recovery point, and copy that.",
+            )
+        return {"tree/v1": "passed: read whole"}
+
+    def _restored(self, copy: VaultCopy, item: VaultedDataset, host: Host, folder: str) -> tuple[str, Checks]:
+        dataset = self._dataset(copy, item)
         path = self.repository.restore(
             host, item.snapshot, item.path, folder, bytes_total=item.bytes_total, progress=self.progress
         )
-        found = self.digest_of_tree(host, path, item.dataset)
-        if found.digest != item.digest:
-            raise DigestMismatch(
-                f"{item.dataset} restored from the vault at {host.name}: put in {item.digest}, came out {found.digest}",
-                hint="Do not count on this copy. Copy the recovery point anew, and verify that.",
+        what = f"{copy.id}, restored at {host.name}"
+        return path, self._prove(dataset, host, path, mark=item.mark, digest=item.digest, what=what)
+
+    def _dataset(self, copy: VaultCopy, item: VaultedDataset) -> Vaultable:
+        system = self._system(copy.system)
+        found = next((each for each in system.datasets if each.name == item.dataset), None)
+        if not isinstance(found, FileTree | PostgresCluster) or found.kind != item.kind:
+            raise UsageError(
+                f"{copy.system} has no dataset {item.dataset} of kind {item.kind} any more",
+                hint=f"restic restores {item.snapshot} without skerry: docs/vault.md",
             )
-        return path, found.digest
+        return found
 
     def _reader(self, copy: VaultCopy, item: VaultedDataset | None = None) -> Host:
         """Who reads the vault now: the host that holds the dataset at DR, or the one that wrote the copy."""
@@ -307,6 +337,7 @@ def open_vault(folder: Path, *, by: Name, progress: ProgressSink = tell_nobody) 
                 bucket=bucket,
                 points=desk.points,
                 digest_of_tree=desk.digest_of_tree,
+                databases=desk.drivers.database_digests,
                 catalogue=desk.catalogue,
                 clock=desk.clock,
                 recorder=recorder,

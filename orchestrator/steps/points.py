@@ -55,7 +55,10 @@ class TakeRecoveryPointHandler:
         # Everything written until now will be in it; to copy and prove it takes longer than to hold it.
         moment_at = timestamp(self.drivers.clock.now())
         moments, held_seconds = self._hold(deed, point, progress)
-        held = [*self._prove_clusters(deed, moments, progress), *self._prove_still_data(deed, point, progress)]
+        held = [
+            *self._prove_clusters(deed, point, moments, progress, emit),
+            *self._prove_still_data(deed, point, progress),
+        ]
         recovery_point = RecoveryPoint(
             id=point,
             system=deed.system_plan.system.name,
@@ -119,16 +122,22 @@ class TakeRecoveryPointHandler:
         return moments, held_seconds
 
     def _prove_clusters(
-        self, deed: Deed, moments: dict[str, tuple[str, str]], progress: ProgressSink
+        self, deed: Deed, point: str, moments: dict[str, tuple[str, str]], progress: ProgressSink, emit: Emit
     ) -> list[HeldDataset]:
         held = []
         for cluster in clusters(deed):
             lsn, digest = moments[cluster.name]
             replica = host_at(deed, Side.DR, cluster.name)
             progress(Progress(dataset=cluster.name, text=f"replaying to {lsn} on {replica.name}"))
-            there = self.drivers.database_digests.digest_at(cluster, replica, lsn, timeout_seconds=REPLAY_SECONDS_MAX)
+            digests = self.drivers.database_digests
+            keep_as = point if cluster.points == "clone" else None
+            there = digests.digest_at(cluster, replica, lsn, timeout_seconds=REPLAY_SECONDS_MAX, keep_as=keep_as)
             if there.digest != digest:
                 raise DigestMismatch(f"{cluster.name} at {lsn}: source {digest}, {replica.name} {there.digest}")
+            if folder := keep_as and digests.find_clone(cluster, replica, keep_as):
+                progress(Progress(dataset=cluster.name, text=f"opening a copy of the clone on {replica.name}"))
+                check = digests.prove_clone(cluster, replica, folder, lsn=lsn, digest=digest)
+                emit("cluster.checked", check.model_dump(mode="json"))
             held.append(HeldDataset(dataset=cluster.name, digest=digest, mark=lsn, bytes_total=there.bytes_read))
         return held
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.canonical_json import digest_of
-from orchestrator.foundation.errors import DataError, ReplicaLagging
+from orchestrator.foundation.errors import DataError, DigestMismatch, ReplicaLagging
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.transfer import ClusterEnd, ContentDigest, Lag, TransferReport
+from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
 
 Record = tuple[int, str]  # timeline, row ("" for a checkpoint or the name of a moment)
 
@@ -43,6 +43,7 @@ class FakeDatabases:
 
     def __init__(self) -> None:
         self.servers: dict[tuple[str, str], FakeServer] = {}
+        self.clones: dict[tuple[str, str, str], str] = {}  # by cluster, host and point: the digest
 
     def create(self, cluster: PostgresCluster, host: Host) -> None:
         self.servers[cluster.name, host.name] = FakeServer(Role.PRIMARY, [(1, "")])
@@ -174,7 +175,25 @@ class FakeDatabases:
     def digest(self, cluster: PostgresCluster, host: Host) -> ContentDigest:
         return self._content_digest(cluster, host, self._at(cluster, host).shown())
 
-    def digest_at(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> ContentDigest:
+    def find_clone(self, cluster: PostgresCluster, host: Host, point: str) -> str | None:
+        return f"/clones/{point}" if (cluster.name, host.name, point) in self.clones else None
+
+    def prove_clone(self, cluster: PostgresCluster, host: Host, folder: str, *, lsn: str, digest: str) -> ClusterCheck:
+        found = self.clones[cluster.name, host.name, folder.rpartition("/")[2]]
+        if found != digest:
+            raise DigestMismatch(f"{cluster.name} at {lsn}: {found}, not {digest}")
+        checks = {"amcheck": "not shown: nothing to check in memory"}
+        return ClusterCheck(dataset=cluster.name, host=host.name, lsn=lsn, digest=digest, checks=checks)
+
+    def digest_at(
+        self,
+        cluster: PostgresCluster,
+        standby: Host,
+        lsn: str,
+        *,
+        timeout_seconds: float,
+        keep_as: str | None = None,
+    ) -> ContentDigest:
         server = self._at(cluster, standby)
         wanted = count_of(lsn)
         try:
@@ -182,7 +201,10 @@ class FakeDatabases:
                 raise ReplicaLagging(f"{standby.name}: {cluster.name} has not received {lsn}")
             if server.replayed is None and len(server.records) > wanted:
                 raise DataError(f"{standby.name}: {cluster.name} is past the moment at {lsn}")
-            return self._content_digest(cluster, standby, server.records[:wanted])
+            found = self._content_digest(cluster, standby, server.records[:wanted])
+            if keep_as is not None:
+                self.clones[cluster.name, standby.name, keep_as] = found.digest
+            return found
         finally:
             server.replayed = None
             self._stream(cluster)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from orchestrator.contracts.databases import Role
-from orchestrator.foundation.errors import DataError, HostUnreachable, VersionMismatch
+from orchestrator.foundation.errors import DataError, DigestMismatch, HostUnreachable, VersionMismatch
 from orchestrator.hosts.ssh import open_transports
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.fit import check_fit
@@ -266,3 +266,72 @@ def test_differences_name_the_table(ground):
     ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
     ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
     assert ground.mover.differences(ground.cluster, ground.source, ground.dr) == []
+
+
+def held_clone(ground, point="rp-1"):
+    """source → dr, and a clone at dr of a moment after which both wrote on: (folder, lsn, digest)."""
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.write(ground.source, "within")
+    ground.mover.prepare_moment(ground.cluster, ground.dr)
+    lsn, digest = ground.mover.hold_moment(ground.cluster, ground.source, point, seconds_max=10)
+    ground.write(ground.source, "after")
+    found = ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=30, keep_as=point)
+    assert found.digest == digest
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=30)
+    folder = ground.mover.find_clone(ground.cluster, ground.dr, point)
+    assert folder
+    return folder, lsn, digest
+
+
+def test_a_clone_of_a_moment_is_proved_by_running_a_copy_of_it(ground, space):
+    folder, lsn, digest = held_clone(ground)
+    ground.sql(ground.source, "insert into far values (9), (10)")
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=30)
+    check = ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest=digest)
+    assert check.checks == {
+        "pg_verifybackup": "passed: every file is as the manifest says",
+        "amcheck": "passed: every index holds what its table holds",
+        "pg_checksums": "passed: every page",
+    }
+    # The clone is as it was, nothing of the proof is left, and the standby streams on.
+    again = ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest=digest)
+    assert again == check
+    assert not ground.run(ground.dr, f"ls -d {ground.dr.path(FOLDER)}/.skerry-movers-proof 2>/dev/null || true")
+    assert ground.mover.lag(ground.cluster, ground.source, ground.dr).streaming
+    assert "after" in ground.rows(ground.dr)
+
+
+def test_only_the_newest_clone_is_kept(ground):
+    held_clone(ground)
+    ground.mover.prepare_moment(ground.cluster, ground.dr)
+    lsn, digest = ground.mover.hold_moment(ground.cluster, ground.source, "rp-2", seconds_max=10)
+    ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=30, keep_as="rp-2")
+    assert ground.mover.find_clone(ground.cluster, ground.dr, "rp-1") is None
+    folder = ground.mover.find_clone(ground.cluster, ground.dr, "rp-2")
+    # No record follows the moment: the log of the clone ends just there.
+    assert ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest=digest).digest == digest
+
+
+def test_a_clone_that_rotted_is_found(ground):
+    folder, lsn, digest = held_clone(ground)
+    with pytest.raises(DigestMismatch, match="not sha256:0000"):
+        ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest="sha256:" + "0" * 64)
+    table = ground.sql(ground.source, "select pg_relation_filepath('filings')")
+    ground.run(ground.dr, f"printf x | dd of={folder}/data/{table} bs=1 seek=4000 conv=notrunc status=none")
+    with pytest.raises(DataError, match="pg_verifybackup"):
+        ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest=digest)
+
+
+def test_an_index_that_lost_an_entry_is_found_by_amcheck_alone(ground):
+    """The digest reads tables, not indexes, and every page has a right checksum."""
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.sql(
+        ground.source,
+        "create index lying on filings (who); insert into filings (who) select 'x' || g from generate_series(1, 50) g;"
+        " update pg_index set indisready = false where indexrelid = 'lying'::regclass;"
+        " insert into filings (who) values ('missing in the index');"
+        " update pg_index set indisready = true where indexrelid = 'lying'::regclass",
+    )
+    folder, lsn, digest = held_clone(ground)
+    with pytest.raises(DataError, match="pg_amcheck"):
+        ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest=digest)

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from orchestrator.foundation.clock import SystemClock, timestamp
-from orchestrator.foundation.errors import DigestMismatch, OrchestratorError, TargetError, TargetForbidden
+from orchestrator.foundation.errors import DataError, DigestMismatch, OrchestratorError, TargetError, TargetForbidden
 from orchestrator.hosts.ssh import open_transports
 from orchestrator.lab.cloud import launch
 from orchestrator.model.dataset import FileTree
@@ -22,6 +22,7 @@ from orchestrator.model.recovery_point import HeldDataset, RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import System
 from orchestrator.model.vault import VaultSettings
+from orchestrator.movers.postgres.mover import PostgresMover
 from orchestrator.movers.tree_digests import tree_digest
 from orchestrator.movers.vault.restic import ResticRepository
 from orchestrator.operations.vault import Vault, copies, places_of, recovery_point
@@ -29,6 +30,7 @@ from orchestrator.snapshots.stores import HostPointStores
 from orchestrator.targets.s3.vault_bucket import S3VaultBucket
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.recorder import FakeRecorder
+from tests.platform.clusters import FOLDER, make_ground
 
 pytestmark = pytest.mark.platform("hosts", "restic")
 REGION = "eu-central-1"
@@ -152,6 +154,7 @@ def vault(town, transports, keys, endpoint, s3, request):
         bucket=S3VaultBucket(name, "skerry", region=REGION, endpoint=endpoint, secrets=keys.__getitem__),
         points=points,
         digest_of_tree=lambda host, path, dataset: tree_digest(transports(host), path, dataset),
+        databases=PostgresMover(transports, lambda reference: ""),
         catalogue=catalogue,
         clock=SystemClock(),
         recorder=FakeRecorder(),
@@ -317,7 +320,7 @@ def test_a_copy_whose_digest_is_not_the_points_does_not_verify(vault):
     wrong = copy.datasets[0].model_copy(update={"digest": "sha256:" + "1" * 64})
     changed = copy.model_copy(update={"datasets": (wrong,)})
     vault.catalogue.put("vault_copy", f"archive/{POINT}/{copy.id}", changed.model_dump(mode="json"))
-    with pytest.raises(DigestMismatch, match="put in sha256:1111"):
+    with pytest.raises(DigestMismatch, match="sha256:1111.* was held"):
         vault.verify(copy.id)
     assert copies(vault.catalogue)[0].verified_at == ""
 
@@ -326,7 +329,7 @@ def test_a_point_that_changed_at_dr_is_not_copied(town, vault):
     point = town.path_on_machine("dr-a", "/srv/vaulted/.skerry-points/documents") / POINT / "tree"
     (point / "deep" / "file-3").chmod(0o600)
     (point / "deep" / "file-3").write_bytes(b"rotten")
-    with pytest.raises(DigestMismatch, match="held sha256"):
+    with pytest.raises(DigestMismatch, match="was held"):
         vault.copy("archive")
     assert copies(vault.catalogue) == []
 
@@ -364,3 +367,41 @@ def test_data_does_not_go_where_residency_forbids(vault):
     )
     with pytest.raises(TargetForbidden, match="may be in eu-home-2, and the vault is in eu-central-1"):
         replace(vault, inventory=inventory).copy("archive")
+
+
+@pytest.mark.platform("postgresql")
+def test_a_cluster_goes_into_the_vault_as_its_clone_and_is_verified_by_running_it(town, transports, vault, s3):
+    ground = make_ground(town, transports)
+    ground.prepare()
+    ground.fresh()
+    try:
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        ground.mover.prepare_moment(ground.cluster, ground.dr)
+        lsn, digest = ground.mover.hold_moment(ground.cluster, ground.source, "rp-2", seconds_max=10)
+        ground.write(ground.source, "after the moment")
+        cluster = ground.cluster.model_copy(update={"replication_password": None})
+        held = HeldDataset(dataset=cluster.name, digest=digest, mark=lsn)
+        point = recovery_point(vault.catalogue, "archive", POINT).model_copy(update={"id": "rp-2", "datasets": (held,)})
+        vault.catalogue.put("recovery_point", "archive/rp-2", point.model_dump(mode="json"))
+        archive = vault.inventory.systems["archive"]
+
+        def with_points(points):
+            dataset = cluster.model_copy(update={"points": points})
+            system = archive.model_copy(update={"datasets": (dataset,)})
+            return replace(vault, inventory=vault.inventory.model_copy(update={"systems": {"archive": system}}))
+
+        with pytest.raises(DataError, match="does not hold the files of register") as caught:
+            with_points("moment").copy("archive")
+        assert "points: clone" in caught.value.hint
+        ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=30, keep_as="rp-2")
+        copy = with_points("clone").copy("archive")
+        # The clone at DR may be gone by the time it is needed.
+        ground.run(ground.dr, f"rm -rf {ground.dr.path(FOLDER)}/.skerry-movers-points")
+        verified = with_points("clone").verify(copy.id)
+        assert verified.verified_at
+        checks = told(vault, "vault.verify_finished")[0].data["checks"]["register"]
+        assert checks["amcheck"].startswith("passed")
+        assert checks["pg_checksums"] == "passed: every page"
+        assert not ground.run(ground.dr, f"ls -A {ground.dr.path(FOLDER)} | grep vault || true")
+    finally:
+        ground.clear()

@@ -138,18 +138,29 @@ def store(restic: Restic, request: dict[str, Any]) -> dict[str, Any]:
 
 def restore(restic: Restic, request: dict[str, Any]) -> dict[str, Any]:
     folder = request["folder"]
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    if os.listdir(folder):
+    parent = os.path.dirname(folder)
+    # Another user may have to reach what is restored; what it holds keeps the modes it had.
+    os.makedirs(parent, mode=0o711, exist_ok=True)
+    if os.path.lexists(folder) and (not os.path.isdir(folder) or os.listdir(folder)):
         raise Refused(1, folder + ": is not empty")
-    held = os.statvfs(folder)
+    held = os.statvfs(parent)
     free = held.f_bavail * held.f_frsize
     if free < request["bytes"]:
         return {"no_space": True, "free": free}
-    restic.run("restore", request["snapshot"], "--target", folder)
-    found = os.path.join(folder, request["path"].lstrip("/"))
-    if not os.path.lexists(found):
-        raise Refused(1, "the copy holds nothing at " + request["path"])
-    return {"path": found}
+    # restic puts it below its whole path; only what was asked for is put in place, when it is whole.
+    aside = folder + ".restoring"
+    clear(aside)
+    try:
+        restic.run("restore", request["snapshot"], "--target", aside)
+        found = os.path.join(aside, request["path"].lstrip("/"))
+        if not os.path.lexists(found):
+            raise Refused(1, "the copy holds nothing at " + request["path"])
+        if os.path.lexists(folder):
+            os.rmdir(folder)
+        os.rename(found, folder)
+    finally:
+        clear(aside)
+    return {"path": folder}
 
 
 def clear(folder: str) -> dict[str, Any]:

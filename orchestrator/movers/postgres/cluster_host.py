@@ -63,6 +63,12 @@ class ClusterHost:
             on_line=on_line,
         )
 
+    def beside(self, data: str) -> "ClusterHost":
+        """The same cluster from another data directory of the same host."""
+        other = ClusterHost(self.cluster, self.transport)
+        other.data = data
+        return other
+
     def program(self, name: str) -> str:
         return f"{self.binaries}/{name}"
 

@@ -9,6 +9,7 @@ from orchestrator.contracts.databases import Role
 from orchestrator.contracts.programs import run_program
 from orchestrator.foundation.errors import DataError, OrchestratorError, ReplicaLagging
 from orchestrator.model.transfer import ContentDigest
+from orchestrator.movers.postgres.clones import hold_clone
 from orchestrator.movers.postgres.cluster_host import SERVER_USER, ClusterHost
 from orchestrator.movers.postgres.configuration import settings_of, with_settings
 from orchestrator.movers.postgres.lsn import format_lsn, parse_lsn
@@ -103,8 +104,11 @@ def _has_standby_signal(standby: ClusterHost) -> bool:
     return standby.transport.run(words, user=SERVER_USER, check=False).exit_code == 0
 
 
-def digest_at(standby: ClusterHost, lsn: str, *, timeout_seconds: float) -> ContentDigest:
-    """Replay to just that position, digest, stream on. Whatever happens, the standby is left streaming."""
+def digest_at(standby: ClusterHost, lsn: str, *, timeout_seconds: float, keep_as: str | None = None) -> ContentDigest:
+    """Replay to just that position, digest, stream on. Whatever happens, the standby is left streaming.
+
+    With `keep_as` a clone of that name is held before it goes on.
+    """
     wanted = parse_lsn(lsn)
     if standby.role() is not Role.STANDBY:
         raise DataError(f"{standby.host.name}: {standby.cluster.name} is no standby")
@@ -127,6 +131,8 @@ def digest_at(standby: ClusterHost, lsn: str, *, timeout_seconds: float) -> Cont
         result = ask(standby)
         if parse_lsn(result["lsn"]) != wanted:
             raise DataError(f"{where(standby)} went on to {result['lsn']} while it was digested at {lsn}")
+        if keep_as is not None:
+            hold_clone(standby, keep_as, lsn)
         return content_digest(standby, result)
     finally:
         stream_on(standby)

@@ -9,10 +9,12 @@ from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.errors import DataError
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.transfer import ClusterEnd, ContentDigest, Lag, TransferReport
+from orchestrator.model.names import Digest, PointId
+from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
 from orchestrator.movers.postgres import digest as digests
 from orchestrator.movers.postgres import standby as standbys
 from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_place
+from orchestrator.movers.postgres.clones import find_clone, prove_clone
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.ends import cluster_end, recover_alone
 from orchestrator.movers.postgres.fit import check_fit, compare_control
@@ -219,8 +221,31 @@ class PostgresMover:
     def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
         digests.pause_replay(self._at(cluster, standby))
 
-    def digest_at(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> ContentDigest:
-        return digests.digest_at(self._at(cluster, standby), lsn, timeout_seconds=timeout_seconds)
+    def digest_at(
+        self,
+        cluster: PostgresCluster,
+        standby: Host,
+        lsn: str,
+        *,
+        timeout_seconds: float,
+        keep_as: PointId | None = None,
+    ) -> ContentDigest:
+        here = self._at(cluster, standby)
+        return digests.digest_at(here, lsn, timeout_seconds=timeout_seconds, keep_as=keep_as)
+
+    def find_clone(self, cluster: PostgresCluster, host: Host, point: PointId) -> str | None:
+        return find_clone(self._at(cluster, host), point)
+
+    def prove_clone(
+        self, cluster: PostgresCluster, host: Host, folder: str, *, lsn: str, digest: Digest
+    ) -> ClusterCheck:
+        return prove_clone(
+            self._at(cluster, host),
+            folder,
+            lsn=lsn,
+            digest=digest,
+            digest_of=lambda clone: digests.cluster_digest(clone).digest,
+        )
 
     def differences(self, cluster: PostgresCluster, one: Host, other: Host, *, limit: int = 20) -> list[str]:
         """Which parts (schema, table, sequence) differ between two hosts, for the message of a mismatch."""
