@@ -6,7 +6,10 @@ Rules:
   roll-back undoes in the reverse of the order in which steps ended, one at a time, failed and unknown steps included
   an inverse that fails is tried once more at least; then the system waits for a person
   an outcome that nobody knows is never retried: a person looks first
-  nothing is rolled back by itself beyond the point of no return; after commit not even on request
+  a step that must have passed by some time and has not is no longer waited for: everything is rolled back, also when a
+  person paused; a deed under way ends first, and where a person must decide already the person decides
+  nothing is rolled back by itself beyond the point of no return; after commit not even on request, and where no step
+  has an inverse neither: what fails there waits for a person, who has it done again
 """
 
 from collections.abc import Mapping
@@ -116,12 +119,12 @@ class _Turn(TurnUnderWay):
             self._turn_from(step.id, f"nobody knows whether it took effect: {message}", "stop")
 
     def _deadline_reached(self, key: Key) -> None:
-        if self._deadlines.get(key, self._at + 1) > self._at:
-            return
-        del self._deadlines[key]
         if key[1] == "do" and self._due.get(key[0], self._at + 1) <= self._at:
             self._time_is_up(key[0])
             return
+        if self._deadlines.get(key, self._at + 1) > self._at:
+            return
+        del self._deadlines[key]
         progress, step = self._progress[key], self._steps[key[0]]
         if progress.state == "resting":
             self._perform(key)
@@ -131,9 +134,6 @@ class _Turn(TurnUnderWay):
             outcome = Outcome(result=Result.TIMED_OUT, message=f"nobody answered within {step.timeout:g} s")
             self._settle(key, outcome)
 
-    # ---- what people ask
-
-    def _requested(self, event: Requested) -> str:
     def _time_is_up(self, step_id: str) -> None:
         """The step had to have passed by now."""
         del self._due[step_id]
@@ -145,6 +145,9 @@ class _Turn(TurnUnderWay):
         self._paused, self._stops = False, frozenset()
         self._turn_from(step_id, said, "rollback")
 
+    # ---- what people ask
+
+    def _requested(self, event: Requested) -> str:
         """Obey, or say why not."""
         match event.operation:
             case "rollback" | "cancel":
@@ -152,23 +155,31 @@ class _Turn(TurnUnderWay):
             case "pause":
                 return self._pause(event)
             case "resume":
-                self._paused, self._stops = False, frozenset()
-                return ""
+                return self._resume(event)
             case "confirm" | "reject":
                 return self._answer(event)
             case "retry" | "waive" | "found_applied" | "found_absent":
                 return self._resolve(event)
 
+    def _resume(self, event: Requested) -> str:
+        """Go on, to the end or up to the named steps: one word, so that nothing can run past them in between."""
+        stops = frozenset(event.step.split())
+        if unknown := sorted(stops - self._steps.keys()):
+            return f"the plan has no step {', '.join(unknown)}"
+        self._paused, self._stops = False, stops - {step for step, mode in self._progress if mode == "do"}
+        return ""
+
     def _pause(self, event: Requested) -> str:
-        """At once, or before a step that has not begun: what does not need that step goes on."""
-        if not event.step:
+        """At once, or before steps that have not begun: what does not need those steps goes on."""
+        stops = frozenset(event.step.split())
+        if not stops:
             self._paused = True
             return ""
-        if event.step not in self._steps:
-            return f"the plan has no step {event.step}"
-        if (event.step, "do") in self._progress:
-            return f"{event.step} has begun already"
-        self._stops |= {event.step}
+        if unknown := sorted(stops - self._steps.keys()):
+            return f"the plan has no step {', '.join(unknown)}"
+        if begun := sorted(stop for stop in stops if (stop, "do") in self._progress):
+            return f"{', '.join(begun)} has begun already"
+        self._stops |= stops
         return ""
 
     def _turn_back(self, event: Requested) -> str:
@@ -176,6 +187,8 @@ class _Turn(TurnUnderWay):
             return "the system is committed; the way back from here is failback"
         if self._course == "backward":
             return "it is being rolled back already"
+        if self._beyond_return and not self._to_undo():
+            return f"{self._beyond_return} was the point of no return and has no inverse: retry what failed"
         self._reason = f"{event.operation} asked for by {event.by}" + (f": {event.reason}" if event.reason else "")
         self._course, self._paused, self._asked_back = "turning", False, True
         if event.operation == "cancel" and not self._ended and not self._busy():

@@ -36,7 +36,9 @@ class TurnUnderWay:
         self._commands: list[Command] = []
 
     def result(self) -> tuple[RunState, tuple[Command, ...]]:
-        is_over = self._status in FINAL or (self._status == "failed" and (self._committed or not self._to_undo()))
+        # What failed beyond a point of no return is done again, not planned again: the system stands between its sides.
+        nothing_to_do = self._committed or not (self._to_undo() or self._beyond_return)
+        is_over = self._status in FINAL or (self._status == "failed" and nothing_to_do)
         after = replace(
             self._before,
             is_over=is_over,
@@ -47,9 +49,9 @@ class TurnUnderWay:
             stops=self._stops,
             progress=self._progress,
             deadlines=self._deadlines,
+            due=self._due,
             ended=tuple(self._ended),
             earlier=self._earlier,
-            due=self._due,
             answered=self._answered,
             beyond_return=self._beyond_return,
             committed=self._committed,
@@ -67,12 +69,12 @@ class TurnUnderWay:
         if mode == "undo":
             return
         self._ended.append(step.id)
-        if step.action.verb == "commit":
-            self._committed = True
         self._due.pop(step.id, None)
         for later in self._steps.values():
             if later.not_later_than is not None and later.not_later_than.after == step.id:
                 self._due[later.id] = self._at + later.not_later_than.seconds
+        if step.action.verb == "commit":
+            self._committed = True
         if step.point_of_no_return:
             self._beyond_return = step.id
             self._announce("point_of_no_return.passed", step.id)

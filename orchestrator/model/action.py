@@ -96,10 +96,6 @@ class CarryBack(Frozen):
     to_side: Side
 
 
-class SwitchFront(Frozen):
-    """Point the clients' name at `side`, and see it from a client's point of view."""
-
-    verb: Literal["switch_front"] = "switch_front"
 class Follow(Frozen):
     """Make each side of `chain` a current replica of the one before it; databases go on following by themselves.
 
@@ -156,6 +152,10 @@ class PromoteAlone(Frozen):
     side: Side
 
 
+class SwitchFront(Frozen):
+    """Point the clients' name at `side`, and see it from a client's point of view."""
+
+    verb: Literal["switch_front"] = "switch_front"
     side: Side
 
 
@@ -221,15 +221,15 @@ Action = Annotated[
     | MoveAuthority
     | Promote
     | CarryBack
-    | SwitchFront
-    | Check
-    | Watch
-    | Commit
     | Follow
     | AccountWrites
     | WeighWindow
     | SeizeAuthority
     | PromoteAlone
+    | SwitchFront
+    | Check
+    | Watch
+    | Commit
     | Approval
     | Manual
     | Decision

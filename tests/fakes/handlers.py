@@ -10,6 +10,7 @@ from orchestrator.contracts.handler import Deed, Emit, Handler
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model import action as actions
 from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
 from tests.fakes.simulated_site import Refused, SimulatedSite, SimulatedSystem
 
 # Verbs that the engine carries itself: they never reach a handler.
@@ -30,12 +31,23 @@ class Faults:
     boundary: Callable[[str, str], None] = lambda _deed, _when: None
     unknown: set[str] = field(default_factory=set)  # deeds of which the world says nothing
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)  # given, after the deed took effect
+    errors: dict[str, str] = field(default_factory=dict)  # the error of its failures, where it is another
+    cut: set[str] = field(default_factory=set)  # sides that nobody reaches
 
     def take(self, name: str) -> bool:
         if self.failures[name] > 0:
             self.failures[name] -= 1
             return True
         return False
+
+
+def sides_of(action: Any) -> list[str]:
+    """The sides that an action touches."""
+    found: list[str] = []
+    for value in dict(action).values() if action is not None else ():
+        values = value if isinstance(value, tuple) else (value,)
+        found += [each.value for each in values if isinstance(each, Side)]
+    return found
 
 
 def name_of(deed: Deed) -> str:
@@ -57,7 +69,11 @@ class SimulatedHandler:
         name = name_of(deed)
         self._faults.boundary(name, "before")
         if self._faults.take(name):
-            return Outcome.failed(f"{name} was told to fail", error="HostUnreachable", retryable=self._faults.retryable)
+            error = self._faults.errors.get(name, "HostUnreachable")
+            return Outcome.failed(f"{name} was told to fail", error=error, retryable=self._faults.retryable)
+        cut_off = self._faults.cut.intersection(sides_of(deed.action))
+        if cut_off:
+            return Outcome.failed(f"{cut_off} cannot be reached", error="HostUnreachable", retryable=True)
         try:
             with self._site.changing(deed.system_plan.system.name) as system:
                 observed = do(system, deed)
@@ -108,22 +124,6 @@ def do(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
                 raise Refused("authority is elsewhere")
             return {"side": action.side.value}
         case _:
-            return {}
-
-
-class SimulatedHandlers:
-    """All verbs over one site."""
-
-    def __init__(self, site: SimulatedSite, faults: Faults | None = None) -> None:
-        self._handler = SimulatedHandler(site, faults or Faults())
-
-    def __call__(self, verb: str) -> Handler:
-        return self._handler
-
-
-@dataclass
-class NoOpHandlers:
-        case _:
             return do_towards_a_switch(system, deed)
 
 
@@ -142,6 +142,22 @@ def do_towards_a_switch(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
         case actions.PromoteAlone() as action:
             system.promote_alone(action.side.value)
             return {}
+        case _:
+            return {}
+
+
+class SimulatedHandlers:
+    """All verbs over one site."""
+
+    def __init__(self, site: SimulatedSite, faults: Faults | None = None) -> None:
+        self._handler = SimulatedHandler(site, faults or Faults())
+
+    def __call__(self, verb: str) -> Handler:
+        return self._handler
+
+
+@dataclass
+class NoOpHandlers:
     """Does nothing, and counts. `seconds` is how long each deed takes; `act` may be replaced by a script."""
 
     seconds: float = 0.0
