@@ -67,7 +67,7 @@ class PlainReader:
         with self._reading() as connection:
             row = connection.execute("select * from runs where run = ?", (run,)).fetchone()
             if row is None:
-                raise UsageError(f"there is no run {run}", hint="See them with: skerry runs")
+                raise _no_run(run)
             waiting = connection.execute("select count(*) from requests where run = ? and handled = 0", (run,))
             (requests_open,) = waiting.fetchone()
             systems = _systems(connection, run)
@@ -76,6 +76,16 @@ class PlainReader:
                 if step["system"] in by_name:
                     by_name[step["system"]].append(_step(step))
         return {**_run(row, systems), "requests_open": requests_open}
+
+    def plan_of(self, run: str) -> dict[str, Any]:
+        """As Plan: what the run carries out."""
+        with self._reading() as connection:
+            query = "select document from plans join runs on runs.plan = plans.digest where run = ?"
+            row = connection.execute(query, (run,)).fetchone()
+        if row is None:
+            raise _no_run(run)
+        document: dict[str, Any] = json.loads(row["document"])
+        return document
 
     def plans(self, *, limit: int) -> list[dict[str, Any]]:
         """The newest plans, newest first: digest, wave, author, runbook, systems, bytes_expected."""
@@ -138,13 +148,18 @@ class PlainReader:
 
 # Where there is no store yet, everything is asked of one without rows.
 _EMPTY = """
-    create table runs (run, created_at);
+    create table runs (run, plan, created_at);
+    create table plans (digest, document);
     create table system_runs (run, system, position, state, reason);
     create table steps (run, system, begun_at, key);
     create table requests (run, handled);
     create table catalogue (kind, key, document, put_number);
     create table authority (system, side, number);
 """
+
+
+def _no_run(run: str) -> UsageError:
+    return UsageError(f"there is no run {run}", hint="See them with: skerry runs")
 
 
 def _quoted(path: Path) -> str:

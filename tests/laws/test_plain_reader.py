@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.engine.plain_reader import PlainReader
+from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
 from orchestrator.engine.store import open_store
 from orchestrator.engine.worker_store import WorkerStore
 from orchestrator.foundation.clock import SystemClock
@@ -75,6 +76,25 @@ def test_documents_and_authority_are_those_of_the_store(filled, path):
     assert reader.document("plan", "nowhere") is None
     filled.authority.move("alpha-0", expected_number=1, to=Side.CLOUD, key="k")
     assert reader.authority(["alpha-0", "alpha-1"]) == {"alpha-0": ("cloud", 2)}
+
+
+def test_what_only_reads_gives_the_same_values_and_writes_nothing(filled, path):
+    reader = PlainReader(path)
+    runs, catalogue = ReadOnlyRuns(reader), ReadOnlyCatalogue(reader)
+    assert runs.status("run-0") == filled.runs.status("run-0")
+    assert runs.list(limit=2) == filled.runs.list(limit=2)
+    assert runs.plan("run-1") == filled.runs.plan("run-1")
+    assert catalogue.list("plan") == filled.catalogue.list("plan")
+    with pytest.raises(UsageError, match="there is no run run-9"):
+        runs.plan("run-9")
+    for write in (
+        lambda: runs.submit("run-9", runs.plan("run-1"), kind="migrate", operator="ana"),
+        lambda: runs.request("run-0", "", "pause", by="ana", reason="lunch"),
+        lambda: catalogue.put("plan", "x", {}),
+        lambda: catalogue.drop("plan", "x"),
+    ):
+        with pytest.raises(UsageError, match="cannot be written by a command that only reads"):
+            write()
 
 
 def test_plans_are_told_in_short(filled, path):

@@ -1,0 +1,37 @@
+"""A desk at which nothing is changed: for commands that show plans, their standing, and waves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.engine import Runs
+from orchestrator.engine.plain_reader import PlainReader
+from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
+from orchestrator.operations.reading import open_reader
+from orchestrator.operations.wave_status import WaveDesk
+from orchestrator.wiring import open_workshop
+
+
+class ReadingDesk(WaveDesk):
+    """Reads the store plainly. What would write it raises UsageError."""
+
+    @cached_property
+    def _reader(self) -> PlainReader:
+        return open_reader()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return ReadOnlyCatalogue(self._reader)
+
+    @property
+    def runs(self) -> Runs:
+        return ReadOnlyRuns(self._reader)
+
+
+@contextmanager
+def open_reading_desk(folder: Path) -> Iterator[ReadingDesk]:
+    """The reading desk of the inventory in `folder`."""
+    with open_workshop(folder, kind=ReadingDesk) as desk:
+        yield desk
