@@ -132,16 +132,18 @@ class Workshop:
         access = CertifiedAccess(self.transports, Path(self.inventory.transfer_ca or skerry_home() / "transfer_ca"))
         databases = PostgresMover(self.transports, self.resolve_secret)
         session = open_session(self.inventory, self.clock)
+        trees = FileTreeMover(
+            self.transports,
+            access,
+            HostPointStores(self.transports, self.clock),
+            bandwidth=lambda: allowance_at(self.inventory.bandwidth, self.clock.now()),
+        )
+        self._open.callback(trees.release_last)
         return Drivers(
             transports=self.transports,
             playbooks=self.playbooks,
             prepared=self.prepared,
-            trees=FileTreeMover(
-                self.transports,
-                access,
-                HostPointStores(self.transports, self.clock),
-                bandwidth=lambda: allowance_at(self.inventory.bandwidth, self.clock.now()),
-            ),
+            trees=trees,
             volumes=BlockVolumeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
             databases=databases,
             database_digests=databases,

@@ -5,6 +5,7 @@ by `from …<folder>.<part> import name, …`; it does nothing else when it is i
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ENTRY = "program"
@@ -17,6 +18,34 @@ def joined_program(folder: Path) -> bytes:
     _place(folder, ENTRY, ordered)
     pieces = [_without_imports(folder, name) for name in ordered]
     return ("from __future__ import annotations\n\n" + "\n\n".join(pieces)).encode()
+
+
+@cache
+def with_libraries(program: Path, *libraries: Path) -> bytes:
+    """A program of one file, after the programs whose names it imports; those do nothing of their own then."""
+    pieces = [_definitions(library) for library in libraries]
+    names = tuple(f".{library.stem}" for library in libraries)
+    lines = program.read_text(encoding="utf-8").splitlines()
+    for node in ast.parse("\n".join(lines), filename=program.name).body:
+        if isinstance(node, ast.ImportFrom) and (
+            (node.module or "").endswith(names) or node.module in FOR_TYPES_ALONE
+        ):
+            _blank(lines, node)
+    return ("from __future__ import annotations\n\n" + "\n\n".join([*pieces, "\n".join(lines)]) + "\n").encode()
+
+
+def _definitions(library: Path) -> str:
+    lines = library.read_text(encoding="utf-8").splitlines()
+    for node in ast.parse("\n".join(lines), filename=library.name).body:
+        begins = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+        if begins or (isinstance(node, ast.ImportFrom) and node.module in FOR_TYPES_ALONE):
+            _blank(lines, node)
+    return f"# --- {library.stem}\n" + "\n".join(lines)
+
+
+def _blank(lines: list[str], node: ast.stmt) -> None:
+    for line in range(node.lineno - 1, node.end_lineno or node.lineno):
+        lines[line] = ""
 
 
 def parts_imported(folder: Path, part: str) -> dict[str, list[str]]:

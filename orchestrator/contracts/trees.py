@@ -12,7 +12,9 @@ from orchestrator.model.transfer import ContentDigest, TransferReport
 
 # What a digest reads. `all`: every byte. `changed`: files that are not, by inode, size, mtime and ctime, what they were
 # at their last reading. `scrub`: every byte, from the disk itself, naming what changed while nothing told of it.
-Reading = Literal["all", "changed", "scrub"]
+# `watched`: as `all`, when the host read all under watches and has seen every change since (see `prepare_last`); where
+# no watch stands, it is `all`.
+Reading = Literal["all", "changed", "scrub", "watched"]
 
 
 class Point(Frozen):
@@ -71,6 +73,7 @@ class TreeMover(Protocol):
       copy    leaves no key, certificate or entry for its access on either host
       outlook touches neither tree; after a copy of a still tree nothing is pending and nothing would be deleted
       digest  is made by the host from content and names alone, equal on both ends after a copy of a still tree
+      copy_last of a still tree does what copy does, whether or not anything stands ready for it
       a difference of one bit, name, mode, owner, mtime, xattr, link target gives another digest
     """
 
@@ -86,6 +89,23 @@ class TreeMover(Protocol):
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         """Bring the live tree of `source` (or its point) to the live tree of `replica`, host to host."""
+        ...
+
+    def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
+        """Let stand ready whatever makes `copy_last` and a `watched` digest quick: before writers are stopped.
+
+        "" when all of it does; else why not, and then the long way is taken. It is kept in this process alone.
+        """
+        ...
+
+    def copy_last(
+        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport:
+        """`copy`, now that nobody writes at the source any more."""
+        ...
+
+    def release_last(self, tree: FileTree | None = None) -> None:
+        """Let go of what `prepare_last` made ready, for one tree or for all."""
         ...
 
     def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:

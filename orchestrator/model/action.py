@@ -34,6 +34,8 @@ class Replicate(Frozen):
     replica: Side
     # `live`: what is there now. `point`: the last recovery point, held at the source of the hop.
     read: Literal["live", "point"] = "live"
+    # `ahead`: besides, whatever makes the last pass quick is made ready. `last`: nobody writes any more.
+    pace: Literal["whole", "ahead", "last"] = "whole"
 
 
 class TakeRecoveryPoint(Frozen):
@@ -67,6 +69,8 @@ class VerifyDigests(Frozen):
 
     verb: Literal["verify_digests"] = "verify_digests"
     sides: tuple[Side, ...] = (Side.SOURCE, Side.DR, Side.CLOUD)
+    # `watched`: hosts that read a tree before, and have seen every change since, need not read all of it again.
+    reading: Literal["all", "watched"] = "all"
 
 
 class MoveAuthority(Frozen):

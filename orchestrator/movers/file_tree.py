@@ -1,15 +1,16 @@
 """File trees from host to host: rsync over OpenSSH, pulled by the replica, proved by digests of both ends."""
 
-import shlex
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from orchestrator.contracts.access import Access, TransferAccess
+from orchestrator.contracts.access import TransferAccess
 from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited
 from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
@@ -30,6 +31,8 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.line_refusals import refuse_access
+from orchestrator.movers.ready_trees import ReadyTrees
+from orchestrator.movers.rsync_words import asks_for, named_entries, partial_folder, pull_request, with_access
 from orchestrator.movers.tree_digests import tree_differences, tree_digest
 
 PROGRAM = Path(__file__).with_name("host_programs") / "rsync_pull.py"
@@ -62,6 +65,7 @@ class FileTreeMover:
         self._transports = transports
         self._access = access
         self._point_stores = point_stores
+        self._ready = ReadyTrees(transports, access)
         self._settings = settings or FileTreeSettings()
         self._bandwidth = bandwidth
         # A limit is for all copies together: while one holds, they go one after the other.
@@ -88,6 +92,36 @@ class FileTreeMover:
             return self._copy(tree, source, replica, held.path, progress)
         finally:
             store.release(from_point, f"transfer-{replica.name}")
+
+    def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
+        if tree.changes != "replaced":
+            return f"{tree.name} is changed in place: only reading all of it shows what changed"
+        words = named_entries(self._rsync_words(source, source.path(tree.path), replica.path(tree.path), None))
+        command = self._asked_command(tree, source, replica, source.path(tree.path), words)[0]
+        works: list[Callable[[], str]] = [
+            lambda: self._ready.watch(tree, source),
+            lambda: self._ready.watch(tree, replica),
+            lambda: self._ready.open_line(tree, source, replica, words=words, force_command=command),
+        ]
+        with ThreadPoolExecutor(max_workers=len(works)) as pool:
+            return "; ".join(filter(None, pool.map(lambda work: work(), works)))
+
+    def copy_last(
+        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport:
+        started = time.monotonic()
+        here = self._ready.seen(tree, source)
+        if here is not None and here.names is not None and self._allowance().bytes_per_second is None:
+            pulled = self._ready.pull(tree, source, replica, here.names)
+            there = self._ready.seen(tree, replica) if pulled is not None and pulled.get("code") == 0 else None
+            if pulled is not None and there is not None and there.digest == here.digest:
+                report = self._report(tree, source, replica, [pulled], [])
+                detail = {**report.detail, "way": "what changed, by name", "digest": here.digest}
+                return report.model_copy(update={"detail": detail, "seconds": time.monotonic() - started})
+        return self.copy(tree, source, replica, progress=progress)
+
+    def release_last(self, tree: FileTree | None = None) -> None:
+        self._ready.release(tree)
 
     def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:
         path = source.path(tree.path)
@@ -139,15 +173,7 @@ class FileTreeMover:
         """One run of rsync on the replica, for at most `seconds_left`, under an access of its own: a long copy outlives
         any certificate that is short enough to be worth having.
         """
-        target_path = replica.path(tree.path)
-        request = {"words": words, "target": target_path, "partial": partial_folder(target_path)}
-        asked = self._run(tree, source, replica, {**request, "ask": True})
-        command = str(asked["asks"])
-        if not asks_for(command, source_path):
-            raise MissingTool(
-                f"{replica.name}: its rsync does not ask for {source_path} in one word",
-                hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
-            )
+        command, resume = self._asked_command(tree, source, replica, source_path, words)
         with self._access.grant(
             replica,
             source,
@@ -156,10 +182,27 @@ class FileTreeMover:
             peer_user=source.user,
             initiator_user=root_user(replica),
         ) as access:
-            pull: dict[str, Any] = {**request, "words": with_access(words, access), "resume": asked["resume"]}
+            pull: dict[str, Any] = {
+                **pull_request(replica.path(tree.path), with_access(words, access)),
+                "resume": resume,
+            }
             if seconds_left is not None:
                 pull["stop_after_seconds"] = max(1.0, seconds_left)
             return self._run(tree, source, replica, pull, progress)
+
+    def _asked_command(
+        self, tree: FileTree, source: Host, replica: Host, source_path: str, words: Sequence[str]
+    ) -> tuple[str, bool]:
+        """What the replica's rsync will have the source run, word for word, and whether it resumes a broken copy."""
+        request = pull_request(replica.path(tree.path), [word.replace("{list}", "/dev/null") for word in words])
+        asked = self._run(tree, source, replica, {**request, "ask": True})
+        command = str(asked["asks"])
+        if not asks_for(command, source_path):
+            raise MissingTool(
+                f"{replica.name}: its rsync does not ask for {source_path} in one word",
+                hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
+            )
+        return command, bool(asked["resume"])
 
     def digest(
         self,
@@ -170,6 +213,18 @@ class FileTreeMover:
         reading: Reading = "all",
         progress: ProgressSink | None = None,
     ) -> ContentDigest:
+        if reading == "watched":
+            seen = self._ready.seen(tree, host) if point is None else None
+            if seen is not None:
+                return ContentDigest(
+                    dataset=tree.name,
+                    host=host.name,
+                    digest=seen.digest,
+                    algorithm="tree/v1",
+                    bytes_read=seen.bytes_read,
+                    entries=seen.entries,
+                )
+            reading = "all"
         path = self._path(tree, host, point)
         return tree_digest(self._transports(host), path, tree.name, reading=reading, progress=progress)
 
@@ -282,33 +337,6 @@ class FileTreeMover:
             changed=tuple(dict.fromkeys(names))[:50],
             detail=detail,
         )
-
-
-def partial_folder(target_path: str) -> str:
-    target = PurePosixPath(target_path)
-    return str(target.parent / ".skerry-points" / f"{target.name}.partial")
-
-
-def with_access(words: Sequence[str], access: Access) -> list[str]:
-    shell = " ".join(access.ssh_words)
-    return [
-        shell
-        if word == "{shell}"
-        else access.destination + word[len("{peer}") :]
-        if word.startswith("{peer}:")
-        else word
-        for word in words
-    ]
-
-
-def asks_for(command: str, path: str) -> bool:
-    """Whether a command, as a shell will read it, is a reading rsync server of exactly this path."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return False
-    server = words[words.index("rsync") : words.index("rsync") + 3] if "rsync" in words else []
-    return server == ["rsync", "--server", "--sender"] and words[-2:] == [".", path + "/"]
 
 
 def judge(tree: FileTree, source: Host, replica: Host, result: dict[str, Any]) -> None:

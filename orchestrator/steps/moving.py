@@ -10,10 +10,11 @@ from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import ProgressSink
-from orchestrator.foundation.errors import PlanningError
+from orchestrator.foundation.errors import DataError, PlanningError
 from orchestrator.foundation.limits import MIB
 from orchestrator.model.action import Replicate
 from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
@@ -27,6 +28,7 @@ Value = TypeVar("Value")
 
 DATASETS_PARALLEL_MAX = 4
 CATCH_UP_SECONDS_MAX = 300.0
+LAST_SECONDS_MAX = 20.0  # a standby that was caught up a moment ago needs milliseconds
 CHANGED_NAMES_KEPT_MAX = 50
 
 
@@ -55,10 +57,11 @@ class ReplicateHandler:
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Replicate)
         # The seed comes from the replica: what production saw meanwhile is written down.
-        spares_source = Side.SOURCE not in (action.source, action.replica)
+        spares_source = Side.SOURCE not in (action.source, action.replica) and action.pace != "last"
         before = self._source_access(deed) if spares_source else []
 
         datasets: list[StillData | PostgresCluster] = [*clusters(deed), *still_data(deed)]
+        not_ready = self._prepare_last(deed, action) if action.pace == "ahead" else {}
 
         def move(dataset: StillData | PostgresCluster) -> TransferReport:
             if isinstance(dataset, PostgresCluster):
@@ -76,20 +79,33 @@ class ReplicateHandler:
             "seconds": round(sum(report.seconds for report in reports), 3),
             "datasets": {report.dataset: _kept(report) for report in reports},
         }
+        if not_ready:
+            observed["last_delta_not_ready"] = not_ready
         if spares_source:
             observed["source_read"] = self._compare_access(deed, before, emit)
         moved = observed["bytes_wire"] / MIB
         return Outcome.done(f"{moved:.1f} MiB moved, {action.source.value} → {action.replica.value}", **observed)
 
+    def _prepare_last(self, deed: Deed, action: Replicate) -> dict[str, str]:
+        """Datasets whose last delta will take the long way, with why. It begins before the copy: what the copy brings
+        is then seen to arrive.
+        """
+
+        def prepare(dataset: StillData) -> str:
+            source, replica = (host_at(deed, side, dataset.name) for side in (action.source, action.replica))
+            return StillDataMover(self.drivers).prepare_last(dataset, source, replica)
+
+        datasets = list(still_data(deed))
+        why = in_parallel(prepare, datasets)
+        return {dataset.name: reason for dataset, reason in zip(datasets, why, strict=True) if reason}
+
     def _copy(self, deed: Deed, action: Replicate, dataset: StillData, progress: ProgressSink) -> TransferReport:
+        source, replica = (host_at(deed, side, dataset.name) for side in (action.source, action.replica))
+        mover = StillDataMover(self.drivers)
+        if action.pace == "last":
+            return mover.copy_last(dataset, source, replica, progress=progress)
         point = last_point(self.drivers.catalogue, deed) if action.read == "point" else None
-        return StillDataMover(self.drivers).copy(
-            dataset,
-            host_at(deed, action.source, dataset.name),
-            host_at(deed, action.replica, dataset.name),
-            from_point=point.id if point else None,
-            progress=progress,
-        )
+        return mover.copy(dataset, source, replica, from_point=point.id if point else None, progress=progress)
 
     def _move_cluster(
         self, deed: Deed, action: Replicate, cluster: PostgresCluster, progress: ProgressSink
@@ -97,6 +113,8 @@ class ReplicateHandler:
         upstream = host_at(deed, action.source, cluster.name)
         standby = host_at(deed, action.replica, cluster.name)
         databases = self.drivers.databases
+        if action.pace == "last" and (report := self._await_last(cluster, upstream, standby)):
+            return report
         if databases.role(cluster, standby) is Role.PRIMARY:
             raise PlanningError(
                 f"{standby.name}: {cluster.name} is a primary already, not a replica of {upstream.name}",
@@ -113,6 +131,27 @@ class ReplicateHandler:
                     "received": lag.received,
                 }
             }
+        )
+
+    def _await_last(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> TransferReport | None:
+        """The last writes of a cluster whose standby streams; None where that is not so."""
+        clock = self.drivers.clock
+        started = clock.monotonic_seconds()
+        try:
+            lag = self.drivers.databases.await_caught_up(cluster, upstream, standby, timeout_seconds=LAST_SECONDS_MAX)
+        except DataError:
+            return None  # it does not follow as it is: whoever makes standbys looks why
+        if not lag.streaming:
+            return None
+        return TransferReport(
+            dataset=cluster.name,
+            source=upstream.name,
+            replica=standby.name,
+            method="streaming",
+            bytes_total=0,
+            bytes_wire=0,
+            seconds=clock.monotonic_seconds() - started,
+            detail={"lag_bytes": str(lag.bytes_behind), "received": lag.received, "verified": "streaming"},
         )
 
     def _source_access(self, deed: Deed) -> list[AccessReading]:

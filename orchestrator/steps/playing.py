@@ -17,7 +17,7 @@ from orchestrator.model.outcome import Outcome, Probe, Result
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck
 from orchestrator.steps.asked import asked
-from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
+from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order, trees
 
 WATCH_PAUSE_SECONDS = 2.0
 # Only the side that holds authority may be let serve.
@@ -211,6 +211,8 @@ class WatchHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Watch)
+        for tree in trees(deed):
+            self.drivers.trees.release_last(tree)  # clients do not wait any more
         checker = CheckHandler(self.drivers)
         wanted = Check(side=action.side, through_front=True, levels=action.levels)
         clock = self.drivers.clock

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.trees import Reading
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import DigestMismatch
 from orchestrator.model.action import VerifyDigests
@@ -26,6 +27,7 @@ def compare_sides(
     emit: Emit,
     *,
     only: set[str] | None = None,
+    reading: Reading = "all",
 ) -> dict[str, str]:
     """System digest by side, all equal; else DigestMismatch naming dataset, sides and the first that differs.
 
@@ -41,7 +43,7 @@ def compare_sides(
         progress(Progress(dataset=dataset.name, text=f"digest of {dataset.name} at {side.value}"))
         if isinstance(dataset, PostgresCluster):
             return drivers.database_digests.digest(dataset, host)
-        return StillDataMover(drivers).digest(dataset, host, progress=progress)
+        return StillDataMover(drivers).digest(dataset, host, reading=reading, progress=progress)
 
     found = dict(zip(asked, in_parallel(digest, asked), strict=True))
     unequal: list[str] = []
@@ -87,5 +89,5 @@ class VerifyDigestsHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, VerifyDigests)
-        digests = compare_sides(self.drivers, deed, action.sides, progress, emit)
+        digests = compare_sides(self.drivers, deed, action.sides, progress, emit, reading=action.reading)
         return Outcome.done(f"equal at {', '.join(digests)}", equal=True, digests=digests)

@@ -42,6 +42,7 @@ class FakeHosts:
         self.points: dict[tuple[str, str], dict[str, tuple[Point, Files]]] = {}
         self.cut: set[str] = set()
         self.full: set[str] = set()
+        self.ready: set[tuple[str, str]] = set()  # trees and hosts for which the last delta was prepared
         self.moments = 0
 
     def tree(self, host: Host, path: str) -> Files:
@@ -144,6 +145,21 @@ class FakeTreeMover:
             changed=tuple(moved[:50]),
             detail={"deleted": str(len(before.keys() - files.keys()))},
         )
+
+    def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
+        """"in place" trees are never ready, as in reality."""
+        if tree.changes != "replaced":
+            return f"{tree.name} is changed in place"
+        self.hosts.ready |= {(tree.name, source.name), (tree.name, replica.name)}
+        return ""
+
+    def copy_last(
+        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport:
+        return self.copy(tree, source, replica, progress=progress)
+
+    def release_last(self, tree: FileTree | None = None) -> None:
+        self.hosts.ready = {key for key in self.hosts.ready if tree is not None and key[0] != tree.name}
 
     def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:
         files = self._files(tree, source, None)

@@ -60,6 +60,37 @@ class TreeMoverLaws:
         assert again.files == 0
         assert again.changed == ()
 
+    @pytest.mark.parametrize("ready", [True, False])
+    def test_the_last_copy_brings_all_and_nothing_else_whether_or_not_it_was_prepared(self, ground, ready):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        if ready:
+            ground.mover.prepare_last(ground.tree, ground.source, ground.replica)
+        ground.write(ground.source, "a", b"changed")
+        ground.write(ground.source, "new/one", b"new")
+        ground.remove(ground.source, "b/c")
+        ground.mover.copy_last(ground.tree, ground.source, ground.replica)
+        assert ground.read(ground.replica) == {"a": b"changed", "b/d/e": b"", "new/one": b"new"}
+        here = ground.mover.digest(ground.tree, ground.source, reading="watched")
+        there = ground.mover.digest(ground.tree, ground.replica, reading="watched")
+        assert here.digest == there.digest == ground.mover.digest(ground.tree, ground.source).digest
+        ground.mover.release_last(ground.tree)
+        ground.mover.release_last(ground.tree)
+        assert ground.traces() == []
+        ground.write(ground.source, "later", b"after all")
+        ground.mover.copy_last(ground.tree, ground.source, ground.replica)
+        assert ground.read(ground.replica)["later"] == b"after all"
+
+    def test_a_stray_at_the_replica_is_gone_after_the_last_copy(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        ground.write(ground.replica, "stray", b"not of the source")
+        ground.mover.prepare_last(ground.tree, ground.source, ground.replica)
+        ground.write(ground.replica, "b/other", b"nor this")
+        ground.mover.copy_last(ground.tree, ground.source, ground.replica)
+        assert ground.read(ground.replica) == ground.read(ground.source)
+        ground.mover.release_last()
+
     def test_a_copy_leaves_no_access_behind(self, ground):
         self.fill(ground)
         ground.mover.copy(ground.tree, ground.source, ground.replica)

@@ -59,6 +59,51 @@ def ground(town, transports):
     made.clear()
 
 
+def test_what_was_prepared_brings_changes_by_name_over_an_open_line(ground):
+    for number in range(20):
+        ground.write(ground.source, f"{number % 4}/{number}", b"x" * 1000)
+    mover, tree, source, replica, cloud = ground.mover, ground.tree, ground.source, ground.replica, ground.cloud
+    mover.copy(tree, source, replica)
+    mover.copy(tree, replica, cloud)
+    ground.write(source, "3/3", b"before it was prepared")
+    assert mover.prepare_last(tree, source, replica) == ""
+    mover.copy(tree, source, replica)
+    assert mover.prepare_last(tree, replica, cloud) == ""
+    mover.copy(tree, replica, cloud)
+    ground.write(source, "1/1", b"changed")
+    ground.write(source, "new/deep/one", b"new")
+    ground.remove(source, "2/2")
+    for one, other in ((source, replica), (replica, cloud)):
+        report = mover.copy_last(tree, one, other)
+        assert report.detail["way"] == "what changed, by name"
+        assert ground.read(other) == ground.read(source)
+    digests = {mover.digest(tree, host, reading="watched").digest for host in (source, replica, cloud)}
+    assert digests == {mover.digest(tree, source).digest}
+    mover.release_last(tree)
+
+
+def test_where_a_line_or_a_watch_is_gone_the_long_way_is_taken(ground):
+    ground.write(ground.source, "a", b"one")
+    ground.mover.copy(ground.tree, ground.source, ground.replica)
+    assert ground.mover.prepare_last(ground.tree, ground.source, ground.replica) == ""
+    ground.transports(ground.replica).forget()  # whatever ran over the connection ends
+    ground.write(ground.source, "a", b"two")
+    report = ground.mover.copy_last(ground.tree, ground.source, ground.replica)
+    assert "way" not in report.detail
+    assert ground.read(ground.replica) == {"a": b"two"}
+    watched = ground.mover.digest(ground.tree, ground.replica, reading="watched")
+    assert watched.digest == ground.mover.digest(ground.tree, ground.source).digest
+    ground.mover.release_last()
+
+
+def test_a_tree_that_is_changed_in_place_is_not_watched(town, transports):
+    ground = make_ground(town, transports, changes="in_place")
+    ground.write(ground.source, "a", b"one")
+    assert "changed in place" in ground.mover.prepare_last(ground.tree, ground.source, ground.replica)
+    ground.clear()
+
+
+
 class TestFileTreeMover(TreeMoverLaws):
     pass
 

@@ -82,7 +82,7 @@ class World:
     def take_recovery_point(self, sides: list[str]) -> None:
         assert sides == ["source", "dr"]
 
-    def replicate(self, source: str, replica: str, read: str) -> None:
+    def replicate(self, source: str, replica: str, read: str, pace: str) -> None:
         here, there = self.sides[source], self.sides[replica]
         if there.database == "primary":
             raise Refused("a primary is no replica")
@@ -115,7 +115,7 @@ class World:
                 raise Refused("a fenced database starts as a standby only")
             side.database = "primary"
 
-    def verify_digests(self, sides: list[str]) -> None:
+    def verify_digests(self, sides: list[str], reading: str) -> None:
         if len({frozenset(self.sides[name].writes) for name in sides}) != 1:
             raise Refused("digests differ")
 
@@ -266,4 +266,5 @@ def test_the_source_is_not_read_while_the_cloud_is_seeded():
         "source": "dr",
         "replica": "cloud",
         "read": "point",
+        "pace": "whole",
     }

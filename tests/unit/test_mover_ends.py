@@ -15,7 +15,8 @@ from orchestrator.foundation.errors import (
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
 from orchestrator.movers.block_volume import trouble
-from orchestrator.movers.file_tree import asks_for, judge
+from orchestrator.movers.file_tree import judge
+from orchestrator.movers.rsync_words import asks_for
 
 SOURCE = Host(name="onprem-a", site="onprem", address="10.10.1.11")
 REPLICA = Host(name="dr-a", site="dr", address="10.20.1.11")

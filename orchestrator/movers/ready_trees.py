@@ -1,0 +1,163 @@
+"""What stands ready for the last delta of a tree: a watch on each host that keeps its digest, and an open line between.
+
+Everything here is kept in this process alone and ends with it. Whatever is missing, broken or out of its depth is said
+by None, and the mover goes the long way, which is always right and only slower.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.joined_program import with_libraries
+from orchestrator.contracts.kept_program import KeptProgram
+from orchestrator.contracts.programs import root_user
+from orchestrator.contracts.transport import Transports
+from orchestrator.foundation.errors import HostError
+from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
+from orchestrator.model.dataset import FileTree
+from orchestrator.model.host import Host
+
+_FOLDER = Path(__file__).with_name("host_programs")
+_LIBRARIES = {
+    "tree_watch.py": ("tree_digest.py", "answering.py"),
+    "rsync_line.py": ("rsync_pull.py", "answering.py"),
+}
+LIFE_SECONDS_MAX = 6 * 3600.0
+PULL_SECONDS_MAX = 1800.0
+SETTLE_SECONDS_MAX = 30.0  # clients wait meanwhile; the long way is no longer than that for most
+
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a watch says of its tree now. `names`: what changed since it began; None: too much, or not to be named."""
+
+    digest: str
+    entries: int
+    bytes_read: int
+    names: tuple[str, ...] | None
+
+
+class ReadyTrees:
+    """Safe for many threads; one hop of one tree at a time."""
+
+    def __init__(self, transports: Transports, access: TransferAccess) -> None:
+        self._transports = transports
+        self._access = access
+        self._lock = threading.Lock()
+        self._programs: dict[Key, KeptProgram] = {}
+
+    def watch(self, tree: FileTree, host: Host) -> str:
+        """Watch, and note from now on what changes; why not, where it cannot be."""
+        key, request = _watch_key(tree, host), {"path": host.path(tree.path)}
+        if self._ask(key, {"do": "begin"}) is not None:
+            return ""
+        return self._begin(key, lambda: self._opened("tree_watch.py", host, request))
+
+    def open_line(
+        self, tree: FileTree, source: Host, replica: Host, *, words: Sequence[str], force_command: str
+    ) -> str:
+        """Open the line for `words` of rsync ({shell}, {peer} and {list} stand in them), once; why not, if not.
+
+        The key and its certificate are for the login alone: they are gone when this returns.
+        """
+
+        def begin() -> KeptProgram:
+            with self._access.grant(
+                replica,
+                source,
+                force_command=force_command,
+                seconds=TRANSFER_CERTIFICATE_SECONDS,
+                peer_user=source.user,
+                initiator_user=root_user(replica),
+            ) as access:
+                request = {
+                    "ssh": list(access.ssh_words),
+                    "destination": access.destination,
+                    "words": [word.replace("{peer}:", f"{access.destination}:", 1) for word in words],
+                    "target": replica.path(tree.path),
+                }
+                return self._opened("rsync_line.py", replica, request)
+
+        return self._begin(_line_key(tree, source, replica), begin)
+
+    def seen(self, tree: FileTree, host: Host) -> Seen | None:
+        """What the tree is now, when its watch stands."""
+        answer = self._ask(_watch_key(tree, host), {"do": "settle"})
+        if answer is None or "cannot" in answer:
+            return None
+        unnamed = answer["all"] or answer["linked"]
+        return Seen(
+            digest=answer["digest"],
+            entries=answer["entries"],
+            bytes_read=answer["bytes"],
+            names=None if unnamed else tuple(answer["changed"]),
+        )
+
+    def pull(self, tree: FileTree, source: Host, replica: Host, names: Sequence[str]) -> dict[str, Any] | None:
+        """Bring the named entries over the line; what rsync came to, None where there is no line."""
+        question = {"do": "pull", "names": list(names)}
+        return self._ask(_line_key(tree, source, replica), question, timeout_seconds=PULL_SECONDS_MAX)
+
+    def release(self, tree: FileTree | None = None) -> None:
+        """End what stands ready for `tree`, or for all."""
+        with self._lock:
+            chosen = [key for key in self._programs if tree is None or key[:2] == (tree.name, tree.path)]
+            ready = [self._programs.pop(key) for key in chosen]
+        for program in ready:
+            program.close()
+
+    # --- one program
+
+    def _opened(self, name: str, host: Host, request: dict[str, Any]) -> KeptProgram:
+        text = with_libraries(_FOLDER / name, *(_FOLDER / library for library in _LIBRARIES[name]))
+        user = root_user(host)
+        program = KeptProgram(self._transports(host), text, request, user=user, seconds_max=LIFE_SECONDS_MAX)
+        program.open()
+        return program
+
+    def _begin(self, key: Key, make: Callable[[], KeptProgram]) -> str:
+        with self._lock:
+            present = self._programs.get(key)
+        if present is not None and present.alive:
+            return ""
+        self._drop(key)
+        try:
+            program = make()
+        except HostError as error:
+            return error.message
+        with self._lock:
+            self._programs[key] = program
+        return ""
+
+    def _ask(
+        self, key: Key, question: dict[str, Any], *, timeout_seconds: float = SETTLE_SECONDS_MAX
+    ) -> dict[str, Any] | None:
+        with self._lock:
+            program = self._programs.get(key)
+        if program is None:
+            return None
+        try:
+            return program.ask(question, timeout_seconds=timeout_seconds)
+        except HostError:
+            # It is gone, or nobody knows what it is at: it is not asked again, and the long way finds out.
+            self._drop(key)
+            return None
+
+    def _drop(self, key: Key) -> None:
+        with self._lock:
+            program = self._programs.pop(key, None)
+        if program is not None:
+            program.close()
+
+
+def _watch_key(tree: FileTree, host: Host) -> Key:
+    return tree.name, tree.path, "watch", host.name
+
+
+def _line_key(tree: FileTree, source: Host, replica: Host) -> Key:
+    return tree.name, tree.path, "line", source.name, replica.name
