@@ -10,6 +10,7 @@ from orchestrator.model.plan import Plan
 from orchestrator.model.step import Phase
 from orchestrator.model.wave import GateName, WaveGate
 from orchestrator.operations import migrate
+from orchestrator.operations import revoke as revoking
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.wave_state import PROMOTED
 from orchestrator.operations.wave_status import WaveDesk, WaveStatus, plan_needed, wave_status
@@ -51,12 +52,24 @@ def run_wave(
         _ensure_promoted(desk, waves, plan)
         _ensure_gates(status, plan.terms.entry if plan.terms is not None else ())
         desk.ensure_allowed(plan, operator)
+    else:
+        _ensure_not_withdrawn(desk, plan)
     stage = _stage_now(desk, plan)
     run = under_way.run if under_way is not None else migrate.new_run_id()
     if under_way is None:
         desk.catalogue.put("wave_run", f"{named}/{run}", {"run": run, "plan": plan.digest})
     _carry(desk, plan, run, under_way, left, operator=operator, stage=stage, on_run=on_run, on_interrupt=on_interrupt)
     return wave_status(desk, waves, named, operator=operator)
+
+
+def _ensure_not_withdrawn(desk: Desk, plan: Plan) -> None:
+    """What was allowed when it began goes forward only as long as nobody took that back."""
+    why = revoking.withdrawn(plan, desk.catalogue)
+    if why:
+        raise GateClosed(
+            f"wave {plan.wave} does not go on: {why}",
+            hint=f"Have the plan approved anew, or take the wave back: skerry wave rollback {plan.wave}",
+        )
 
 
 def _stage_now(desk: Desk, plan: Plan) -> migrate.Stage:
@@ -214,6 +227,8 @@ def ask_wave(
             f"nothing of wave {named} is under way, so there is nothing to {operation}",
             hint=f"See it with: skerry wave status {named}",
         )
+    if operation == "resume":
+        _ensure_not_withdrawn(desk, plan)
     pauses = migrate.first_steps_after(plan, _stage_now(desk, plan)) if operation == "resume" else []
     desk.runs.request(found.run, "", operation, by=operator, reason=because)
     _pause_before(desk, found.run, pauses, operator=operator, because=because)
@@ -246,6 +261,7 @@ def commit_wave(
     if status.state in ("passed", "passed_with_waivers"):
         return status
     _refuse_changed(status)
+    _ensure_not_withdrawn(desk, plan)
     if status.state != "soaked":
         until = f" until {status.soak_ends_at}" if status.state == "soaking" else ""
         raise GateClosed(

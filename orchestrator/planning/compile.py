@@ -17,7 +17,7 @@ from orchestrator.model.step import Step
 from orchestrator.model.system import System
 from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.feasibility import dataset_facts, estimate
-from orchestrator.planning.objectives import unmet_objectives, unmet_window
+from orchestrator.planning.objectives import deadline_within_soak, unmet_objectives, unmet_window
 from orchestrator.planning.windows import within_window
 
 STAYING = ("retire", "retain", "repurchase")  # strategies that move nothing
@@ -53,6 +53,7 @@ def compile_plan(
             problems.extend(_system_problems(runbook, inventory, facts, system, members))
             problems.extend(unmet_window(system, estimate(system, inventory, facts), terms))
         problems.extend(_space_problems(chosen, facts))
+        problems.extend(deadline_within_soak(runbook.steps, terms))
     if problems:
         raise PlanningError("\n".join(problems))
     steps = within_window(runbook.steps) if terms is not None and terms.window is not None else runbook.steps

@@ -1,5 +1,8 @@
 """Whether what the business asks for can be met, by what was measured. Pure."""
 
+from collections.abc import Sequence
+
+from orchestrator.model.step import Step
 from orchestrator.model.system import System
 from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.feasibility import Estimate
@@ -33,6 +36,18 @@ def unmet_objectives(system: System, expected: Estimate) -> list[str]:
             f"more than its rpo of {system.objectives.rpo:g}s; {REMEDY} rpo"
         )
     return problems
+
+
+def deadline_within_soak(steps: Sequence[Step], terms: WaveTerms | None) -> list[str]:
+    """Why a wave could never be committed: its soak outlasts a deadline after which everything is rolled back."""
+    if terms is None:
+        return []
+    return [
+        f"step {step.id} must have passed {step.not_later_than.seconds:g}s after {step.not_later_than.after}, but the "
+        f"wave soaks for {terms.soak_seconds:g}s before it is committed; make the soak shorter or the deadline later"
+        for step in steps
+        if step.not_later_than is not None and step.not_later_than.seconds <= terms.soak_seconds
+    ]
 
 
 def unmet_window(system: System, expected: Estimate, terms: WaveTerms | None) -> list[str]:

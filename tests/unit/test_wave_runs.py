@@ -178,6 +178,21 @@ class TestTrouble:
         assert desk.site.violations() == []
         assert ledger_is_whole()
 
+    def test_an_approval_that_was_taken_back_leaves_only_the_way_back(self, desk, estate, keys):
+        waves = waves_of("waves:\n  order:\n    - {wave: pilot, systems: [s0]}\n", estate)
+        plan = approved_plan(desk, waves, "pilot", keys)
+        run_wave(desk, waves, "pilot", operator="ben")
+        desk.revoke(plan, person="ana", role="system-owner", key_file=str(keys / "ana"), because="an audit begins")
+        for go_on in (
+            lambda: commit_wave(desk, waves, "pilot", operator="ben"),
+            lambda: ask_wave(desk, waves, "pilot", "resume", operator="ben", because="all is well"),
+        ):
+            with pytest.raises(GateClosed, match="wave pilot does not go on: ana revoked .*an audit begins"):
+                go_on()
+        back = ask_wave(desk, waves, "pilot", "rollback", operator="ben", because="it was revoked")
+        assert states(back) == {"s0": "rolled_back"}
+        assert desk.site.violations() == []
+
     def test_a_wave_is_taken_back_as_a_whole(self, desk, estate, keys):
         waves = waves_of(TWO_WAVES, estate)
         approved_plan(desk, waves, "pilot", keys)

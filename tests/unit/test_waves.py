@@ -8,6 +8,7 @@ import pytest
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.foundation.written_file import Finding
 from orchestrator.inventory.load import load_inventory
+from orchestrator.model.step import Deadline
 from orchestrator.model.wave import WaveLimits
 from orchestrator.planning.bound_groups import bonds_of
 from orchestrator.planning.compile import compile_plan
@@ -322,6 +323,26 @@ class TestPlansOfWaves:
         plan = compile_plan(RUNBOOK, estate, healthy(estate), systems=["s0"], wave="w", author="ben", closure={})
         assert "terms" not in plan.model_dump(mode="json")
         assert plan.systems[0].steps == RUNBOOK.steps
+
+    def test_a_soak_that_outlasts_the_commit_deadline_of_the_runbook_is_refused(self, estate):
+        pilot = program_of(GOOD, estate).waves[0]
+        in_time = Deadline(after="switch_front", seconds=3600)
+        steps = [
+            step if step.id != "commit" else step.model_copy(update={"not_later_than": in_time})
+            for step in RUNBOOK.steps
+        ]
+        runbook = RUNBOOK.model_copy(update={"steps": tuple(steps)})
+        with pytest.raises(PlanningError, match="step commit must have passed 3600s after switch_front, but the wave"):
+            compile_plan(
+                runbook,
+                estate,
+                healthy(estate),
+                systems=pilot.systems,
+                wave="pilot",
+                author="ben",
+                closure={},
+                terms=pilot.terms,
+            )
 
     def test_a_window_that_the_last_delta_does_not_fit_into_is_refused(self, estate):
         pilot = program_of(GOOD, estate).waves[0]
