@@ -88,6 +88,8 @@ LONG = {
     "tests/platform/test_strict_ec2.py",
     "tests/platform/test_strict_s3.py",
     "tests/scenarios/test_replication.py",
+    "tests/scenarios/test_switch_on_hosts.py",
+    "tests/scenarios/test_wave.py",
     "tests/platform/test_vault.py",
 }
 LEFT_OUT: dict[str, int] = defaultdict(int)
