@@ -24,6 +24,16 @@ from orchestrator.model.event import RunEvent
 from orchestrator.model.plan import Plan
 
 PLAIN_PROGRESS_SECONDS = 5.0
+# Shown beside steps; whoever goes round something is never left out.
+SHOWN_KINDS = (
+    "rollback.started",
+    "gate.passed",
+    "gate.closed",
+    "gate.skipped",
+    "waiver.given",
+    "deviation.recorded",
+    "run.finished",
+)
 _MARKS = {
     "passed": ("✓", "green"),
     "failed": ("✗", "red"),
@@ -114,7 +124,7 @@ class LiveRun:
                 began = self._underway.pop(key, None)
                 self._done.setdefault(event.system, set()).add(f"{event.step}.{mode}")
             self._finished(event, mode, time.monotonic() - began.started if began else 0.0)
-        elif event.type in ("rollback.started", "gate.passed", "gate.closed", "deviation.recorded", "run.finished"):
+        elif event.type in SHOWN_KINDS:
             style = "yellow" if event.type == "rollback.started" else "cyan"
             self.say(f"  • {event.system:<10} {event.type}  {_brief(event)}", style)
         elif event.type == "anchor.failed":

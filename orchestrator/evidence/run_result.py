@@ -28,7 +28,8 @@ def result_of(story: RunStory) -> dict[str, Any]:
                 warned.append(name)
             else:
                 passed.append(name)
-    deviations = story.of("deviation.recorded")
+    # Whoever went round a gate, or without a member, is a deviation of the whole run.
+    deviations = [event for kind in ("deviation.recorded", "gate.skipped", "waiver.given") for event in story.of(kind)]
     result = FAILED if story.result != "passed" else WARNED if warned or deviations else PASSED
     return {
         "result": result,

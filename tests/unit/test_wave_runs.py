@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.evidence.run_result import WARNED, result_of
+from orchestrator.evidence.signed_words import finished_run
 from orchestrator.evidence.verify_log import own_keys, verify_log
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, GateClosed, PlanningError, UsageError
@@ -359,6 +361,10 @@ class TestGates:
         assert (entry.open, entry.skipped is not None) == (False, True)
         (event,) = told(desk, "gate.skipped")
         assert "the owner is on a plane" in event
+        ended = commit_wave(desk, waves, "pilot", operator="ben", skip={"G7": "still on the plane"})
+        assert [each.gate for each in ended.skipped] == ["G4", "G7"]
+        run = finished_run(ledger_folder(), ended.runs[0])
+        assert result_of(run.story)["result"] == WARNED, "whoever goes round a gate has not simply passed"
 
 
 def test_times_of_a_status_are_times(desk, estate, keys):

@@ -1,6 +1,7 @@
 """report.html: what a person opens first. One page that stands alone, on a screen and on paper."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from orchestrator.evidence.disclosure import logged_digests, read_disclosures
 from orchestrator.evidence.reading.after_action import after_action
@@ -235,7 +236,14 @@ def _steps(material: Material) -> str:
 
 
 def _deviations(material: Material) -> str:
-    rows: list[list[Cell]] = []
+    rows: list[list[Cell]] = [
+        ["all", f"gate {event.data.get('gate', '?')} was skipped", _by_whom(event.data), event.index]
+        for event in material.story.of("gate.skipped")
+    ]
+    rows += [
+        [str(event.data.get("system") or "all"), "waived: no pass", _by_whom(event.data), event.index]
+        for event in material.story.of("waiver.given")
+    ]
     for name, system in material.story.systems.items():
         found: list[tuple[int, str, str]] = []
         found += [
@@ -262,6 +270,10 @@ def _deviations(material: Material) -> str:
         ]
         rows += [[name, what, why, index] for index, what, why in sorted(found)]
     return table(["System", "What", "Why", "Log entry"], rows, numbers=(3,))
+
+
+def _by_whom(data: Mapping[str, Any]) -> str:
+    return f"by {data.get('by', '?')}: {data.get('because', '')}"
 
 
 def _back(system: SystemStory) -> str:
