@@ -105,6 +105,9 @@ class _Hop:
         self.progress(Progress(dataset=cluster.name, text=f"{below.name} follows {above.name}"))
         if databases.role(cluster, above) is Role.STOPPED:
             databases.start(cluster, above)
+        if self.accepted is not None and databases.role(cluster, below) is Role.PRIMARY:
+            # It came back by itself: its services are fenced, and the authority to write is elsewhere.
+            databases.shut_down(cluster, below)
         if self.replica is Side.DR or databases.role(cluster, below) is Role.MISSING:
             # DR never takes writes, so that nothing can exist there alone.
             report = databases.make_standby(cluster, above, below, progress=self.progress)

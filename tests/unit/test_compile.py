@@ -230,7 +230,10 @@ def test_a_check_that_nobody_wrote_is_refused(estate, facts):
 def test_a_change_rate_that_the_links_cannot_carry_is_refused(estate, facts):
     busy = dataset_changed(facts, "home-web1", "books", detail={"changed_bytes_per_second": "50000000"})
     assert refused(estate, busy, "ledger") == [
-        "system ledger changes 50000000 bytes/s, more than its links carry: no pass would ever catch up"
+        (
+            "system ledger changes 50000000 bytes/s, more than its links carry: no pass would ever catch up; "
+            "write less, or give the links more and measure them again"
+        )
     ]
 
 
@@ -240,7 +243,12 @@ def test_a_recovery_point_objective_that_the_links_cannot_meet_is_refused(estate
     strict = with_system(
         estate, "ledger", objectives=estate.systems["ledger"].objectives.model_copy(update={"rpo": 60.0})
     )
-    assert refused(strict, busy, "ledger") == ["system ledger: its replica stays 99s behind, more than its rpo of 60s"]
+    assert refused(strict, busy, "ledger") == [
+        (
+            "system ledger: its replica stays 99s behind, more than its rpo of 60s; "
+            "give the links more and measure them again, or have the owner agree to a longer rpo"
+        )
+    ]
 
 
 def test_unknown_names_are_refused(estate, facts):

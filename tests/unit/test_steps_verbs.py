@@ -383,9 +383,13 @@ def test_a_stopped_database_that_does_not_start_stops_the_way_back(world):
     assert not outcome.retryable
 
 
-def test_nothing_is_carried_back_from_a_side_that_serves_or_has_no_authority(world):
+def test_nothing_is_carried_back_from_a_side_that_serves_or_never_had_authority(world):
     seeded(world)
-    assert "authority is at source" in refused(world, BACK, "AuthorityError").message
+    before = world.state()
+    outcome = passed(world, BACK)
+    assert "cloud holds nothing that source lacks" in outcome.message
+    assert outcome.observed["bytes_wire"] == 0
+    assert world.state() == before
     at_the_cloud(world)
     world.serving[CLOUD.name] = {"filing-app"}
     assert "still serves" in refused(world, BACK, "AuthorityError").message

@@ -279,6 +279,7 @@ def test_after_a_failover_the_lost_side_comes_home_and_no_write_of_it_is_overwri
     a_word(world, "side_is_down", Side.SOURCE)
     assert go(world, "failover").status == "committed"
     find(world, SOURCE)
+    server.role = Role.PRIMARY  # it started by itself
 
     state = go(world, "failback")
     assert state.status == "failed"
