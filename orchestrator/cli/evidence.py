@@ -166,26 +166,37 @@ def policy(out: Path | None, ledger: Path | None, as_json: bool) -> None:
 
 @commands.command("population")
 @click.option("--drill-every", type=float, metavar="DAYS", help="Find systems that were not drilled this often.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="The list as a table, too.")
+@click.option("--sample", "count", type=click.IntRange(1), metavar="N", help="Draw N runs that nobody could choose.")
+@click.option("--seed", default="", help="The auditor's own word for the draw; the same word draws the same runs.")
 @LEDGER
 @JSON
-def population_command(drill_every: float | None, ledger: Path | None, as_json: bool) -> None:
+def population_command(
+    drill_every: float | None, csv_file: Path | None, count: int | None, seed: str, ledger: Path | None, as_json: bool
+) -> None:
     """List every run of the whole log, which is verified first, so that a sample is drawn from all there is.
 
     Exit codes: 0 listed; 52 the log does not verify.
     """
     from datetime import UTC, datetime, timedelta
 
-    from orchestrator.evidence.population import drill_gaps
+    from orchestrator.evidence.population import as_table, drill_gaps, sample
+    from orchestrator.evidence.reading.tables import table
+    from orchestrator.foundation.atomic_file import replace_file
     from orchestrator.foundation.printable import printable
 
     found = whole_population(ledger_or_default(ledger))
+    drawn = sample(found.runs, count, root=found.root, seed=seed) if count else []
+    if csv_file is not None:
+        replace_file(csv_file, table(*as_table(found.runs, drawn)))
     questions = list(found.questions)
     if drill_every is not None:
         systems = sorted({system for run in found.runs for system in run.systems})
         for system in systems:
             questions += drill_gaps(found.runs, system, timedelta(days=drill_every), datetime.now(UTC))
     if as_json:
-        click.echo(json.dumps({"runs": [run.as_data() for run in found.runs], "questions": questions}))
+        told = {"runs": [run.as_data() for run in found.runs], "questions": questions}
+        click.echo(json.dumps(told | ({"sample": [run.run for run in drawn]} if count else {})))
         return
     for run in found.runs:
         back = ", rolled back" if run.rolled_back else ""
@@ -193,6 +204,8 @@ def population_command(drill_every: float | None, ledger: Path | None, as_json: 
         line = f"{run.run}  {run.created[:19] or '?':<19}  {words}; {run.approvals} approvals, {run.events} events"
         click.echo(printable(line))
     click.echo(f"{len(found.runs)} runs: every run of the log.")
+    for run in drawn:
+        click.echo(printable(f"  sample  {run.run}"))
     for question in questions:
         click.echo(printable(f"  ask     {question}"))
 

@@ -40,4 +40,6 @@ def whole_population(folder: Path) -> Any:
     report = verify_log(folder, vkeys=own_keys(folder))
     if not report.verified:
         raise BrokenLog(f"the log in {folder} does not verify", hint=f"See: skerry evidence verify {folder}")
-    return population(read_entries(folder / "log", report.size))
+    found = population(read_entries(folder / "log", report.size))
+    found.root = report.root
+    return found

@@ -8,16 +8,22 @@ manifest.sha256                                                        `sha256su
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.evidence.merkle import TILE_WIDTH, tile_path
 from orchestrator.foundation.errors import BrokenLog
 from orchestrator.foundation.limits import BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX
 
 MANIFEST = "manifest.sha256"
 _CORE_FOLDERS = ("log/", "artifacts/")
 _CORE_FILES = ("disclosures.json", "policy/trust-policy.json")
+_LOG_FILES = ("log/checkpoint", "log/events.ndjson", "log/events.idx")
+_PROOF = re.compile(r"log/consistency/\d{12}")
+_TILE = re.compile(r"log/tile/(\d{1,2})/((?:x\d{3}/)*\d{3})(?:\.p/\d{1,3})?")
+_ANCHOR = re.compile(r"anchors/(\d{12}\.(note|tsr)|worm\.json)")
 _PATH_CHARACTERS_MAX = 400
 
 
@@ -69,6 +75,26 @@ def _read_plain(path: Path, below: str) -> bytes:
         raise BrokenLog(f"{below!r} can not be read: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as stream:
         return stream.read(BUNDLE_FILE_BYTES_MAX + 1)
+
+
+def judge_core(files: Mapping[str, bytes], size: int) -> list[str]:
+    """Files that lie among the evidence and are no part of it, for a log of `size` entries."""
+    return [
+        f"{path} is no part of the evidence"
+        for path in sorted(files)
+        if (path.startswith("log/") and not (path in _LOG_FILES or _PROOF.fullmatch(path) or _is_tile(path, size)))
+        or (path.startswith("anchors/") and is_core(path) and not _ANCHOR.fullmatch(path))
+    ]
+
+
+def _is_tile(path: str, size: int) -> bool:
+    """Whether a log of `size` entries has this tile, by its name alone: a size that is claimed may be anything."""
+    found = _TILE.fullmatch(path)
+    if found is None:
+        return False
+    level, number = int(found[1]), int(found[2].replace("x", "").replace("/", ""))
+    width = min(TILE_WIDTH, (size >> 8 * level) - number * TILE_WIDTH)
+    return width > 0 and path == "log/" + tile_path(level, number, width)
 
 
 def judge_manifest(files: Mapping[str, bytes]) -> list[str]:

@@ -23,9 +23,7 @@ from orchestrator.foundation.limits import (
     EVIDENCE_STORE_WAIT_SECONDS_MAX,
 )
 
-BEGINS_A_DEED = frozenset(
-    {"run.created", "run.started", "step.started", "replication.started", "point.removal_began"}
-)
+BEGINS_A_DEED = frozenset({"run.created", "run.started", "step.started", "replication.started", "point.removal_began"})
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries(idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, data BLOB NOT NULL);
@@ -143,6 +141,7 @@ class Ingest:
         self._halted = False
         self._closed = False
         self._entrance = threading.Lock()
+        self._writing = threading.Lock()  # whoever holds it has the connection
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         (self.size,) = self._connection.execute("SELECT COALESCE(MAX(idx) + 1, 0) FROM entries").fetchone()
         self._writer = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
@@ -157,8 +156,22 @@ class Ingest:
             self._queue.put((event, future))
         return future
 
+    def commit(self, event: UnnumberedEvent) -> int:
+        """As `add`, waiting for the index. Where nobody else is at it the caller writes itself: it waits anyway."""
+        if self._queue.empty() and self._writing.acquire(blocking=False):
+            try:
+                # Closing waits for the same lock before it lets the connection go.
+                if self._closed:
+                    raise EvidenceError("the ledger is closed")
+                future: Future[int] = Future()
+                self._settle([(event, future)])
+                return future.result()
+            finally:
+                self._writing.release()
+        return self.add(event).result()
+
     def close(self) -> None:
-        with self._entrance:
+        with self._entrance, self._writing:
             if self._closed:
                 return
             self._closed = True
@@ -178,7 +191,8 @@ class Ingest:
                 item = self._queue.get()
             going_on = item is not None
             try:
-                self._settle(batch)
+                with self._writing:
+                    self._settle(batch)
             except BaseException as error:
                 # Nobody may wait for ever on a writer that is gone.
                 with self._entrance:

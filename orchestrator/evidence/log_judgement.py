@@ -24,9 +24,12 @@ _END = re.compile(
     rb',"id":"([A-Za-z0-9._:-]+)/(\d{1,18})","run":"\1","seq":\2,"source":"[^"]*","specversion":"1\.0"'
     rb'(?:,"subject":"([^"]*)")?,"time":"[^"]*","type":"skerry\.([a-z0-9_.]+)\.v1"\}'
 )
-_LOOKED_AT = (
-    *(b"step.started.", b"step.finished.", b"run.created.", b"run.started.", b"run.finished."),
-    *(kind.encode() + b"." for kind in (*RETENTION_KINDS, *SIGNED_KINDS)),
+_ID, _TYPE, _LAST = b',"id":"', b'"type":"skerry.', b'.v1"}'
+_LOOKED_AT = frozenset(
+    (
+        *(b"step.started", b"step.finished", b"run.created", b"run.started", b"run.finished"),
+        *(kind.encode() for kind in (*RETENTION_KINDS, *SIGNED_KINDS)),
+    )
 )
 
 
@@ -86,37 +89,46 @@ def _first_difference(hashes: bytes, tile: bytes, first: int) -> str:
 
 def look_at_events(stretch: Stretch, first: int, entries: Iterable[bytes]) -> None:
     """Follow numbers of runs, and starts and ends of steps. Most entries pass by comparing bytes."""
-    following: dict[bytes, tuple[int, bytes, bytes]] = {}  # run → its next number, and the bytes around numbers
+    following: dict[bytes, tuple[int, bytes]] = {}  # run → its next number, and the form in which an entry tells it
+    kinds: dict[bytes, bool] = {}  # how an entry of each kind ends → whether that kind is looked at
+    run, seq, form = b"", 0, b""
     for index, entry in enumerate(entries, start=first):
-        at = entry.rfind(b',"id":"')
-        slash = entry.find(b"/", at)
-        run = entry[at + 7 : slash]
-        known = following.get(run)
-        if known is None:
-            known = _join_run(stretch, run, index, entry)
+        # Nearly always the next of the same run. This is the hot line of verifying a log, so it stands here whole.
+        at = entry.rfind(form % (seq, seq)) if form else -1
+        kind = entry[entry.rfind(_TYPE) :]
+        if at < 0 or entry.find(_ID, at + 1) >= 0 or kind not in kinds:
+            if form:
+                following[run] = seq, form
+            at = entry.rfind(_ID)
+            run = entry[at + len(_ID) : entry.find(b"/", at)]
+            known = following.get(run) or _join_run(stretch, run, index, entry)
             if known is None:
+                form = b""
                 continue
-        seq, middle, end = known
-        number = b"%d" % seq
-        if not entry.startswith(number + middle + number + end, slash + 1) or not entry.endswith(b'.v1"}'):
-            seq = _out_of_line(stretch, index, entry, seq)
-        following[run] = (seq + 1, middle, end)
-        kind = entry.rfind(b'"type":"skerry.')
-        if entry.startswith(_LOOKED_AT, kind + 15):
+            seq, form = known
+            at = entry.rfind(form % (seq, seq))
+            if at < 0 or entry.find(_ID, at + 1) >= 0 or not kind.endswith(_LAST):
+                seq = _out_of_line(stretch, index, entry, seq)
+            if kind.startswith(_TYPE) and kind.endswith(_LAST):
+                kinds[kind] = kind[len(_TYPE) : -len(_LAST)] in _LOOKED_AT
+        seq += 1
+        if kinds.get(kind):
             _look_closer(stretch, index, entry)
-    for run, (seq, _, _) in following.items():
-        name = run.decode()
-        stretch.numbers[name] = (stretch.numbers[name][0], seq)
+    if form:
+        following[run] = seq, form
+    for name, (number, _) in following.items():
+        stretch.numbers[name.decode()] = (stretch.numbers[name.decode()][0], number)
 
 
-def _join_run(stretch: Stretch, run: bytes, index: int, entry: bytes) -> tuple[int, bytes, bytes] | None:
+def _join_run(stretch: Stretch, run: bytes, index: int, entry: bytes) -> tuple[int, bytes] | None:
     """What is expected next of a run that these entries name for the first time; None when the entry is no event."""
     end = _END.match(entry, max(0, entry.rfind(b',"id":"')))
     if end is None or end.end() != len(entry) or end[1] != run:
         stretch.complain(f"entry {index} is not an event of the form of this log")
         return None
     known = stretch.numbers.setdefault(run.decode(), (int(end[2]), int(end[2])))
-    return known[1], b'","run":"' + run + b'","seq":', b',"source":"'
+    # Names of runs hold no per cent sign.
+    return known[1], b',"id":"' + run + b'/%d","run":"' + run + b'","seq":%d,"source":"'
 
 
 def _out_of_line(stretch: Stretch, index: int, entry: bytes, wanted: int) -> int:

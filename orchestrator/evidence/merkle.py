@@ -264,11 +264,11 @@ def pack_bundle(entries: Sequence[bytes]) -> bytes:
 def unpack_bundle(bundle: bytes) -> list[bytes]:
     """The entries of a bundle; ValueError when it is cut off."""
     entries: list[bytes] = []
-    at, end = 0, len(bundle)
-    while at < end:
-        after = at + 2 + int.from_bytes(bundle[at : at + 2], "big")
-        if at + 2 > end or after > end:
-            raise ValueError("entry bundle is cut off")
-        entries.append(bundle[at + 2 : after])
-        at = after
+    at, last = 0, len(bundle) - 2
+    while at <= last:
+        begin = at + 2
+        at = begin + (bundle[at] << 8 | bundle[at + 1])
+        entries.append(bundle[begin:at])
+    if at != len(bundle):
+        raise ValueError("entry bundle is cut off")
     return entries

@@ -3,6 +3,7 @@
 Pure. Complete means: out of the whole verified log, not out of what somebody chose to hand over.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -45,6 +46,7 @@ class Population:
 
     runs: list[RunOfLog] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
+    root: str = ""  # of the log that it was taken from, where that was verified
 
 
 def population(entries: Iterable[tuple[int, bytes]]) -> Population:
@@ -111,6 +113,29 @@ def _questions(runs: Sequence[RunOfLog]) -> list[str]:
         if plan and len(names) > 1:
             questions.append(f"one plan, and so one set of approvals, was run {len(names)} times: {', '.join(names)}")
     return questions
+
+
+def sample(runs: Sequence[RunOfLog], count: int, *, root: str, seed: str) -> list[RunOfLog]:
+    """`count` runs that neither side could choose: by SHA-256 over the log's root, the auditor's seed and the run's id.
+
+    The same log and seed give the same sample, to whoever draws it again.
+    """
+
+    def draw(run: RunOfLog) -> bytes:
+        return hashlib.sha256(f"{root}\n{seed}\n{run.run}".encode()).digest()
+
+    return sorted(sorted(runs, key=draw)[:count], key=lambda run: run.first_index)
+
+
+def as_table(runs: Sequence[RunOfLog], drawn: Sequence[RunOfLog] = ()) -> tuple[list[str], list[list[Any]]]:
+    """Head and rows for a spreadsheet; `sampled` says which runs were drawn."""
+    head = ["sampled", *(name for name in vars(RunOfLog("", 0)))]
+    chosen = {run.run for run in drawn}
+    rows = []
+    for run in runs:
+        values = [" ".join(value) if isinstance(value, tuple) else value for value in vars(run).values()]
+        rows.append(["yes" if run.run in chosen else "", *values])
+    return head, rows
 
 
 def drill_gaps(runs: Sequence[RunOfLog], system: str, every: timedelta, until: datetime) -> list[str]:

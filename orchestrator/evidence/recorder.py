@@ -89,7 +89,7 @@ class LedgerRecorder:
 
         In a long run this publishes too, so that no event waits longer than some minutes for a signed head.
         """
-        index = self._ingest.add(self._prepare(event)).result()
+        index = self._ingest.commit(self._prepare(event))
         if self._clock.monotonic_seconds() - self._published_at > EVIDENCE_PUBLISH_SECONDS_MAX:
             self.publish()
         return index

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.evidence.anchors import judge_anchors, judge_times
 from orchestrator.evidence.artifacts import artifact_path
 from orchestrator.evidence.bench import Bench
-from orchestrator.evidence.bundle import MANIFEST, is_core, judge_manifest, read_bundle
+from orchestrator.evidence.bundle import MANIFEST, is_core, judge_core, judge_manifest, read_bundle
 from orchestrator.evidence.bundle_log import BundleLog, judge_log
 from orchestrator.evidence.disclosure import judge_disclosures
 from orchestrator.evidence.findings import Findings
@@ -60,6 +60,7 @@ def judge_bundle(files: dict[str, bytes], policy: TrustPolicy, report: BundleRep
     log = judge_log(files, policy.log_policy, findings)
     if log is None:
         return
+    findings.judge("LOG", judge_core(files, log.head.size), "no file lies among the evidence that is not part of it")
     report.run, report.origin, report.size = log.events[0].run, log.head.origin, log.head.size
     try:
         with as_logged():

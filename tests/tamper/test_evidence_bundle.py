@@ -169,6 +169,10 @@ ATTACKS = {
     "a doctored README": doctored("README.txt", b"sha256sum -c", b"true"),
     "a doctored proof": lambda files: files | {path: b"x" for path in files if path.startswith("proofs/")},
     "a stray file": lambda files: files | {"statements/approval.pdf": b"%PDF"},
+    "a stray file beside the events": lambda files: files | {"log/events.txt": b"all went well\n"},
+    "a stray tile": lambda files: files | {"log/tile/0/x001/000": bytes(8192)},
+    "a tile of another width": lambda files: files | {"log/tile/0/000.p/1": bytes(32)},
+    "a stray anchor": lambda files: files | {"anchors/notes.json": b"{}"},
     "a stray artifact": lambda files: files | {f"artifacts/sha256/aa/{'0' * 62}": b"?"},
     "other allowed signers": doctored("policy/allowed_signers", b"ana@", b"eve@"),
 }

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.evidence.corrective_actions import corrective_actions
 from orchestrator.evidence.envelope import LoggedEvent
-from orchestrator.evidence.population import RunOfLog, drill_gaps, population
+from orchestrator.evidence.population import RunOfLog, as_table, drill_gaps, population, sample
+from orchestrator.evidence.reading.tables import table
 from orchestrator.evidence.statements import REVIEW, Envelope, Statement
 
 FINDING = {"id": "F1", "text": "slow", "action": "mend", "owner": "ana", "due": "2027-01-31"}
@@ -76,6 +77,22 @@ def entry(run, seq, type_, **data):
     document = {"data": data, "id": f"{run}/{seq}", "run": run, "seq": seq, "source": "u", "specversion": "1.0"}
     document |= {"time": "2026-11-21T00:00:00Z", "type": f"skerry.{type_}.v1"}
     return json.dumps(document, separators=(",", ":")).encode()
+
+
+def test_a_sample_is_drawn_again_by_whoever_has_the_log_and_the_seed():
+    runs = [RunOfLog(f"run-{number}", number, systems=("=cmd", "filing")) for number in range(40)]
+    drawn = sample(runs, 5, root="ab", seed="2026")
+    assert len(drawn) == 5
+    assert drawn == sample(list(reversed(runs)), 5, root="ab", seed="2026")
+    assert [run.first_index for run in drawn] == sorted(run.first_index for run in drawn)
+    assert drawn != sample(runs, 5, root="ab", seed="2027")
+    assert drawn != sample(runs, 5, root="cd", seed="2026")
+    assert sample(runs, 99, root="ab", seed="") == runs
+    text = table(*as_table(runs, drawn)).decode("utf-8-sig")
+    rows = text.split("\r\n")
+    assert rows[0].startswith("sampled,run,first_index,")
+    assert sum(row.startswith("yes,") for row in rows) == 5
+    assert ",=cmd" not in text, "no cell that a spreadsheet would run"
 
 
 def test_the_population_asks_about_what_an_auditor_would():

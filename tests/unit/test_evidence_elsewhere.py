@@ -1,4 +1,4 @@
-"""What witnesses and buckets saw is compared with what lies here before anything is written; an old image is refused."""
+"""What witnesses and buckets saw is compared with what lies here before anything is written; old images are refused."""
 
 import shutil
 import threading

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.contracts.engine import RunStatus, StepStatus, SystemState, SystemStatus
+from orchestrator.evidence.approvals import SshApprovalSigner
 from orchestrator.evidence.papers import words_on
 from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, EvidenceError, GateClosed, LedgerFull
 from orchestrator.model.system import ApprovalRule
@@ -14,7 +15,7 @@ from orchestrator.operations.revoke import newest_words, pause_runs, put_on_reco
 from tests.fakes.clock import SetClock
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.run_papers import word
-from tests.unit.test_approve import Office, SshApprovalSigner, keys  # noqa: F401 - keys is a fixture
+from tests.unit.test_approve import Office, keys  # noqa: F401 - keys is a fixture
 
 
 @pytest.fixture
