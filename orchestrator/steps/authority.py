@@ -1,7 +1,8 @@
 """MoveAuthority, Promote and CarryBack: at any instant at most one side may write.
 
 Rules:
-  the old side's services are seen stopped, their ports closed, its databases shut down, before the number moves;
+  the old side's services are seen stopped, their ports closed, a fence standing, its databases shut down, before the
+  number moves;
   a side is promoted only when it holds the newest number;
   nothing that was written at the side that is left behind is dropped: it is carried across and proved by digest.
 """
@@ -21,7 +22,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
-from orchestrator.steps.places import clusters, host_at
+from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.proving import compare_sides
 from orchestrator.steps.still_data import StillDataMover, still_data
 
@@ -69,6 +70,18 @@ class OneSide:
             if service["active"] in ("active", "activating", "deactivating") or service["port_open"]:
                 raise AuthorityError(f"{host.name}: {service['name']} still serves: {service}")
         return found
+
+    def confirm_fence(self) -> None:
+        """AuthorityError when no fence stands on a host of this side: then it could be started again at any time."""
+        system = self.deed.system_plan.system.name
+        for host in hosts_at(self.deed, self.side):
+            record = host.path(f"/etc/skerry/fence/{system}.json")
+            user = "root" if host.become else None
+            if self.drivers.transports(host).run(["test", "-e", record], user=user, check=False).exit_code:
+                raise AuthorityError(
+                    f"{host.name}: no fence of {system} stands there; its services could be started again",
+                    hint=f"Fence {self.side.value} first: authority leaves only a side that cannot serve by itself.",
+                )
 
     def shut_databases(self) -> dict[str, str]:
         """Shutdown checkpoint by cluster; a cluster that is a standby here cannot write and is left alone."""
@@ -119,6 +132,7 @@ def move_authority(
     progress(Progress(text=f"confirming that {from_side.value} is stopped"))
     left = OneSide(drivers, deed, from_side)
     stopped = left.services_stopped()
+    left.confirm_fence()
     marks = left.shut_databases()
     moved = drivers.authority.move(
         system, expected_number=expected_number, to=to_side, key=deed.key, ticket=deed.ticket

@@ -359,6 +359,8 @@ class FakeWorld:
         return {"name": name, "active": active, "enabled": "disabled", "port_open": serves}
 
     def _exists(self, host: Host, path: str) -> bool:
+        if path.startswith("/etc/skerry/fence/"):
+            return host.name in self.fenced
         if path == ATTACHMENTS.path:
             return (host.name, path) in self.trees.hosts.trees
         return path == REGISTER.data_directory and self.databases.role(REGISTER, host) is not Role.MISSING

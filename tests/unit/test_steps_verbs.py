@@ -49,7 +49,9 @@ def refused(world, action, error, **deed) -> Outcome:
 
 
 def stop(world, host):
+    """Drained and fenced."""
     world.serving[host.name].clear()
+    world.fenced[host.name] = world.authority.read("filing").number
 
 
 def seeded(world):
@@ -280,6 +282,14 @@ def test_authority_does_not_leave_a_side_with_an_open_port_or_a_unit_in_between(
     service = world._service
     world._service = lambda host, name: service(host, name) | odd
     refused(world, OUT, "AuthorityError")
+    assert world.authority.read("filing").side is SOURCE_SIDE
+
+
+def test_authority_does_not_leave_a_side_that_could_be_started_again(world):
+    seeded(world)
+    stop(world, SOURCE)
+    world.fenced.clear()
+    assert "no fence of filing stands there" in refused(world, OUT, "AuthorityError").message
     assert world.authority.read("filing").side is SOURCE_SIDE
 
 
