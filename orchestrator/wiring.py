@@ -120,6 +120,7 @@ class Workshop:
     def drivers(self) -> Drivers:
         from orchestrator.hosts.certificates import CertifiedAccess
         from orchestrator.movers.block_volume import BlockVolumeMover
+        from orchestrator.movers.btrfs_send import BtrfsSendMover
         from orchestrator.movers.file_tree import FileTreeMover
         from orchestrator.movers.postgres.mover import PostgresMover
         from orchestrator.planning.bandwidth import allowance_at
@@ -143,7 +144,7 @@ class Workshop:
             transports=self.transports,
             playbooks=self.playbooks,
             prepared=self.prepared,
-            trees=trees,
+            trees=BtrfsSendMover(self.transports, access, trees),
             volumes=BlockVolumeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
             databases=databases,
             database_digests=databases,
