@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.evidence_anchors import anchor_command, enrol
-from orchestrator.cli.evidence_keeping import hold, retention
+from orchestrator.cli.evidence_keeping import erase, hold, retention
 from orchestrator.cli.evidence_options import JSON, LEDGER, ledger_or_default, named_run, whole_population
 from orchestrator.cli.evidence_words import order, result, review
 
@@ -26,6 +26,7 @@ commands.add_command(result)
 commands.add_command(review)
 commands.add_command(retention)
 commands.add_command(hold)
+commands.add_command(erase)
 
 
 @commands.command("verify")

@@ -109,6 +109,29 @@ def lift(hold_id: str, person: str, because: str, ledger: Path | None, as_json: 
     _tell(lift_hold(folder, hold_id, clock=SystemClock(), open_lock=_open_lock, **words), as_json)
 
 
+@click.command("erase")
+@click.argument("run")
+@BY
+@BECAUSE
+@LEDGER
+@JSON
+def erase(run: str, person: str, because: str, ledger: Path | None, as_json: bool) -> None:
+    """Make the protected values of RUN (an id, or `last`) unreadable for ever. The log keeps their digests, and holds.
+
+    Bundles that were given away show what they show. A run that is held is refused.
+
+    Exit codes: 0 erased, and on record; 2 held, or nothing to erase; 50 the ledger cannot be written.
+    """
+    from orchestrator.evidence.keeping import erase_values
+    from orchestrator.foundation.clock import SystemClock
+
+    folder = ledger_or_default(ledger)
+    words = {"by": person, "because": because}
+    change = erase_values(folder, named_run(folder, run), clock=SystemClock(), open_lock=_open_lock, **words)
+    told = {"log_index": change.index, "values": change.copies}
+    click.echo(json.dumps(told) if as_json else f"{change.copies} values erased; on record, log entry {change.index}.")
+
+
 def _open_lock(bucket: Any) -> Any:
     from orchestrator.wiring import open_enrolled
 

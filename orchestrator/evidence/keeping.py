@@ -7,18 +7,21 @@ the last hold alone.
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.evidence.anchoring import EnrolledBucket, read_enrolment, write_enrolment
+from orchestrator.evidence.disclosure import disclosure_digest, logged_digests
 from orchestrator.evidence.elsewhere import compare_with_places
-from orchestrator.evidence.envelope import LOG_RUN
-from orchestrator.evidence.export import verified_events
+from orchestrator.evidence.envelope import LOG_RUN, read_event
+from orchestrator.evidence.export import collect, verified_events
 from orchestrator.evidence.recorder import controller_source, open_recorder
 from orchestrator.evidence.retention import LIFTED, PLACED, SET, YEARS_MAX, Retention, read_retention, years_later
 from orchestrator.evidence.story import moment
 from orchestrator.evidence.verify_log import own_keys
+from orchestrator.evidence.withheld import OF_ARTIFACTS, Withheld
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import OrchestratorError, UsageError
 from orchestrator.model.event import RunEvent
@@ -78,12 +81,45 @@ def lift_hold(ledger: Path, hold: str, *, by: str, because: str, clock: Clock, o
     return _carry_on(ledger, change, lambda lock, key, version: lock.hold(key, version, on=False), open_lock)
 
 
+def erase_values(ledger: Path, run: str, *, by: str, because: str, clock: Clock, open_lock: OpenLock) -> Change:
+    """Make the protected values of a run unreadable for ever; the log keeps their digests, and stays whole.
+
+    `copies` counts them. UsageError where the run is held, or has no such values left.
+    """
+    core = collect(ledger, run, policy=b"")
+    holds = retention_of(ledger).holds_on(run)
+    if holds:
+        raise UsageError(
+            f"run {run} is held by {holds[0].by}: {holds[0].because}",
+            hint=f"What is held stays as it is. First: skerry evidence hold lift {holds[0].id}",
+        )
+    entries = core["log/events.ndjson"].split(b"\n")[:-1]
+    digests = logged_digests([read_event(at, entry) for at, entry in enumerate(entries)], core)
+    withheld = Withheld(ledger)
+    kept = {disclosure_digest(each) for name in (run, OF_ARTIFACTS) for each in withheld.read(name)}
+    count = len(kept & set(digests))
+    if not count:
+        raise UsageError(f"run {run} has no protected values, or they were erased")
+    data = {"values": count, "by": by, "because": because}
+    erase = partial(withheld.erase, run, digests)
+    return Change(_record(ledger, run, "redaction.applied", data, clock, open_lock, afterwards=erase), copies=count)
+
+
 def retention_of(ledger: Path) -> Retention:
     """What the ledger's log promises; BrokenLog when it does not verify."""
     return read_retention(verified_events(ledger)[0])
 
 
-def _record(ledger: Path, run: str, kind: str, data: dict[str, Any], clock: Clock, open_lock: OpenLock) -> int:
+def _record(
+    ledger: Path,
+    run: str,
+    kind: str,
+    data: dict[str, Any],
+    clock: Clock,
+    open_lock: OpenLock,
+    *,
+    afterwards: Callable[[], object] = lambda: None,
+) -> int:
     if not data["because"].strip():
         raise UsageError("say why: --because TEXT stands in the log")
     recorder = open_recorder(
@@ -94,7 +130,9 @@ def _record(ledger: Path, run: str, kind: str, data: dict[str, Any], clock: Cloc
         compare=lambda folder: compare_with_places(folder, open_lock=open_lock),
     )
     try:
-        return recorder.record(RunEvent(type=kind, run=run, at=timestamp(clock.now()), data=data))
+        index = recorder.record(RunEvent(type=kind, run=run, at=timestamp(clock.now()), data=data))
+        afterwards()  # while nobody else writes
+        return index
     finally:
         recorder.close()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator.evidence.disclosure import disclosure_digest, logged_digests, open_disclosure
 from orchestrator.evidence.envelope import read_event
+from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import BrokenLog, EvidenceError, UsageError
 
 FOLDER = "disclosures"
@@ -72,6 +73,19 @@ class Withheld:
         except (OSError, UnicodeDecodeError) as error:
             raise EvidenceError(f"{self._folder}: disclosures of {run} can not be read: {error}") from error
         return lines[:-1]
+
+    def erase(self, run: str, digests: Iterable[str]) -> int:
+        """Take away the disclosures of `digests`, of a run and of artifacts; returns how many there were."""
+        gone, erased = frozenset(digests), 0
+        for name in (run, OF_ARTIFACTS):
+            with self._one_at_a_time:
+                kept = self.read(name)
+                left = [each for each in kept if disclosure_digest(each) not in gone]
+                if len(left) < len(kept):
+                    content = "".join(f"{each}\n" for each in left)
+                    replace_file(self._folder / f"{name}.ndjson", content.encode(), mode=0o600)
+                    erased += len(kept) - len(left)
+        return erased
 
 
 def disclosures_for(ledger: Path, run: str, core: Mapping[str, bytes], names: Sequence[str]) -> list[str]:

@@ -3,13 +3,15 @@
 import base64
 import json
 import shutil
+from typing import Any
 
 import pytest
 
 from orchestrator.engine.event_stream import OBSERVED_MEDIA_TYPE as TOLD_MEDIA_TYPE
 from orchestrator.evidence.bundle import MANIFEST, manifest_of, read_bundle
 from orchestrator.evidence.disclosure import conceal, disclosure_digest, open_disclosure
-from orchestrator.evidence.export import export_bundle
+from orchestrator.evidence.export import export_bundle, verified_events
+from orchestrator.evidence.keeping import erase_values, lift_hold, place_hold
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.evidence.trust_policy import parse_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, judge_bundle, verify_bundle
@@ -100,6 +102,33 @@ def test_a_name_that_nothing_has_and_an_erased_value_are_said(told, tmp_path):
         export_bundle(erased, run, tmp_path / "none", policy=policy, disclose=["taxpayer"])
     export_bundle(erased, run, tmp_path / "bundle", policy=policy)
     assert judged(tmp_path / "bundle", policy)[0].verified, "what is erased breaks no proof"
+
+
+def test_values_are_erased_on_record_for_one_run_alone_and_never_while_it_is_held(told, tmp_path):
+    honest, run, policy = told
+    ledger = tmp_path / "ledger"
+    shutil.copytree(honest, ledger)
+    Withheld(ledger).keep("another-run", ["kept"])
+    how: dict[str, Any] = {
+        "by": "ana",
+        "because": "asked for by the person",
+        "clock": SystemClock(),
+        "open_lock": lambda bucket: None,
+    }
+    held = place_hold(ledger, run, **how)
+    with pytest.raises(UsageError, match=f"run {run} is held by ana"):
+        erase_values(ledger, run, **how)
+    lift_hold(ledger, held.hold, **how)
+    done = erase_values(ledger, run, **how)
+    assert done.copies > 0
+    left = b"".join(path.read_bytes() for path in (ledger / "disclosures").iterdir())
+    assert left == b"kept\n"
+    export_bundle(ledger, run, tmp_path / "bundle", policy=policy)
+    assert judged(tmp_path / "bundle", policy)[0].verified, "what is erased breaks no proof"
+    event = verified_events(ledger)[0][-1]
+    assert (event.type, event.run, event.data["values"]) == ("redaction.applied", run, done.copies)
+    with pytest.raises(UsageError, match="or they were erased"):
+        erase_values(ledger, run, **how)
 
 
 def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path):
