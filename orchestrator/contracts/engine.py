@@ -5,8 +5,8 @@ from typing import Any, Literal, Protocol
 
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.gate import GateVerdict
-from orchestrator.model.outcome import Result
 from orchestrator.model.names import SystemName
+from orchestrator.model.outcome import Result
 from orchestrator.model.plan import Plan
 from orchestrator.model.step import Gate
 
@@ -29,7 +29,8 @@ FINAL: frozenset[SystemState] = frozenset({"committed", "rolled_back", "cancelle
 # What a person may ask of a running system.
 #   rollback       undo everything in reverse order (refused once committed: that way is called failback)
 #   cancel         stop; what was done is undone, and where nothing was, the system ends cancelled
-#   pause, resume  let what is under way end, begin nothing new; go on. With a step: pause before that step
+#   pause, resume  let what is under way end, begin nothing new; go on. With steps (their ids, blanks between): pause
+#                  before those steps; go on as far as those steps
 #   confirm        the waiting step (approval, manual, decision) is done, approved, go
 #   reject         the waiting step is not done, no-go
 #   retry          do the failed step, or the failed inverse, again
@@ -102,9 +103,18 @@ class Runs(Protocol):
     """
 
     def submit(
-        self, run: str, plan: Plan, *, kind: str, operator: str, systems: Sequence[SystemName] = ()
+        self,
+        run: str,
+        plan: Plan,
+        *,
+        kind: str,
+        operator: str,
+        pause_before: Sequence[str] = (),
+        systems: Sequence[SystemName] = (),
     ) -> None:
-        """`systems` names those of the plan that this run has; by default all."""
+        """`pause_before` is asked for in the same breath: no worker can carry the run past those steps. `systems` names
+        those of the plan that this run has; by default all.
+        """
         ...
 
     def status(self, run: str) -> RunStatus: ...

@@ -12,8 +12,8 @@ from orchestrator.engine.tables import plans, requests, run_locks, runs, steps, 
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import GateClosed, RunInProgress, UsageError
-from orchestrator.model.outcome import Outcome
 from orchestrator.model.names import SystemName
+from orchestrator.model.outcome import Outcome
 from orchestrator.model.plan import Plan
 
 _SYSTEMS_NAMED_MAX = 5  # in one message
@@ -27,7 +27,14 @@ class DatabaseRuns:
         self._clock = clock
 
     def submit(
-        self, run: str, plan: Plan, *, kind: str, operator: str, systems: Sequence[SystemName] = ()
+        self,
+        run: str,
+        plan: Plan,
+        *,
+        kind: str,
+        operator: str,
+        pause_before: Sequence[str] = (),
+        systems: Sequence[SystemName] = (),
     ) -> None:
         digest = plan.digest
         names = [planned.system.name for planned in plan.systems if not systems or planned.system.name in systems]
@@ -51,6 +58,10 @@ class DatabaseRuns:
                     for position, name in enumerate(names)
                 ],
             )
+            if pause_before:
+                asked = {"run": run, "operation": "pause", "step": " ".join(pause_before), "by": operator}
+                asked |= {"reason": "only a part of the plan was asked for", "at": timestamp(self._clock.now())}
+                connection.execute(sa.insert(requests), [asked | {"system": name} for name in names])
 
     def _refuse_held_systems(self, connection: sa.Connection, names: Sequence[str]) -> None:
         query = (

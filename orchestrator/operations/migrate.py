@@ -82,16 +82,17 @@ def run_plan(
     closed = withdrawn(plan) if found else ""
     if found is None:
         allowed(plan, operator)
+    stops = first_steps_after(plan, stage)
     worker.start()
     try:
         if found is None:
-            runs.submit(run, plan, kind=kind, operator=operator)
+            runs.submit(run, plan, kind=kind, operator=operator, pause_before=stops)
         elif closed:
             _go_back_only(found, runs, operator=operator, because=closed)
-        elif any(system.state == "paused" for system in found.systems):
-            runs.request(run, "", "resume", by=operator, reason=f"{stage or 'all'} was asked for")
-        for step in [] if closed else first_steps_after(plan, stage):
-            runs.request(run, "", "pause", by=operator, reason=f"{stage} was asked for", step=step)
+        elif stops or any(system.state == "paused" for system in found.systems):
+            # One word for both: a stage that is quick cannot run past its end before somebody says where that is.
+            reason = f"{stage or 'all'} was asked for"
+            runs.request(run, "", "resume", by=operator, reason=reason, step=" ".join(stops))
         on_run(run)
         status = await_rest(run, runs, worker)
         if closed and any(system.state == "paused" for system in status.systems):

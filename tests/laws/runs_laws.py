@@ -81,6 +81,13 @@ class RunsLaws:
             runs.submit(f"run-{number}", plan, kind="migrate", operator="ana")
         assert [found.run for found in runs.list(limit=2)] == ["run-2", "run-1"]
 
+    def test_where_to_pause_is_asked_in_the_breath_of_the_submission(self, runs):
+        plan = a_plan(STEPS, systems=("filing", "archive"))
+        runs.submit("r-1", plan, kind="migrate", operator="ana", pause_before=(STEPS[-1].id,))
+        assert runs.status("r-1").requests_open == 2
+        runs.submit("r-1", plan, kind="migrate", operator="ana", pause_before=(STEPS[-1].id,))
+        assert runs.status("r-1").requests_open == 2
+
     def test_what_was_asked_is_open_until_a_worker_takes_it_up(self, runs):
         runs.submit("r-1", a_plan(STEPS), kind="migrate", operator="ana")
         assert runs.status("r-1").requests_open == 0

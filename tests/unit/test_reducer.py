@@ -377,6 +377,29 @@ def test_a_pause_before_a_step_that_has_begun_is_refused():
     assert driver.state.status == "committed"
 
 
+def test_one_word_lets_a_paused_run_go_on_and_says_how_far():
+    driver = Driver(*chain("a", "b", "c", "d")).take(Begun(at=0)).ask("pause", "b").run()
+    driver.ask("resume", "d").run()
+    assert driver.performed == ["a", "b", "c"]
+    assert driver.state.status == "paused"
+    driver.ask("resume", "a d")  # what has begun is no place to stop at
+    assert driver.run().performed == ["a", "b", "c"]
+    driver.ask("resume").run()
+    assert driver.state.status == "committed"
+
+
+def test_going_on_as_far_as_a_step_that_is_not_there_is_refused():
+    driver = Driver(*chain("a", "b")).take(Begun(at=0)).ask("pause", "b").run()
+    driver.ask("resume", "no_such").run()
+    assert driver.state.status == "paused"
+
+
+def test_a_pause_may_name_several_steps():
+    driver = Driver(*chain("a", "b"), *chain("c", "d")).take(Begun(at=0)).ask("pause", "b d").run()
+    assert sorted(driver.performed) == ["a", "c"]
+    assert driver.state.status == "paused"
+
+
 def test_a_paused_run_is_rolled_back_when_asked():
     driver = Driver(*chain("a", "b")).take(Begun(at=0)).ask("pause").end("a").ask("rollback").run()
     assert driver.performed == ["a", "a.undo"]
