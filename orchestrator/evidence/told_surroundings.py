@@ -38,7 +38,8 @@ def judge_surroundings(story: RunStory, findings: Findings) -> None:
     words = clock_words(story.created)
     clock = story.created.get("clock")
     kept = isinstance(clock, dict) and clock.get("synchronised") is True
-    (findings.info if kept else findings.warn)(GROUP, f"controller's clock: {words}, by its own word")
+    told = f"controller's clock: {words}" + (", by its own word" if isinstance(clock, dict) else "")
+    (findings.info if kept else findings.warn)(GROUP, told)
 
 
 def clock_words(created: dict[str, Any]) -> str:
