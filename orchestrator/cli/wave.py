@@ -103,7 +103,11 @@ def _asking(operation: str, words: str) -> click.Command:
     return command
 
 
-pause = _asking("pause", "Let what is under way in WAVE end, and begin nothing new. Whoever runs the wave obeys.")
+pause = _asking(
+    "pause",
+    "Hold WAVE: members stop where nothing is interrupted yet; those past that come to the end of their cutover. "
+    "Whoever runs the wave obeys.",
+)
 resume = _asking("resume", "Go on with a paused WAVE, as far as its window allows.")
 cancel = _asking("cancel", "Stop WAVE: what was done is undone; members that were not begun end cancelled.")
 rollback = _asking("rollback", "Bring every member of WAVE that is not committed back to where it started.")

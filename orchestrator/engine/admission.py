@@ -63,6 +63,7 @@ class Admission:
         self._waiting: list[_Waiting] = []
         self._look_again = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
+        self._held: dict[str, bool] = {}  # holder → whether it had slots from before this worker
 
     def wanted(self, plan: Plan, planned: SystemPlan) -> dict[str, int]:
         return self._limits.of(plan, planned)
@@ -80,16 +81,19 @@ class Admission:
         return future
 
     async def leave(self, holder: str) -> None:
+        self._held[holder] = False
         await asyncio.to_thread(self._slots.give_back, holder)
         self._look_again.set()
 
     async def _serve(self) -> None:
         while self._waiting:
             self._look_again.clear()
-            # First come, first served for each resource: who has no room keeps the place before those behind.
+            # First come, first served for each resource: who has no room keeps the place before those behind. Who has
+            # slots already, from before a restart, waits behind nobody: it is what the others wait for.
             spoken_for: set[str] = set()
             for waiting in list(self._waiting):
-                if waiting.future.cancelled() or (spoken_for.isdisjoint(waiting.wanted) and await self._takes(waiting)):
+                may_ask = spoken_for.isdisjoint(waiting.wanted) or await self._held_before(waiting)
+                if waiting.future.cancelled() or (may_ask and await self._takes(waiting)):
                     self._waiting.remove(waiting)
                 else:
                     spoken_for |= set(waiting.wanted)
@@ -97,6 +101,15 @@ class Admission:
                 alarm = asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self._look_again.set)
                 await self._look_again.wait()
                 alarm.cancel()
+
+    async def _held_before(self, waiting: "_Waiting") -> bool:
+        """Whether it had its slots when this worker first looked."""
+        if waiting.holder not in self._held:
+            try:
+                self._held[waiting.holder] = await asyncio.to_thread(self._slots.holds, waiting.holder)
+            except OrchestratorError:
+                return True  # taking meets the same trouble, and tells it
+        return self._held[waiting.holder]
 
     async def _takes(self, waiting: "_Waiting") -> bool:
         try:

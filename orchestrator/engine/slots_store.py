@@ -29,6 +29,12 @@ class SlotsStore:
             self._database.add_new(connection, slots, rows)
             return True
 
+    def holds(self, holder: str) -> bool:
+        """Whether it has slots: from before its worker died."""
+        with self._database.reading() as connection:
+            query = sa.select(slots.c.resource).where(slots.c.holder == holder).limit(1)
+            return connection.execute(query).first() is not None
+
     def give_back(self, holder: str) -> None:
         with self._database.writing() as connection:
             connection.execute(sa.delete(slots).where(slots.c.holder == holder))

@@ -1,9 +1,10 @@
 """Waves as they run: promoted one after the other, carried out under their terms, paused, taken back, committed."""
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from orchestrator.contracts.engine import AT_REST, Operation, RunStatus, Worker
+from orchestrator.contracts.engine import AT_REST, RunStatus, Worker
 from orchestrator.foundation.errors import ApprovalMissing, GateClosed
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
@@ -19,6 +20,7 @@ from orchestrator.operations.waves import EstateWaves, ensure_terms_unchanged
 from orchestrator.planning.windows import moment_of
 
 REST_POLL_SECONDS = 0.25
+LOOKING_SHARE = 5  # times as long as a look at the status takes, nobody looks
 OnInterrupt = Literal["leave", "pause", "rollback"]
 WaveOperation = Literal["pause", "resume", "cancel", "rollback"]
 
@@ -163,40 +165,61 @@ def _pause_before(desk: WaveDesk, run: str, steps: Sequence[str], *, operator: N
 
 
 def _await_rest(
-    desk: WaveDesk, plan: Plan, run: str, worker: Worker, *, operator: Name, on_interrupt: OnInterrupt
+    desk: WaveDesk,
+    plan: Plan,
+    run: str,
+    worker: Worker,
+    *,
+    operator: Name,
+    on_interrupt: OnInterrupt,
+    goes_back: bool = False,
 ) -> None:
-    stopped: set[SystemName] = set()
+    # Members that nobody needs to stop: they were told already, or all of them were told to go back.
+    stopped = {planned.system.name for planned in plan.systems} if goes_back else set()
+    wait_seconds = REST_POLL_SECONDS
     while True:
         try:
-            status = worker.await_finished(run, timeout_seconds=REST_POLL_SECONDS)
+            began = time.monotonic()
+            status = worker.await_finished(run, timeout_seconds=wait_seconds)
+            # Of a large wave the status itself takes time: most of it is left to the work.
+            looking = max(0.0, time.monotonic() - began - wait_seconds)
+            wait_seconds = max(REST_POLL_SECONDS, LOOKING_SHARE * looking)
         except KeyboardInterrupt:
             if on_interrupt == "leave":
                 raise
-            operation: Operation = "pause" if on_interrupt == "pause" else "rollback"
-            desk.runs.request(run, "", operation, by=operator, reason="interrupted by the operator")
+            _obey_interrupt(desk, plan, run, on_interrupt, stopped, operator=operator)
             on_interrupt = "leave"  # whoever interrupts again means this program
             continue
         if status.state == "finished":
             return
-        _stop_the_rest(desk, plan, status, stopped, operator=operator)
+        wrong = [s for s in status.systems if s.state in ("failed", "rolling_back", "rolled_back", "rollback_failed")]
+        if wrong:
+            because = f"{wrong[0].system} is {wrong[0].state.replace('_', ' ')}: the wave stops"
+            _hold_back(desk, plan, status, stopped, operator=operator, because=because)
         resting = all(system.state in AT_REST or system.state == "paused" for system in status.systems)
         if resting and status.requests_open == 0:
             return
 
 
-def _stop_the_rest(
-    desk: WaveDesk, plan: Plan, status: RunStatus, stopped: set[SystemName], *, operator: Name
+def _obey_interrupt(
+    desk: WaveDesk, plan: Plan, run: str, wish: OnInterrupt, stopped: set[SystemName], *, operator: Name
 ) -> None:
-    """One member failed, or its gate closed: the others go no further than where nothing is interrupted yet.
+    because = "interrupted by the operator"
+    if wish == "pause":
+        _hold_back(desk, plan, desk.runs.status(run), stopped, operator=operator, because=because)
+    else:
+        desk.runs.request(run, "", "rollback", by=operator, reason=because)
+        stopped |= {planned.system.name for planned in plan.systems}
 
-    Whoever is past that goes on to its end: stopping there would leave a service down.
+
+def _hold_back(
+    desk: WaveDesk, plan: Plan, status: RunStatus, stopped: set[SystemName], *, operator: Name, because: str
+) -> None:
+    """Let members go no further than where nothing is interrupted yet; whoever is past that goes on to its end, for
+    stopping there would leave a service down. Those in `stopped` were told already.
     """
-    wrong = [s for s in status.systems if s.state in ("failed", "rolling_back", "rolled_back", "rollback_failed")]
-    if not wrong:
-        return
-    because = f"{wrong[0].system} is {wrong[0].state.replace('_', ' ')}: the wave stops"
     for system in status.systems:
-        if system in wrong or system.system in stopped or system.state not in ("running", "waiting"):
+        if system.system in stopped or system.state not in ("running", "waiting"):
             continue
         stopped.add(system.system)
         interrupts = [step.id for step in plan.system_plan(system.system).steps if step.phase is Phase.QUIESCE]
@@ -217,8 +240,10 @@ def ask_wave(
     on_run: migrate.OnRun = migrate.tell_nobody,
     carry_out: bool = True,
 ) -> WaveStatus:
-    """Ask something of every member that is under way. What takes deeds is carried out here, unless a worker in
-    another process carries the run: then that one obeys.
+    """Ask something of every member that is under way, and carry out here what takes deeds. While a worker in another
+    process carries the run, that one obeys, and RunInProgress says so.
+
+    A pause stops members where nothing is interrupted yet; those that are past that come to the end of their stage.
     """
     plan = plan_needed(desk, waves, named)
     found = migrate.unfinished_run(desk.runs, plan.digest)
@@ -230,7 +255,10 @@ def ask_wave(
     if operation == "resume":
         _ensure_not_withdrawn(desk, plan)
     pauses = migrate.first_steps_after(plan, _stage_now(desk, plan)) if operation == "resume" else []
-    desk.runs.request(found.run, "", operation, by=operator, reason=because)
+    if operation == "pause":
+        _hold_back(desk, plan, found, set(), operator=operator, because=because)
+    else:
+        desk.runs.request(found.run, "", operation, by=operator, reason=because)
     _pause_before(desk, found.run, pauses, operator=operator, because=because)
     if carry_out and operation != "pause":
         tell_words(desk, plan, found.run)
@@ -238,7 +266,10 @@ def ask_wave(
             worker.start()
             try:
                 on_run(found.run)
-                _await_rest(desk, plan, found.run, worker, operator=operator, on_interrupt="leave")
+                goes_back = operation in ("rollback", "cancel")
+                _await_rest(
+                    desk, plan, found.run, worker, operator=operator, on_interrupt="leave", goes_back=goes_back
+                )
             finally:
                 worker.stop()
     return wave_status(desk, waves, named, operator=operator)

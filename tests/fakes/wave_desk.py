@@ -1,13 +1,13 @@
 """A desk for waves whose hosts are the simulated site: engine, ledger, approvals and gates are the product's own."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator.contracts.engine import Worker
+from orchestrator.contracts.engine import RunStatus, Worker
 from orchestrator.engine.worker import WorkerSettings, open_worker, refuse_second_worker
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.places import engine_database, state_database
@@ -40,16 +40,32 @@ class ShiftedClock(SystemClock):
         return super().now() + self.ahead
 
 
+class InterruptedWorker:
+    """A worker whose operator presses Ctrl-C once, when the run has come to where it was ordered."""
+
+    def __init__(self, worker: Worker, when: Callable[[RunStatus], bool]) -> None:
+        self._worker, self._when, self._pressed = worker, when, False
+        self.start, self.stop = worker.start, worker.stop
+
+    def await_finished(self, run: str, *, timeout_seconds: float | None = None) -> RunStatus:
+        status = self._worker.await_finished(run, timeout_seconds=min(timeout_seconds or 0.02, 0.02))
+        if not self._pressed and self._when(status):
+            self._pressed = True
+            raise KeyboardInterrupt
+        return status
+
+
 @dataclass
 class SimulatedWaveDesk(WaveDesk):
     site: SimulatedSite = field(default_factory=SimulatedSite)
+    interrupted_when: Callable[[RunStatus], bool] = lambda _status: False  # Ctrl-C, once
     faults: Faults = field(default_factory=Faults)
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
         refuse_second_worker(f"sqlite:///{state_database()}")
         with self.recorder() as recorder:
-            yield open_worker(
+            worker = open_worker(
                 f"sqlite:///{state_database()}",
                 f"sqlite:///{engine_database()}",
                 SimulatedHandlers(self.site, self.faults),
@@ -60,6 +76,7 @@ class SimulatedWaveDesk(WaveDesk):
                 known_of=lambda plan: facts_of_terms(plan.terms),
                 settings=WorkerSettings(poll_seconds=0.02),
             )
+            yield InterruptedWorker(worker, self.interrupted_when)
 
     def whereabouts(self, planned: SystemPlan) -> Whereabouts:
         system = self.site.system(planned.system.name)

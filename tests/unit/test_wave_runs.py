@@ -231,6 +231,49 @@ class TestTrouble:
         assert len(told(desk, "waiver.given")) == 2
 
 
+def begun(step: str):
+    """Once some member has begun that step."""
+    return lambda status: any(row.step == step for system in status.systems for row in system.steps)
+
+
+class TestCtrlC:
+    TEXT = "waves:\n  limits: {per_site: 1}\n  order:\n    - {wave: pilot, systems: [s0, s1]}\n"
+
+    def test_it_leaves_the_wave_as_it_stands_and_the_same_command_goes_on(self, desk, estate, keys):
+        waves = waves_of(self.TEXT, estate)
+        approved_plan(desk, waves, "pilot", keys)
+        desk.interrupted_when = begun("replicate_to_dr")
+        with pytest.raises(KeyboardInterrupt):
+            run_wave(desk, waves, "pilot", operator="ben")
+        desk.interrupted_when = lambda _status: False
+        status = run_wave(desk, waves, "pilot", operator="ben")
+        assert (status.state, len(status.runs)) == ("soaked", 1)
+        assert desk.site.violations() == []
+
+    def test_asked_to_pause_it_stops_where_nothing_is_interrupted(self, desk, estate, keys):
+        waves = waves_of(self.TEXT, estate)
+        approved_plan(desk, waves, "pilot", keys)
+        desk.interrupted_when = begun("drain")
+        status = run_wave(desk, waves, "pilot", operator="ben", on_interrupt="pause")
+        there = [member for member in status.members if member.is_there]
+        held = [member for member in status.members if not member.is_there]
+        assert [len(there), len(held)] == [1, 1], "one was past its drain, and went on to its end"
+        assert held[0].state == "paused"
+        assert desk.site.system(held[0].system).takes_writes("source")
+        desk.interrupted_when = lambda _status: False
+        assert ask_wave(desk, waves, "pilot", "resume", operator="ben", because="go on").state == "soaked"
+        assert desk.site.violations() == []
+
+    def test_asked_to_go_back_it_takes_all_members_home(self, desk, estate, keys):
+        waves = waves_of(self.TEXT, estate)
+        approved_plan(desk, waves, "pilot", keys)
+        desk.interrupted_when = begun("drain")
+        status = run_wave(desk, waves, "pilot", operator="ben", on_interrupt="rollback")
+        assert set(states(status).values()) <= {"rolled_back", "cancelled"}
+        assert all(desk.site.system(name).takes_writes("source") for name in ("s0", "s1"))
+        assert desk.site.violations() == []
+
+
 class TestWindows:
     def text(self, desk, start_minutes: float, end_minutes: float, rollback: str = "10m") -> str:
         now = datetime.now(UTC) + desk.clock.ahead
