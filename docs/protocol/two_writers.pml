@@ -118,7 +118,7 @@ inline do_fence(dh, dn, dt) {
     :: !host[dh].up -> ok = 0
     :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me -> assert(0) :: else fi  /* progress: see README */
     :: else ->
-       assert(!host[dh].serves || owner == me || by_hand);   /* a late fence takes no service away */
+       assert(!host[dh].serves || owner == me || by_hand || ended != OVER);   /* a late fence takes no service away */
        host[dh].fenced = 1; host[dh].seen_number = dn; host[dh].seen_ticket = dt;
        host[dh].serves = 0; host[dh].autostart = 0; host[dh].kept_down = 0; ok = 1
     fi
@@ -156,7 +156,7 @@ inline do_start(dh) {
 #ifndef WITHOUT_START_GUARD
     :: host[dh].up && host[dh].fenced -> ok = 0; host[dh].autostart = 1   /* enabled it is, for all that */
 #endif
-    :: !host[dh].up -> ok = 0
+    :: !host[dh].up || host[dh].kept_down -> ok = 0
     :: else ->
        host[dh].primary = 1; host[dh].autostart = 1; ok = 1;
        if :: !host[dh].serves -> begin_to_serve(dh) :: else fi;
@@ -187,12 +187,12 @@ inline do_shut_databases(dh) {
   }
 }
 
-/* Is it stopped? Asked of the host itself. */
+/* Is it stopped, and does a fence stand? Asked of the host itself. */
 inline do_confirm(dh) {
 #ifdef WITHOUT_CONFIRM
   ok = 1
 #else
-  atomic { ok = (host[dh].up && !host[dh].serves) }
+  atomic { ok = (host[dh].up && !host[dh].serves && host[dh].fenced) }
 #endif
 }
 
@@ -297,7 +297,7 @@ inline open_databases(old, new) {
   if
   :: ok ->
      atomic {
-       ok = (host[old].up && !host[old].fenced);
+       ok = (host[old].up && !host[old].fenced && !host[old].kept_down);
        if :: ok -> host[old].primary = 1; if :: host[new].fenced -> host[new].primary = 0 :: else fi; look() :: else fi
      }
   :: else
@@ -319,11 +319,7 @@ inline forward_deed() {
   :: step == DELTA -> delta(f, t)
 #endif
   :: step == FENCE_F ->
-#ifdef WITHOUT_SOURCE_FENCE
-     ok = 1
-#else
      fence(f)
-#endif
 #ifdef VERIFY_BEFORE_FENCE
   :: step == VERIFY -> ok = 1
 #else
@@ -383,7 +379,7 @@ end_of_work:                                     /* the only place where a life 
      }
   :: atomic {                                    /* the way back has come to its end */
        owner == me && ended == 0 && backward ->
-       ended = OVER; backward = 0;
+       ended = OVER; backward = 0; accepted_loss = 0;
        assert(disturbed || (holder == from && !host[from].fenced && host[from].autostart))
      }
   :: atomic {                                    /* the next deed is chosen, from what is durable */
@@ -417,7 +413,9 @@ end_of_work:                                     /* the only place where a life 
           :: ok && undoing -> ended--
           :: !ok && !undoing && step < COMMIT && !failover -> ended++; backward = 1
           :: !ok && (undoing || step == COMMIT || failover) -> skip    /* tried again */
-          :: !ok && undoing && waivers_left > 0 -> waivers_left--; disturbed = 1; ended--
+          :: !ok && undoing && waivers_left > 0 ->
+             waivers_left--; disturbed = 1; ended--;
+             if :: step == PROMOTE -> accepted_loss = 1 :: else fi       /* writes are left where they are */
           fi
        fi
      }

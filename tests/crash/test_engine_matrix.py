@@ -1,32 +1,29 @@
 """Every cell of the crash matrix, a row a test; see crash_matrix.py for what a cell demands."""
 
 import itertools
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from tests.crash.crash_matrix import cases, memory_folder, run_case
-from tests.fakes.plans import RUNBOOKS
+from tests.crash.crash_matrix import ON_POSTGRESQL, Case, cases, shipped_runbooks, try_case
+from tests.fakes.postgres_server import running_postgres
 
-RUNBOOK_NAMES = sorted(path.stem for path in RUNBOOKS.glob("*.yml"))
 ROWS = [
     (f"{runbook}:{name}", list(row))
-    for runbook in RUNBOOK_NAMES
+    for runbook in shipped_runbooks()
     for name, row in itertools.groupby(cases(runbook), key=lambda case: case.name)
 ]
 
 
 @pytest.mark.parametrize("row", [row for _, row in ROWS], ids=[name for name, _ in ROWS])
 def test_a_boundary(row):
-    problems = []
-    for case in row:
-        folder = Path(tempfile.mkdtemp(prefix="skerry-matrix-", dir=memory_folder()))
-        try:
-            problem = run_case(case, folder)
-        finally:
-            shutil.rmtree(folder)
-        if problem:
-            problems.append(f"{case}: {problem}")
+    problems = [f"{case}: {problem}" for case in row if (problem := try_case(case))]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.platform("postgresql")
+@pytest.mark.parametrize("runbook", shipped_runbooks())
+def test_workers_that_are_killed_on_postgresql(runbook):
+    chosen: list[Case] = [case for case in cases(runbook, postgresql=True) if case.trouble == ON_POSTGRESQL][::3]
+    with running_postgres() as server:
+        problems = [f"{case}: {problem}" for case in chosen if (problem := try_case(case, server.new_database))]
     assert not problems, "\n".join(problems)

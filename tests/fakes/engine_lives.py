@@ -19,9 +19,10 @@ from orchestrator.engine.admission import Admission, Limits
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.reducer import Reducer
+from orchestrator.engine.run_state import PERSON_VERBS
 from orchestrator.engine.slots_store import SlotsStore
 from orchestrator.engine.step_protocol import Ended, StepProtocol
-from orchestrator.engine.store import open_store
+from orchestrator.engine.store import Store, open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
 from orchestrator.engine.tables import system_runs
 from orchestrator.engine.turns import EVENTS, Event
@@ -34,7 +35,6 @@ from tests.fakes.handlers import Faults, SimulatedCrash, SimulatedHandlers
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.simulated_site import SimulatedSite
 
-RUN = "run-1"
 LIFE_SECONDS_MAX = 5
 
 
@@ -55,7 +55,10 @@ class CrashingJournal:
 
 @dataclass
 class Trial:
-    """One run of one system over several lives. The store, `site` and `recorder` outlive a crash."""
+    """One run of one system over several lives. The store, `site` and `recorder` outlive a crash.
+
+    `url` is that of the store; by default SQLite in `folder`. Every life is another worker.
+    """
 
     folder: Path
     plan: Plan
@@ -65,12 +68,22 @@ class Trial:
     # Called with every event before it is recorded, and with the events of a turn before the engine keeps them.
     before_evidence: Callable[[RunEvent], None] = lambda _event: None
     before_recording: Callable[[Sequence[Event]], None] = lambda _events: None
+    url: str = ""
+    kind: str = "migrate"
+    runs: int = 0
+    lives: int = 0
 
     def __post_init__(self) -> None:
-        self.url = f"sqlite:///{self.folder}/state.db"
+        self.url = self.url or f"sqlite:///{self.folder}/state.db"
         self.system = self.plan.systems[0].system.name
+        self.submit()
+
+    def submit(self) -> None:
+        """The plan is run, or run again once the run before is over."""
+        self.runs += 1
+        self.run = f"run-{self.runs}"
         store = open_store(self.url)
-        store.runs.submit(RUN, self.plan, kind="migrate", operator="ana")
+        store.runs.submit(self.run, self.plan, kind=self.kind, operator="ana")
         store.close()
 
     def live(self) -> BaseException | None:
@@ -78,6 +91,8 @@ class Trial:
         return asyncio.run(asyncio.wait_for(self._live(), LIFE_SECONDS_MAX))
 
     async def _live(self) -> BaseException | None:
+        self.lives += 1
+        worker = f"worker-{self.lives}"
         store = open_store(self.url)
         rows = WorkerStore(store.database, SystemClock())
         threads: DeedThreads[Ended] = DeedThreads(threads_max=4)
@@ -88,7 +103,7 @@ class Trial:
             loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(error))
 
         def look_whether_at_rest(_run: str) -> None:
-            if rows.system_state(RUN, self.system)[0] in AT_REST and not rows.open_requests():
+            if rows.system_state(self.run, self.system)[0] in AT_REST and not rows.open_requests():
                 end(None)
 
         def refuse_when_ended() -> None:
@@ -97,7 +112,7 @@ class Trial:
 
         events = EventStream(_Recorder(self), (), SystemClock())
         handlers = SimulatedHandlers(self.site, self.faults)
-        protocol = StepProtocol(rows, handlers, events, SystemClock(), worker="test", may_act=refuse_when_ended)
+        protocol = StepProtocol(rows, handlers, events, SystemClock(), worker=worker, may_act=refuse_when_ended)
         parts = Parts(
             store=rows,
             protocol=protocol,
@@ -105,18 +120,18 @@ class Trial:
             threads=threads,
             admission=Admission(SlotsStore(store.database), Limits()),
             clock=SystemClock(),
-            worker="test",
+            worker=worker,
             on_rest=look_whether_at_rest,
             halt=end,
         )
         planned = self.plan.systems[0]
-        turns = SystemTurns(RUN, self.plan, planned, parts)
+        turns = SystemTurns(self.run, self.plan, planned, parts)
         turns.deliver_first(rows.open_requests())
 
         async def carry() -> None:
             try:
                 journal = CrashingJournal(rows, self.before_recording)
-                journaled = JournaledTurns(RUN, self.system, turns, journal)
+                journaled = JournaledTurns(self.run, self.system, turns, journal)
                 await run_system(Reducer(planned, judge_gate), journaled)
                 end(None)
             except SimulatedCrash as crash:
@@ -124,8 +139,11 @@ class Trial:
 
         async def deliver() -> None:
             while True:
-                for request in rows.open_requests():
+                requests = rows.open_requests()
+                for request in requests:
                     turns.deliver(request)
+                if not requests and self.waits_for_a_person(store):
+                    end(None)
                 await asyncio.sleep(0.002)
 
         tasks = [asyncio.create_task(carry()), asyncio.create_task(deliver())]
@@ -138,18 +156,26 @@ class Trial:
             await asyncio.gather(*tasks, return_exceptions=True)
             store.close()
 
+    def waits_for_a_person(self, store: Store) -> bool:
+        """A step does, and nothing else is under way."""
+        persons = [step.id for step in self.plan.systems[0].steps if step.action.verb in PERSON_VERBS]
+        if not persons:
+            return False
+        found = {step.step: step.state for step in store.runs.status(self.run).systems[0].steps}
+        return any(found.get(step) == "waiting" for step in persons) and "started" not in found.values()
+
     def ask(self, operation: Any) -> None:
         """A person asks, whether or not a process lives."""
         store = open_store(self.url)
         try:
-            store.runs.request(RUN, self.system, operation, by="ana", reason="test")
+            store.runs.request(self.run, self.system, operation, by="ana", reason="test")
         finally:
             store.close()
 
     def status(self) -> SystemStatus:
         store = open_store(self.url)
         try:
-            return store.runs.status(RUN).systems[0]
+            return store.runs.status(self.run).systems[0]
         finally:
             store.close()
 
@@ -158,7 +184,8 @@ class Trial:
         store = open_store(self.url)
         try:
             with store.database.reading() as connection:
-                return bool(connection.execute(sa.select(system_runs.c.over)).scalar_one())
+                is_over = sa.select(system_runs.c.over).where(system_runs.c.run == self.run)
+                return bool(connection.execute(is_over).scalar_one())
         finally:
             store.close()
 
@@ -187,10 +214,10 @@ class _Recorder:
 def evidence_problems(events: Sequence[RunEvent]) -> list[str]:
     """Each end of a step has its start before it; nothing is started again once it passed."""
     problems = []
-    open_starts: set[tuple[str, str, str]] = set()
-    passed: set[tuple[str, str, str]] = set()
+    open_starts: set[tuple[str, ...]] = set()
+    passed: set[tuple[str, ...]] = set()
     for event in events:
-        key = (event.system, event.step, str(event.data.get("mode")))
+        key = (event.run, event.system, event.step, str(event.data.get("mode")))
         if event.type == "step.started":
             if key in passed and not event.data.get("resumed"):
                 problems.append(f"{key} was started again after it had passed")

@@ -133,6 +133,8 @@ def do_towards_a_switch(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
         case actions.Follow() as action:
             system.follow([side.value for side in action.chain])
             return {"bytes_wire": 0}
+        case actions.TakeRecoveryPoint():
+            return {"point": "p-1", "digest": "sha256:" + "0" * 64}
         case actions.AccountWrites() as action:
             return {"transactions": system.only_at(action.at.value, action.beside.value)}
         case actions.WeighWindow():

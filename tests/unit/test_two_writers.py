@@ -21,10 +21,17 @@ from orchestrator.model.host import Host
 from orchestrator.model.site import Side
 from tests.fakes.drivers import CLOUD, DR, REGISTER, SOURCE, SYSTEM, FakeWorld, the_plan
 from tests.fakes.handlers import SimulatedCrash
+from tests.fakes.plans import shipped_steps
 from tests.fakes.playbooks import PlayFails
 from tests.fakes.run_in_hand import RunInHand
 
-PLAN = the_plan()
+BACK = {"from": "cloud", "to": "source"}
+# What moves the system on from each side; the first time it is replicated and seeded as well.
+PLANS = {
+    "migrate": the_plan(),
+    Side.SOURCE: the_plan(steps=shipped_steps("cutover")),
+    Side.CLOUD: the_plan(steps=shipped_steps("cutover", inputs=BACK)),
+}
 HOSTS = {Side.SOURCE: SOURCE, Side.DR: DR, Side.CLOUD: CLOUD}
 AT_LAST: dict[str, Operation] = {"failed": "rollback", "rollback_failed": "retry", "paused": "resume"}
 LONG = os.environ.get("SKERRY_LONG") == "1"
@@ -42,13 +49,16 @@ class TwoWriters(RuleBasedStateMachine):
         self.world = FakeWorld()
         self.runs = 0
         self.late: list[tuple[str, Callable[[], Any]]] = []
+        self.was_moved = False
         self.hand = self.next_run()
         self.status = "waiting"
         self.disturbed = False  # something outside the run may have taken the service away
 
     def next_run(self) -> RunInHand:
         self.runs += 1
-        return RunInHand(self.world, PLAN, run=f"run-{self.runs}")
+        side = self.world.authority.read(SYSTEM.name).side
+        self.was_moved |= side is Side.CLOUD
+        return RunInHand(self.world, PLANS[side if self.was_moved else "migrate"], run=f"run-{self.runs}")
 
     @initialize(fails=st.booleans())
     def begin(self, fails: bool) -> None:
@@ -90,13 +100,14 @@ class TwoWriters(RuleBasedStateMachine):
     def a_person_asks(self, operation: Operation) -> None:
         self.hand.ask(operation)
 
-    @precondition(lambda self: self.is_over and self.holder is SOURCE)
+    @precondition(lambda self: self.is_over)
     @rule(fails=st.booleans())
     def another_run(self, fails: bool) -> None:
-        """The system is back where it was, or was never moved: it is moved again."""
+        """The system is moved, or moved again, from wherever it is to the other side."""
         self.world.failing_checks.clear()
         if fails:
-            self.world.failing_checks.add((CLOUD.name, "attachments-ready"))
+            new = SOURCE if self.holder is CLOUD else CLOUD
+            self.world.failing_checks.add((new.name, "attachments-ready"))
         self.hand, self.status = self.next_run(), "waiting"
 
     # ---- hosts, the network, and people on hosts
@@ -175,7 +186,7 @@ class TwoWriters(RuleBasedStateMachine):
 
 TestTwoWriters = TwoWriters.TestCase
 TestTwoWriters.settings = settings(
-    max_examples=2000 if LONG else 40,
+    max_examples=2000 if LONG else 80,
     stateful_step_count=40 if LONG else 20,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -1,0 +1,43 @@
+"""A way back, or a takeover, has no way back of its own: what fails in the middle of it is done again."""
+
+from orchestrator.engine.turns import Begun
+from orchestrator.model.outcome import Outcome
+from tests.fakes.plans import a_step
+from tests.unit.test_reducer import LOOK, Driver
+
+
+def a_way_back():
+    """No step has an inverse; from `drain` on the system stands between its sides."""
+    return Driver(
+        a_step("count", LOOK, on_failure="stop"),
+        a_step("drain", LOOK, needs=("count",), on_failure="stop", point_of_no_return=True),
+        a_step("carry", LOOK, needs=("drain",), on_failure="stop"),
+    )
+
+
+def test_what_fails_beyond_it_is_done_again_and_the_run_keeps_its_system():
+    driver = a_way_back()
+    driver.outcomes["carry"] = [Outcome.failed("no room")]
+    driver.take(Begun(at=0)).run()
+    assert driver.state.status == "failed"
+    assert not driver.state.is_over
+    driver.ask("retry")
+    driver.run()
+    assert driver.state.status == "committed"
+    assert driver.performed == ["count", "drain", "carry", "carry"]
+
+
+def test_nobody_is_told_that_it_was_rolled_back_when_nothing_was():
+    driver = a_way_back()
+    driver.outcomes["carry"] = [Outcome.failed("no room")]
+    driver.take(Begun(at=0)).run().ask("rollback")
+    driver.run()
+    assert driver.state.status == "failed"
+    assert ("request.refused", "") in driver.announced
+
+
+def test_what_fails_before_it_is_planned_again():
+    driver = a_way_back()
+    driver.outcomes["count"] = [Outcome.failed("host down")]
+    driver.take(Begun(at=0)).run()
+    assert (driver.state.status, driver.state.is_over) == ("failed", True)
