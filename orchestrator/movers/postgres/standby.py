@@ -145,17 +145,15 @@ def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
 def await_caught_up(upstream: ClusterHost, standby: ClusterHost, timeout_seconds: float) -> Lag:
     """The lag after it: nothing of what the upstream had when this was called."""
     wanted = mark_position(upstream)
-    await_condition(
+    row = await_condition(
         standby,
         f"coalesce(pg_last_wal_replay_lsn() >= '{wanted}', false)",
         f"has not replayed {wanted} of {upstream.host.name}",
         timeout_seconds,
+        then=f", {_HELD}, pg_last_wal_replay_lsn(),"
+        " exists (select from pg_stat_wal_receiver where status = 'streaming')",
     )
-    row = standby.sql_when_up(
-        f"select {_HELD}, pg_last_wal_replay_lsn(),"
-        " exists (select from pg_stat_wal_receiver where status = 'streaming')"
-    )
-    received, replayed, streaming = row.split("|")
+    _, received, replayed, streaming = row.split("|")
     return Lag(bytes_behind=0, seconds_behind=0.0, received=received, replayed=replayed, streaming=streaming == "t")
 
 
@@ -170,16 +168,22 @@ def await_received(standby: ClusterHost, lsn: str, timeout_seconds: float) -> No
     )
 
 
-def await_condition(standby: ClusterHost, condition: str, what: str, timeout_seconds: float) -> None:
-    """Until `condition`, an expression, is true there. The server itself looks again; each question has its price."""
+def await_condition(
+    standby: ClusterHost, condition: str, what: str, timeout_seconds: float, *, then: str = ""
+) -> str:
+    """Until `condition`, an expression, is true there: the row of it, with the columns `then`.
+
+    The server itself looks again; each question has its price.
+    """
     statement = (
         f"do $wait$ begin for try in 1..{_TRIES} loop exit when {condition}; perform pg_sleep(0.002); end loop;"
-        f" end $wait$; select {condition}"
+        f" end $wait$; select {condition}{then}"
     )
     deadline = time.monotonic() + timeout_seconds
-    while standby.sql_when_up(statement) != "t":
+    while not (row := standby.sql_when_up(statement)).startswith("t"):
         if time.monotonic() > deadline:
             raise ReplicaLagging(f"{standby.host.name}: {standby.cluster.name} {what} within {timeout_seconds:g} s")
+    return row
 
 
 def fork_position(upstream: ClusterHost, timeline: int) -> int | None:

@@ -54,10 +54,13 @@ def shut_down(cluster: ClusterHost) -> str:
 
 def promote(cluster: ClusterHost) -> None:
     """Returns when the cluster takes writes; on a primary it changes nothing."""
-    role = cluster.role()
-    if role is Role.PRIMARY:
-        return
-    if role is not Role.STANDBY:
-        raise DataError(f"{cluster.host.name}: {cluster.cluster.name} is {role.value} and cannot be promoted")
     tries = int(PROMOTE_SECONDS_MAX / 0.003)
-    cluster.sql(_PROMOTE.format(tries=tries), timeout_seconds=PROMOTE_SECONDS_MAX + 5)
+    try:
+        cluster.sql(_PROMOTE.format(tries=tries), timeout_seconds=PROMOTE_SECONDS_MAX + 5)
+    except DataError as error:
+        role = cluster.role()
+        if role in (Role.STANDBY, Role.PRIMARY):
+            raise
+        raise DataError(
+            f"{cluster.host.name}: {cluster.cluster.name} is {role.value} and cannot be promoted"
+        ) from error
