@@ -35,6 +35,8 @@ def action_text(action: Action) -> str:
     if "side" in values:
         front = " by front" if values.get("through_front") else ""
         return f"{verb} {values['side']}{front}"
+    if verb == "preflight":
+        return f"look at {', '.join(values['sides'])}"
     if "sides" in values:
         compared = " = ".join(values["sides"])
         return f"digests {compared}" if "digest" in verb else f"recovery point {', '.join(values['sides'])}"
