@@ -1,4 +1,4 @@
-"""skerry run, seed, cutover, commit: carry out an approved plan, whole or stage by stage."""
+"""skerry run, seed, commit: carry out an approved plan, whole or stage by stage."""
 
 from typing import cast
 
@@ -26,31 +26,21 @@ def command(digest: str, operator: str, as_json: bool) -> None:
     carry_out(digest, operator, "", as_json=as_json)
 
 
-@click.command("seed", epilog=ENDS)
-@DIGEST
-@AS_OPTION
-@JSON_OPTION
-def seed(digest: str, operator: str, as_json: bool) -> None:
-    """Second stage: the cloud from the DR replica, production untouched, then both brought up to date; pauses."""
-    carry_out(digest, operator, "seed", as_json=as_json)
+def _stage(stage: str, told: str) -> click.Command:
+    """The command that carries a plan out to the end of one stage."""
+
+    @click.command(stage, epilog=ENDS, help=told)
+    @DIGEST
+    @AS_OPTION
+    @JSON_OPTION
+    def stage_command(digest: str, operator: str, as_json: bool) -> None:
+        carry_out(digest, operator, stage, as_json=as_json)
+
+    return stage_command
 
 
-@click.command("cutover", epilog=ENDS)
-@DIGEST
-@AS_OPTION
-@JSON_OPTION
-def cutover(digest: str, operator: str, as_json: bool) -> None:
-    """Third stage: drain, final delta, compare, fence, promote, start, check, switch, watch; pauses before commit."""
-    carry_out(digest, operator, "cutover", as_json=as_json)
-
-
-@click.command("commit", epilog=ENDS)
-@DIGEST
-@AS_OPTION
-@JSON_OPTION
-def commit(digest: str, operator: str, as_json: bool) -> None:
-    """Last stage: the systems live at the cloud; from here the way back is a failback."""
-    carry_out(digest, operator, "commit", as_json=as_json)
+seed = _stage("seed", "Second stage of the plan DIGEST: the cloud from the DR replica, production untouched; pauses.")
+commit = _stage("commit", "Last stage: the systems live at the cloud; from here the way back is a failback.")
 
 
 def carry_out(digest: str, operator: str, stage: str, *, as_json: bool) -> None:
