@@ -109,8 +109,8 @@ class BlockVolumeMover:
         with ExitStack() as held:
             agent, size = held.enter_context(self._placed(volume, source, path))
             served = self._hold(volume, source, path)
-            paths = [served["held"], served["earlier"]] if served["held"] else [path]
-            serve = ["python3", "-I", "-S", agent, "serve", *(path for path in paths if path)]
+            paths = [served["held"] or path, served.get("earlier", ""), served.get("ranges", "")]
+            serve = ["python3", "-I", "-S", agent, "serve", *paths]
             access = held.enter_context(
                 self._access.grant(
                     replica,
@@ -135,6 +135,9 @@ class BlockVolumeMover:
             if served["held"]:
                 settled = {"do": "settle", "work": work_folder(volume, source), "digest": result["digest"]}
                 self._ask(volume, source, settled)
+            elif served.get("bitmap"):
+                begun = {"do": "settle_bitmap", "begun": served["bitmap"], "digest": result["digest"]}
+                self._ask(volume, source, {**begun, **self._bitmap_words(volume, source)})
         return TransferReport(
             dataset=volume.name,
             source=source.name,
@@ -149,7 +152,7 @@ class BlockVolumeMover:
                 "bytes_written": str(result["written"]),
                 "bytes_rescanned": str(result["rescanned"]),
                 "leaves_resumed": str(result["resumed"]),
-                "tracked": "extent maps" if result["since"] else "none",
+                "tracked": tracked_by(served, since=result["since"]),
             },
         )
 
@@ -205,11 +208,25 @@ class BlockVolumeMover:
         return found.path
 
     def _hold(self, volume: BlockVolume, source: Host, path: str) -> dict[str, Any]:
-        """The shared copy to serve from; `held` is empty where the file system shares no blocks."""
-        if not self._settings.share_blocks or volume.is_device:
-            return {"held": ""}
-        request = {"do": "hold", "target": path, "work": work_folder(volume, source)}
-        return self._ask(volume, source, request)
+        """The shared copy to serve from; `held` is empty where the file system shares no blocks. Then a dirty bitmap of
+        the live volume tells what changed, for it is begun now.
+        """
+        if self._settings.share_blocks and not volume.is_device:
+            request = {"do": "hold", "target": path, "work": work_folder(volume, source)}
+            found = self._ask(volume, source, request)
+            if found["held"]:
+                return found
+        if volume.dirty_bitmap is not None and path == source.path(volume.path):
+            asked = {"do": "begin_bitmap", "target": path, **self._bitmap_words(volume, source)}
+            return {"held": "", **self._ask(volume, source, asked)}
+        return {"held": ""}
+
+    def _bitmap_words(self, volume: BlockVolume, source: Host) -> dict[str, Any]:
+        asked = volume.dirty_bitmap
+        if asked is None:
+            return {}
+        sockets = {"qmp": source.path(asked.qmp), "nbd": source.path(asked.nbd) if asked.nbd else ""}
+        return {"bitmap": {"node": asked.node, **sockets}, "work": work_folder(volume, source)}
 
     @contextmanager
     def _placed(self, volume: BlockVolume, source: Host, path: str) -> Iterator[tuple[str, int]]:
@@ -259,6 +276,15 @@ class BlockVolumeMover:
         if "broken" in result:
             raise trouble(volume, host, source, result["broken"], result["why"])
         return result
+
+
+def tracked_by(served: dict[str, Any], *, since: bool) -> str:
+    """What told the changes; where nothing did, and something was asked, why not."""
+    if since:
+        return "dirty bitmap" if served.get("ranges") else "extent maps"
+    if why := served.get("why"):
+        return f"none: {why}"
+    return "none: the replica is not what it was when the bitmap was begun" if served.get("ranges") else "none"
 
 
 def trouble(volume: BlockVolume, host: Host, source: Host | None, kind: str, why: str) -> OrchestratorError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 FS_IOC_FIEMAP = 0xC020660B
 FIEMAP_SYNC = 1
@@ -40,8 +40,13 @@ def extent_map(descriptor: int, size: int) -> list[tuple[int, int, int, int]]:
 
 def changed_runs(new: int, old: int, size: int, leaf: int) -> list[tuple[int, int]]:
     """Runs of leaves that do not lie at the same place in both files."""
+    return leaf_runs(differing_bytes(extent_map(new, size), extent_map(old, size), size), size, leaf)
+
+
+def leaf_runs(ranges: Iterable[Sequence[int]], size: int, leaf: int) -> list[tuple[int, int]]:
+    """Runs of leaves that ranges of bytes, in order, touch."""
     runs: list[tuple[int, int]] = []
-    for start, stop in differing_bytes(extent_map(new, size), extent_map(old, size), size):
+    for start, stop in ranges:
         first, last = start // leaf, -(-min(stop, size) // leaf)
         if runs and first <= runs[-1][1]:
             runs[-1] = (runs[-1][0], max(last, runs[-1][1]))

@@ -32,6 +32,7 @@ import zlib
 from typing import Any
 
 from orchestrator.movers.host_programs.block_delta.change_log import finish_commit, hold_lock, remove_logs
+from orchestrator.movers.host_programs.block_delta.dirty_bitmap import begin_bitmap, settle_bitmap
 from orchestrator.movers.host_programs.block_delta.held_copy import hold, settle
 from orchestrator.movers.host_programs.block_delta.leaves import (
     DIGEST,
@@ -118,7 +119,7 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
 
 def distrust(request: dict[str, Any]) -> dict[str, Any]:
     """Forget what was known of a volume: the sides differ although the last copy ended well, so a cache was a lie."""
-    for name in ("signature", "held.json"):
+    for name in ("signature", "held.json", "bitmap.json"):
         path = os.path.join(request["work"], name)
         if os.path.exists(path):
             os.unlink(path)
@@ -127,11 +128,12 @@ def distrust(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     if sys.argv[1] == "serve":
-        serve(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
+        serve(*sys.argv[2:])
         return
     request = json.loads(sys.argv[1])
     try:
         deeds = {"pull": pull, "digest": digest, "hold": hold, "settle": settle, "distrust": distrust}
+        deeds.update({"begin_bitmap": begin_bitmap, "settle_bitmap": settle_bitmap})
         say("result", deeds[request["do"]](request))
     except Broken as error:
         say("result", {"broken": error.kind, "why": str(error)})

@@ -12,7 +12,7 @@ import time
 import zlib
 from typing import Any
 
-from orchestrator.movers.host_programs.block_delta.extent_maps import changed_runs
+from orchestrator.movers.host_programs.block_delta.extent_maps import changed_runs, leaf_runs
 from orchestrator.movers.host_programs.block_delta.frames import (
     CHECK,
     HEADER,
@@ -38,8 +38,9 @@ from orchestrator.movers.host_programs.block_delta.leaves import (
 class Server:
     """Serves one stream of one volume on stdin and stdout; it writes nothing anywhere."""
 
-    def __init__(self, path: str, earlier: str) -> None:
+    def __init__(self, path: str, earlier: str, ranges: str) -> None:
         self.earlier = earlier
+        self.ranges = ranges
         descriptor = open_volume(path)
         self.before = os.fstat(descriptor)
         self.volume = Volume(descriptor, volume_size(descriptor))
@@ -75,10 +76,14 @@ class Server:
         self.finish()
 
     def tell_changes(self, stream: int, streams: int) -> None:
-        """Digests of what does not lie where it lay in the earlier copy."""
+        """Digests of what does not lie where it lay in the earlier copy, or of what a dirty bitmap marks."""
         volume = self.volume
-        with open(self.earlier, "rb") as earlier:
-            runs = changed_runs(volume.descriptor, earlier.fileno(), volume.size, volume.leaf)
+        if self.ranges:
+            with open(self.ranges, encoding="utf-8") as written:
+                runs = leaf_runs(json.load(written)["ranges"], volume.size, volume.leaf)
+        else:
+            with open(self.earlier, "rb") as earlier:
+                runs = changed_runs(volume.descriptor, earlier.fileno(), volume.size, volume.leaf)
         for first, last in volume.stripes(stream, streams):
             for start, stop in runs:
                 for leaf in range(max(start, first), min(stop, last), RUN_LEAVES):
@@ -141,10 +146,10 @@ class Server:
         write_all(1, pack_frame(b"E", 0, 0, json.dumps(told).encode()))
 
 
-def serve(path: str, earlier: str) -> None:
+def serve(path: str, earlier: str = "", ranges: str = "") -> None:
     widen_pipe(1)
     try:
-        Server(path, earlier).run()
+        Server(path, earlier, ranges).run()
     except Broken as error:
         complain(error.kind, str(error))
     except BrokenPipeError:
