@@ -83,6 +83,7 @@ def test_what_was_written_at_the_cloud_is_carried_back(world):
     passed(world, TO_CLOUD)
     for host in (SOURCE, CLOUD):
         world.serving[host.name].clear()
+    world.fenced[SOURCE.name] = world.authority.read(SYSTEM.name).number
     passed(world, actions.MoveAuthority(from_side=Side.SOURCE, to_side=Side.CLOUD))
     passed(world, actions.Promote(side=Side.CLOUD, old_side=Side.SOURCE))
     world.volumes.volumes.content[CLOUD.name, LEDGER.path] = b"written at the cloud" + bytes(200_000)
