@@ -41,8 +41,8 @@ def check(runbook: str, as_json: bool) -> None:
 def show(runbook: str, as_json: bool) -> None:
     """Show a runbook's steps, gates and ways back."""
     from orchestrator.cli.console import console, heading, print_json, quiet, table
-    from orchestrator.cli.runbook_words import runbook_file
     from orchestrator.cli.plan_show import step_rows
+    from orchestrator.cli.runbook_words import runbook_file
     from orchestrator.operations.plan import read_runbook
 
     found = read_runbook(runbook_file(runbook))

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.cli.app import GROUPS, exit_codes, main, skerry
 from orchestrator.cli.console import seconds_text, size_text
-from orchestrator.cli.plan import inputs_of
+from orchestrator.cli.runbook_words import inputs_of
 from orchestrator.foundation import errors
 
 ROOT = Path(__file__).parents[2]

@@ -132,7 +132,8 @@ def test_an_empty_source_does_not_empty_its_replica(ground):
     done = ground.round()
     assert (done.result, done.error) == ("refused", "SourceShrank")
     assert trees[DR.name, ATTACHMENTS.path] == before
-    with pytest.raises(SourceShrank, match="filing refused: attachments: the source is empty, the replica has 2 entries") as raised:
+    refusal = "filing refused: attachments: the source is empty, the replica has 2 entries"
+    with pytest.raises(SourceShrank, match=refusal) as raised:
         complain_of_rounds([done])
     assert raised.value.exit_code == 39
     assert "--accept-shrinkage attachments --because WHY" in raised.value.hint

@@ -175,7 +175,7 @@ class AwsSession:
 
 
 def written_endpoint(named: str | None) -> str | None:
-    """The URL that an estate's words mean; None is AWS itself. `file:PATH` is read anew, for a lab's port may change."""
+    """The URL that an estate's words mean; None is AWS itself. `file:PATH` is read anew: a lab's port may change."""
     if named is None or not named.startswith("file:"):
         return named
     path = Path(named.removeprefix("file:"))
