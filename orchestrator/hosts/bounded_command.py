@@ -3,6 +3,7 @@
 Rules:
   the command ends (TERM, five seconds later KILL) when its time is over, and when the caller's end of standard input
   closes, which a cut connection and the death of this program do as well;
+  what the command started in its process group and left behind ends with it: it would hold the connection's streams;
   standard input arrives whole or the command does not start: it is spooled in memory first, its length is compared;
   an exit code of 255 is told apart from ssh's own 255 by a mark that only this run knows.
 """
@@ -45,6 +46,7 @@ lifeline=$!
 wait "$deed"
 code=$?
 kill "$lifeline"
+kill -s KILL -- "-$deed"
 [ "$code" -ne 255 ] || printf %s "$mark" >&6
 exit "$code"
 """

@@ -248,6 +248,12 @@ def test_a_command_that_ignores_its_end_is_killed(transport: SshTransport) -> No
     assert await_none(f"sleep {nap}") == []
 
 
+def test_what_a_command_leaves_behind_does_not_hold_the_connection(transport: SshTransport) -> None:
+    nap = a_nap()
+    assert transport.run(["sh", "-c", f"sleep {nap} & printf done"], timeout_seconds=60).text == "done"
+    assert await_none(f"sleep {nap}") == []
+
+
 def test_a_command_that_prints_without_end_is_stopped(transport: SshTransport) -> None:
     with pytest.raises(CommandFailed, match="without end"):
         transport.run(["yes", "x" * 1000])
