@@ -168,7 +168,7 @@ def policy(out: Path | None, ledger: Path | None, as_json: bool) -> None:
 @commands.command("population")
 @click.option("--drill-every", type=float, metavar="DAYS", help="Find systems that were not drilled this often.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="The list as a table, too.")
-@click.option("--sample", "count", type=click.IntRange(1), metavar="N", help="Draw N runs that nobody could choose.")
+@click.option("--sample", "count", type=click.IntRange(1), metavar="N", help="Draw N runs by log and --seed.")
 @click.option("--seed", default="", help="The auditor's own word for the draw; the same word draws the same runs.")
 @LEDGER
 @JSON

@@ -116,9 +116,10 @@ def _questions(runs: Sequence[RunOfLog]) -> list[str]:
 
 
 def sample(runs: Sequence[RunOfLog], count: int, *, root: str, seed: str) -> list[RunOfLog]:
-    """`count` runs that neither side could choose: by SHA-256 over the log's root, the auditor's seed and the run's id.
+    """`count` runs, drawn by SHA-256 over the log's root, the auditor's seed and the run's id.
 
-    The same log and seed give the same sample, to whoever draws it again.
+    Nobody chose them, if the seed was fixed before the log's end was known. The same log and seed give the same sample,
+    to whoever draws it again.
     """
 
     def draw(run: RunOfLog) -> bytes:

@@ -184,14 +184,14 @@ def playbooks_are_told_whole(story: RunStory) -> tuple[list[str], str]:
                 if attempt.starts == 1 and attempt.passed:
                     problems.append(f"{where}: {played.playbook} has no end")
                 continue
-            if played.finished.get("digest") != closure.get(f"playbooks/{played.playbook}.yml"):
+            if played.finished.get("digest") != closure.get(played.path):
                 problems.append(f"{where}: another {played.playbook} ran than was approved")
             told = len(played.counters)  # the number that a log claims may be larger than any memory
             if played.finished["events"] != told or played.counters != list(range(1, told + 1)):
                 problems.append(f"{where}: events of {played.playbook} are missing, or out of order")
             if attempt.passed and played.finished.get("status") != "successful" and played is attempt.played[-1]:
                 problems.append(f"{where} passed, but its playbook {played.playbook} did not")
-    return problems, f"{count} runs of playbooks, each as approved and with every event in order of its counter"
+    return problems, f"{count} runs of playbooks and programs, each as approved, every event in order of its counter"
 
 
 def digests_are_equal(story: RunStory) -> tuple[list[str], str]:

@@ -18,11 +18,20 @@ ArtifactReader = Callable[[str], bytes | None]  # digest → content, None where
 
 @dataclass
 class Played:
-    """A playbook within a step: how many events were logged, and what its end said."""
+    """A playbook within a step, or the program prepared for the same deed.
+
+    How many events of it were logged, and what its end said. A program has no events but its end.
+    """
 
     playbook: str
     counters: list[int] = field(default_factory=list)
     finished: dict[str, Any] | None = None
+    program: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where the plan's closure has it."""
+        return f"playbooks/files/{self.program}" if self.program else f"playbooks/{self.playbook}.yml"
 
 
 @dataclass
@@ -236,6 +245,9 @@ def _tell_of_system(system: SystemStory, event: LoggedEvent, artifact: ArtifactR
             _play(attempt, event.data["playbook"], counter).counters.append(counter)
         case "playbook.finished" if attempt is not None:
             _play(attempt, event.data["playbook"]).finished = event.data
+        case "program.finished" if attempt is not None:
+            end = {**event.data, "events": 0}
+            attempt.played.append(Played(str(event.data["deed"]), finished=end, program=str(event.data["program"])))
         case _:
             system.other.append(event)
 

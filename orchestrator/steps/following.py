@@ -63,7 +63,7 @@ class FollowHandler:
                     hint="Look at what it holds. Then a named person accepts the loss: "
                     f"skerry word {system} --accept-loss {replica.value} --as PERSON --key KEYFILE --because WHY",
                 )
-            hop = _Hop(self.drivers, deed, upstream, replica, accepted, progress, emit)
+            hop = _Hop(self.drivers, deed, first, upstream, replica, accepted, progress, emit)
             # Databases first: they know when histories have parted, and then nothing else is touched.
             reports = in_parallel(hop.cluster, list(clusters(deed)))
             reports += in_parallel(hop.still, list(still_data(deed)))
@@ -93,6 +93,7 @@ class _Hop:
 
     drivers: Drivers
     deed: Deed
+    first: Side  # of the chain: its databases are primary, unless it is DR itself
     upstream: Side
     replica: Side
     accepted: SignedWord | None
@@ -112,9 +113,13 @@ class _Hop:
             # DR never takes writes, so that nothing can exist there alone.
             report = databases.make_standby(cluster, above, below, progress=self.progress)
         else:
-            report = databases.rejoin(cluster, below, above, allow_rewind=self.accepted is not None)
-        if discarded := report.detail.get("discarded_bytes"):
-            self._tell_loss({"dataset": cluster.name, "host": below.name, "bytes": int(discarded)})
+            if self.accepted is not None:
+                # What is given up is taken back against the primary; a replica cannot lend itself to that.
+                primary = host_at(self.deed, self.first, cluster.name)
+                taken_back = databases.rejoin(cluster, below, primary, allow_rewind=True)
+                if discarded := taken_back.detail.get("discarded_bytes"):
+                    self._tell_loss({"dataset": cluster.name, "host": below.name, "bytes": int(discarded)})
+            report = databases.rejoin(cluster, below, above)
         lag = databases.await_caught_up(cluster, above, below, timeout_seconds=CATCH_UP_SECONDS_MAX)
         detail = {**report.detail, "lag_bytes": str(lag.bytes_behind), "received": lag.received}
         return report.model_copy(update={"detail": detail})

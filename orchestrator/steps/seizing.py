@@ -68,7 +68,9 @@ class SeizeAuthorityHandler:
         """What was seen of the side or, where nothing can be seen, who vouches for it."""
         left = OneSide(self.drivers, deed, side)
         try:
-            return {"services": left.services_stopped(), "shutdown_checkpoints": left.shut_databases()}
+            stopped = left.services_stopped()
+            left.confirm_fence()
+            return {"services": stopped, "shutdown_checkpoints": left.shut_databases()}
         except HostUnreachable as error:
             word = word_of(self.drivers, deed, "side_is_down", side, number)
             if word is None:

@@ -30,7 +30,8 @@ PEOPLE = {
     "eve": ["system-owner"],
 }
 OPERATOR, AUTHOR = "dana", "ben"
-PLAYBOOKS = {f"playbooks/{name}.yml": f"# {name}\n".encode() for name in ("drain", "start", "check")}
+PLAYBOOKS = {f"playbooks/{name}.yml": f"# {name}\n".encode() for name in ("drain", "start")}
+PLAYBOOKS["playbooks/files/checks.py"] = b"# checks\n"
 RUNBOOK = b"id: migrate\nversion: '1.0'\n"
 SYSTEMS = ("filing", "archive")
 DATASETS = {"filing": ["register", "attachments"], "archive": ["documents"]}
@@ -304,8 +305,12 @@ class StagedRun:
 
     def _events_within(self, system: str, subject: str, action: dict[str, Any]) -> None:
         match action["verb"]:
-            case "run_playbook" | "check":
-                name = action.get("playbook", "check")
+            case "check":
+                ran = digest(PLAYBOOKS["playbooks/files/checks.py"])
+                found = {"deed": "check", "program": "checks.py", "digest": ran, "status": "successful"}
+                self.tell("program.finished", {**found, "side": action["side"]}, subject)
+            case "run_playbook":
+                name = action["playbook"]
                 for counter in range(1, 4):
                     self.tell("ansible.event", {"playbook": name, "counter": counter, "host": "h1"}, subject)
                 found = {"playbook": name, "digest": digest(PLAYBOOKS[f"playbooks/{name}.yml"]), "events": 3}

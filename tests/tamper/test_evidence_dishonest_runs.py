@@ -63,6 +63,7 @@ DISHONEST = {
     "another operator ran it than was said": (on("run.started", set_to(operator="eve")), "another plan or operator"),
     "no plan on record": (on("run.created", lambda data: data | {"planArtifact": {}}), "the plan is not on record"),
     "another playbook ran": (on("playbook.finished", set_to(digest=OTHER)), "another drain ran than was approved"),
+    "another program ran": (on("program.finished", set_to(digest=OTHER)), "another check ran than was approved"),
     "a file on record is not the approved one": (
         on(
             "runbook.registered",

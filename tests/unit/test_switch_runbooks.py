@@ -268,6 +268,16 @@ def test_a_failover_from_a_side_that_answers_and_serves_is_refused():
     lives_at(world, Side.SOURCE)
 
 
+def test_a_failover_from_a_side_that_answers_and_could_be_started_again_is_refused():
+    world = replicated()
+    world.serving[SOURCE.name].clear()
+    a_word(world, "side_is_down", Side.SOURCE)
+    state = go(world, "failover")
+    assert state.status == "failed"
+    assert "no fence of filing stands there" in state.reason
+    assert world.authority.read("filing").side is Side.SOURCE
+
+
 def test_after_a_failover_the_lost_side_comes_home_and_no_write_of_it_is_overwritten_unasked():
     world = replicated()
     # The last filing never left the source.
