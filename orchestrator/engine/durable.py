@@ -8,6 +8,7 @@ lost without loss. Its sharp edges, and how each is blunted, stand in docs/adr/0
 import asyncio
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -28,6 +29,8 @@ QUEUE = "systems"
 # A system that waits for a person keeps its place; this bounds memory, not the load on sites.
 SYSTEMS_MAX = 5000
 QUEUE_POLL_SECONDS = 0.25
+QUEUE_THREADS = "queue-worker-"  # how the library names them
+QUEUE_THREAD_SECONDS_MAX = 5.0
 
 # Gives the reducer and the live turns of one system's run, for as long as it is carried here.
 OpenTurns = Callable[[str, str], AbstractAsyncContextManager[tuple[Reducer, Turns]]]
@@ -48,6 +51,7 @@ class DurableEngine:
         self._executor = executor
         self._open_turns = open_turns
         self._halt = halt
+        self._library: DBOS | None = None
 
     def launch(self) -> None:
         """Begin, and take up again what this executor left behind."""
@@ -72,7 +76,7 @@ class DurableEngine:
             if DBOS.retrieve_queue(QUEUE) is None:
                 # The library looks for new queues once a second, but takes up those it finds at launch at once.
                 self._register_queue()
-                DBOS.destroy()
+                self._end_library()
                 if "system_database_engine" in config:
                     config["system_database_engine"] = _sqlite_engine(self._url)
                 self._launch(config)
@@ -82,7 +86,7 @@ class DurableEngine:
             raise EngineUnavailable(f"the durable engine does not start: {error}") from error
 
     def _launch(self, config: DBOSConfig) -> None:
-        library = DBOS(config=config)
+        library = self._library = DBOS(config=config)
         # Runs that are taken up again pass through this queue, which it looks into once a second otherwise.
         library._registry.get_internal_queue()._polling_interval_sec = QUEUE_POLL_SECONDS  # noqa: SLF001
         DBOS.launch()
@@ -117,6 +121,17 @@ class DurableEngine:
         if DurableEngine.present is not self:
             return
         DurableEngine.present = None
+        self._end_library()
+
+    def _end_library(self) -> None:
+        """The threads that look into its queues end first: it would close the event loop that they hand work to."""
+        if self._library is not None:
+            for event in self._library.background_thread_stop_events:
+                event.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith(QUEUE_THREADS):
+                thread.join(QUEUE_THREAD_SECONDS_MAX)
+        self._library = None
         DBOS.destroy()
 
     async def carry(self, run: str, system: str) -> str:
