@@ -118,6 +118,7 @@ class Workshop:
 
     @cached_property
     def drivers(self) -> Drivers:
+        from orchestrator.contracts.bandwidth import Allowance
         from orchestrator.hosts.certificates import CertifiedAccess
         from orchestrator.movers.block_volume import BlockVolumeMover
         from orchestrator.movers.btrfs_send import BtrfsSendMover
@@ -133,19 +134,19 @@ class Workshop:
         access = CertifiedAccess(self.transports, Path(self.inventory.transfer_ca or skerry_home() / "transfer_ca"))
         databases = PostgresMover(self.transports, self.resolve_secret)
         session = open_session(self.inventory, self.clock)
-        trees = FileTreeMover(
-            self.transports,
-            access,
-            HostPointStores(self.transports, self.clock),
-            bandwidth=lambda: allowance_at(self.inventory.bandwidth, self.clock.now()),
-        )
+        points = HostPointStores(self.transports, self.clock)
+
+        def bandwidth() -> Allowance:
+            return allowance_at(self.inventory.bandwidth, self.clock.now())
+
+        trees = FileTreeMover(self.transports, access, points, bandwidth=bandwidth)
         self._open.callback(trees.release_last)
         return Drivers(
             transports=self.transports,
             playbooks=self.playbooks,
             prepared=self.prepared,
-            trees=BtrfsSendMover(self.transports, access, trees),
-            volumes=BlockVolumeMover(self.transports, access, HostPointStores(self.transports, self.clock)),
+            trees=BtrfsSendMover(self.transports, access, trees, bandwidth=bandwidth),
+            volumes=BlockVolumeMover(self.transports, access, points, bandwidth=bandwidth),
             databases=databases,
             database_digests=databases,
             target=AwsMachines(session),

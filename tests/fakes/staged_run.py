@@ -313,8 +313,8 @@ class StagedRun:
                 name = action["playbook"]
                 for counter in range(1, 4):
                     self.tell("ansible.event", {"playbook": name, "counter": counter, "host": "h1"}, subject)
-                found = {"playbook": name, "digest": digest(PLAYBOOKS[f"playbooks/{name}.yml"]), "events": 3}
-                self.tell("playbook.finished", {**found, "status": "successful", "side": action["side"]}, subject)
+                ended = {"playbook": name, "digest": digest(PLAYBOOKS[f"playbooks/{name}.yml"]), "events": 3}
+                self.tell("playbook.finished", {**ended, "status": "successful", "side": action["side"]}, subject)
             case "replicate":
                 for dataset in DATASETS[system]:
                     report = {"dataset": dataset, "source": "onprem-1", "replica": "dr-1", "method": "rsync"}

@@ -404,7 +404,7 @@ class TestMoves:
         assert [states[stage][0] for stage in states] == ["paused", "paused", "paused", "committed"]
         assert "recovery_point" in states["replicate"][1]
         assert "seed_cloud" not in states["replicate"][1]
-        assert "catch_up_cloud" in states["seed"][1]
+        assert "seed_cloud" in states["seed"][1]
         assert "drain" not in states["seed"][1]
         assert "watch" in states["cutover"][1]
         assert "commit" not in states["cutover"][1]
