@@ -18,10 +18,19 @@ from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 @click.option("--role", help="In which role; may be left out where the person holds one role only.")
 @click.option("--reject", is_flag=True, help="Say no: it closes the plan until the same person approves.")
 @click.option("--comment", default="", help="Words that are signed with it.")
+@click.option("--change-ticket", default="", metavar="NUMBER", help="The change it belongs to; signed with it.")
 @click.option("--days", type=click.FloatRange(0.001, 90), default=7.0, help="For how long it is valid.")
 @JSON_OPTION
 def command(
-    digest: str, key_file: str, person: str, role: str | None, reject: bool, comment: str, days: float, as_json: bool
+    digest: str,
+    key_file: str,
+    person: str,
+    role: str | None,
+    reject: bool,
+    comment: str,
+    change_ticket: str,
+    days: float,
+    as_json: bool,
 ) -> None:
     """Sign the plan DIGEST (or its first digits) with an SSH key, so that it may run.
 
@@ -49,6 +58,7 @@ def command(
             key_file=key_file,
             decision="reject" if reject else "approve",
             comment=comment,
+            change_ticket=change_ticket,
             valid_for=timedelta(days=days),
         )
         standing = desk.standing(plan)

@@ -113,7 +113,8 @@ def show_standing(standing: Standing) -> None:
     screen.print()
     for signed in standing.valid:
         word = signed.statement
-        screen.print(good(f"approved by {word.person} as {word.role} at {word.at}, until {word.expires_at}"))
+        ticket = f", change {word.change_ticket}" if word.change_ticket else ""
+        screen.print(good(f"approved by {word.person} as {word.role} at {word.at}, until {word.expires_at}{ticket}"))
     for signed in standing.rejected:
         word = signed.statement
         screen.print(bad(f"rejected by {word.person} as {word.role} at {word.at}: {word.comment or 'no reason given'}"))

@@ -66,6 +66,8 @@ def approval_as_statement(approval: ApprovalStatement) -> Statement:
         }
     if approval.comment:
         predicate["comment"] = approval.comment
+    if approval.change_ticket:
+        predicate["changeTicket"] = approval.change_ticket
     return Statement({"plan": approval.plan.removeprefix("sha256:")}, APPROVAL, predicate)
 
 

@@ -132,6 +132,8 @@ def _tell(bench: Bench, word: Word) -> None:
     existed = f", existed by {text_of(bound)} (timestamp)" if bound else ""
     noun, role = _noun(event), event.data.get("role")
     told = f"{noun} by {word.person} ({role}), entry {event.index}{existed}, key {word.key[:19]}…"
+    if ticket := word.statement.predicate.get("changeTicket"):
+        told += f", change {ticket}"
     comment = str(word.statement.predicate.get("comment", ""))
     bench.findings.ok(GROUP, told + (f": {comment}" if comment and noun != "approval" else ""))
 

@@ -20,6 +20,7 @@ class ApprovalStatement(Frozen):
     log_size: int = 0  # the log head its signer saw: every approver witnesses earlier history
     log_root: str = ""
     comment: str = ""
+    change_ticket: str = ""  # under which number change management knows it
 
 
 class SignedApproval(Frozen):

@@ -68,6 +68,7 @@ def approve(
     clock: Clock,
     decision: Literal["approve", "reject"] = "approve",
     comment: str = "",
+    change_ticket: str = "",
     valid_for: timedelta = VALID_DEFAULT,
     log_head: LogHead | None = None,
 ) -> SignedApproval:
@@ -92,6 +93,7 @@ def approve(
         log_size=head.size,
         log_root=head.root,
         comment=comment,
+        change_ticket=change_ticket,
     )
     signed = signer.sign(statement, key_file)
     judge.check(signed, plan=plan.digest, people=dict(people), now=timestamp(now))

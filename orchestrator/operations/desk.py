@@ -64,6 +64,7 @@ class Desk(Workshop):
         key_file: str,
         decision: Literal["approve", "reject"] = "approve",
         comment: str = "",
+        change_ticket: str = "",
         valid_for: timedelta = approving.VALID_DEFAULT,
     ) -> SignedApproval:
         return approving.approve(
@@ -78,6 +79,7 @@ class Desk(Workshop):
             clock=self.clock,
             decision=decision,
             comment=comment,
+            change_ticket=change_ticket,
             valid_for=valid_for,
             log_head=self._log_head(),
         )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.evidence.approvals import SshApprovalJudge, SshApprovalSigner
+from orchestrator.evidence.statements import Envelope
 from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, GateClosed
 from orchestrator.inventory.load import load_inventory
 from orchestrator.model.inventory import Person
@@ -87,6 +88,16 @@ def office(keys, tmp_path):
 @pytest.fixture
 def four_eyes(keys, tmp_path):
     return Office(keys, tmp_path, ApprovalRule(persons_min=2, roles=("system-owner", "security")))
+
+
+def test_the_number_of_the_change_is_signed_with_the_word(office):
+    signed = office.approve("ana", change_ticket="CHG-4711")
+    told = Envelope.parse(signed.envelope).statement().predicate
+    assert told["changeTicket"] == "CHG-4711"
+    other = signed.statement.model_copy(update={"change_ticket": "CHG-1"})
+    forged = signed.model_copy(update={"statement": other})
+    with pytest.raises(ApprovalInvalid, match="what was signed is not what is shown"):
+        SshApprovalJudge().check(forged, plan=office.plan.digest, people=office.people, now=signed.statement.at)
 
 
 def test_an_approved_plan_may_run(office):
