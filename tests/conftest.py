@@ -11,8 +11,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# A slow machine is no finding; how to see a finding again is printed.
-hypothesis.settings.register_profile("skerry", deadline=None, print_blob=True)
+# A slow machine is no finding; how to see a finding again is printed. `make test` draws the same examples each time, so
+# that it says the same of the same code; `make test-long` draws new ones.
+LONG_RUN = os.environ.get("SKERRY_LONG") == "1"
+hypothesis.settings.register_profile("skerry", deadline=None, print_blob=True, derandomize=not LONG_RUN)
 hypothesis.settings.load_profile("skerry")
 
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -115,7 +117,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if unknown:
         raise pytest.UsageError("platforms that tests/conftest.py does not know:\n" + "\n".join(unknown))
     named = any(part.endswith(".py") or "::" in part for part in config.args)
-    if os.environ.get("SKERRY_LONG") != "1" and not named:
+    if not LONG_RUN and not named:
         left_out = [item for item in items if item.path.relative_to(config.rootpath).as_posix() in LONG]
         items[:] = [item for item in items if item not in set(left_out)]
         config.hook.pytest_deselected(items=left_out)

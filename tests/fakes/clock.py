@@ -1,6 +1,7 @@
 """A clock that stands still until a test moves it."""
 
 from datetime import UTC, datetime, timedelta
+from math import ceil
 
 
 class SetClock:
@@ -16,7 +17,8 @@ class SetClock:
         return (self._moment - self._start).total_seconds()
 
     def sleep(self, seconds: float) -> None:
-        self.pass_time(timedelta(seconds=seconds))
+        # Never shorter than asked for: a remainder below the clock's resolution would be slept for ever.
+        self.pass_time(timedelta(microseconds=ceil(seconds * 1_000_000)))
 
     def pass_time(self, time: timedelta) -> None:
         self._moment += time
