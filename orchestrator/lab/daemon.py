@@ -5,6 +5,7 @@ others leave behind (as the first process of a pid namespace must) and takes the
 serves.
 """
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -288,11 +289,15 @@ class Daemon:
             process, _words = self._spawned.pop(message["number"], (None, None))
         if process is not None and process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=message["wait_seconds"])
-            except subprocess.TimeoutExpired:
+            # All of its group: a child may hold the port a moment longer than its parent lives.
+            deadline = time.monotonic() + message["wait_seconds"]
+            with contextlib.suppress(ProcessLookupError):
+                while time.monotonic() < deadline:
+                    process.poll()
+                    os.killpg(process.pid, 0)
+                    time.sleep(0.005)
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
         return True, []
 
     def _listen_inside(self, message: dict[str, Any], _: list[int]) -> Answer:
