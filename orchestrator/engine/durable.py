@@ -30,7 +30,7 @@ QUEUE = "systems"
 SYSTEMS_MAX = 5000
 QUEUE_POLL_SECONDS = 0.25
 QUEUE_THREADS = "queue-worker-"  # how the library names them
-QUEUE_THREAD_SECONDS_MAX = 5.0
+QUEUE_THREADS_SECONDS_MAX = 5.0
 
 # Gives the reducer and the live turns of one system's run, for as long as it is carried here.
 OpenTurns = Callable[[str, str], AbstractAsyncContextManager[tuple[Reducer, Turns]]]
@@ -128,9 +128,12 @@ class DurableEngine:
         if self._library is not None:
             for event in self._library.background_thread_stop_events:
                 event.set()
-        for thread in threading.enumerate():
-            if thread.name.startswith(QUEUE_THREADS):
-                thread.join(QUEUE_THREAD_SECONDS_MAX)
+        # One that is just being started counts too, and cannot be joined yet.
+        deadline = time.monotonic() + QUEUE_THREADS_SECONDS_MAX
+        while any(thread.name.startswith(QUEUE_THREADS) for thread in threading.enumerate()):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
         self._library = None
         DBOS.destroy()
 
