@@ -117,7 +117,7 @@ def anchor_command(ledger: Path | None, as_json: bool) -> None:
         raise UsageError("no place is enrolled", hint="skerry evidence enrol witness|timestamps|bucket")
     locks: dict[str, Any] = {}
     if enrolment.buckets:
-        from orchestrator.wiring import open_object_lock
+        from orchestrator.wiring.ledger import open_object_lock
 
         for each in enrolment.buckets:
             locks[each.bucket] = open_object_lock(

@@ -133,7 +133,7 @@ def erase(run: str, person: str, because: str, ledger: Path | None, as_json: boo
 
 
 def _open_lock(bucket: Any) -> Any:
-    from orchestrator.wiring import open_enrolled
+    from orchestrator.wiring.ledger import open_enrolled
 
     return open_enrolled(bucket)
 

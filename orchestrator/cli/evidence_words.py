@@ -54,7 +54,7 @@ def result(run: str, person: str, role: str, key: str, ledger: Path | None, as_j
     Exit codes: 0 recorded; 2 no such run, or not finished; 50 the ledger cannot be written, or the key does not sign.
     """
     from orchestrator.evidence.signed_words import record_result
-    from orchestrator.wiring import open_enrolled
+    from orchestrator.wiring.ledger import open_enrolled
 
     folder = ledger_or_default(ledger)
     run = named_run(folder, run)
@@ -91,7 +91,7 @@ def review(
     Exit codes: 0 recorded; 2 no such run; 50 the ledger cannot be written, or the key does not sign.
     """
     from orchestrator.evidence.review import record_review
-    from orchestrator.wiring import open_enrolled
+    from orchestrator.wiring.ledger import open_enrolled
 
     folder = ledger_or_default(ledger)
     found = json.loads(findings.read_text(encoding="utf-8")) if findings else []

@@ -22,7 +22,7 @@ from orchestrator.operations import plan as planning
 from orchestrator.operations import revoke as revoking
 from orchestrator.operations.estate import with_places
 from orchestrator.planning.runbook import Scalar
-from orchestrator.wiring import Workshop, open_workshop
+from orchestrator.wiring.workshop import Workshop, open_workshop
 
 
 class Desk(Workshop):

@@ -11,7 +11,7 @@ from orchestrator.engine.plain_reader import PlainReader
 from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
 from orchestrator.operations.reading import open_reader
 from orchestrator.operations.wave_status import WaveDesk
-from orchestrator.wiring import open_workshop
+from orchestrator.wiring.workshop import open_workshop
 
 
 class ReadingDesk(WaveDesk):

@@ -29,7 +29,7 @@ from orchestrator.operations.replication import (
     seconds_since,
 )
 from orchestrator.operations.verify import Verifier
-from orchestrator.wiring import Workshop
+from orchestrator.wiring.workshop import Workshop
 
 WAIT_POLL_SECONDS = 2.0
 

@@ -6,7 +6,7 @@ from typing import cast
 
 from orchestrator.contracts.engine import Operation, Runs, RunStatus
 from orchestrator.foundation.errors import UsageError
-from orchestrator.wiring import open_runs
+from orchestrator.wiring.state import open_runs
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from orchestrator.operations.wave_state import (
 )
 from orchestrator.operations.waves import EstateWaves
 from orchestrator.planning.windows import moment_of, window_facts
-from orchestrator.wiring import open_workshop
+from orchestrator.wiring.workshop import open_workshop
 
 
 class WaveStatus(Frozen):

@@ -21,7 +21,7 @@ from orchestrator.foundation.errors import BrokenLog, EvidenceError, UsageError
 from orchestrator.foundation.places import shipped_folder
 from orchestrator.inventory.load import load_inventory
 from orchestrator.model.event import RunEvent
-from orchestrator.wiring import Workshop
+from orchestrator.wiring.workshop import Workshop
 from tests.fakes.staged_run import ORIGIN, StagedRun, make_keys, trust_policy
 
 NAMES = ("last_receipt", "taxpayer")

@@ -16,7 +16,7 @@ from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.places import shipped_folder
 from orchestrator.inventory.load import load_inventory
 from orchestrator.model.event import RunEvent
-from orchestrator.wiring import Workshop
+from orchestrator.wiring.workshop import Workshop
 from tests.fakes.staged_run import ORIGIN, make_keys, trust_policy
 
 SECRET = 'c4nary/"quoted" $HOME\\päss+word=='

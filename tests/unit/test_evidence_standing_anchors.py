@@ -14,7 +14,7 @@ from orchestrator.foundation.errors import TargetError
 from orchestrator.foundation.places import shipped_folder
 from orchestrator.inventory.load import load_inventory
 from orchestrator.model.event import RunEvent
-from orchestrator.wiring import Workshop
+from orchestrator.wiring.workshop import Workshop
 from tests.fakes.object_lock import FakeObjectLock
 from tests.fakes.staged_run import ORIGIN
 

@@ -1,10 +1,9 @@
-"""Floor 4: the only file that names concrete drivers. It binds an estate to hosts, movers, cloud, engine and evidence.
+"""An estate with everything that acts on it: hosts, movers, cloud, engine and evidence.
 
 Vendors load slowly, so what brings them in is imported where it is first needed.
 """
 
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.engine import Runs, Worker
 from orchestrator.contracts.handler import Handlers
-from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.contracts.observer import Observer, Recorder, SecretKeeper
 from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
@@ -25,14 +23,7 @@ from orchestrator.contracts.trees import PointStores
 from orchestrator.contracts.vault import VaultBucket, VaultRepository
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import UsageError
-from orchestrator.foundation.places import (
-    engine_database,
-    lab_folder,
-    ledger_folder,
-    shipped_folder,
-    skerry_home,
-    state_database,
-)
+from orchestrator.foundation.places import lab_folder, ledger_folder, shipped_folder, skerry_home
 from orchestrator.inventory.load import load_inventory
 from orchestrator.inventory.secrets import SecretResolver
 from orchestrator.model.event import RunEvent
@@ -41,6 +32,8 @@ from orchestrator.model.host import Host
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.model.vault import VaultSettings
+from orchestrator.wiring.ledger import log_origin, open_enrolled
+from orchestrator.wiring.state import engine_url, make_home, state_url
 
 
 @dataclass
@@ -60,8 +53,8 @@ class Workshop:
     def _store(self) -> Any:
         from orchestrator.engine.store import open_store
 
-        skerry_home().mkdir(parents=True, exist_ok=True, mode=0o700)
-        store = open_store(_sqlite(state_database()), clock=self.clock)
+        make_home()
+        store = open_store(state_url(), clock=self.clock)
         self._open.callback(store.close)
         return store
 
@@ -118,47 +111,20 @@ class Workshop:
 
     @cached_property
     def drivers(self) -> Drivers:
-        from orchestrator.contracts.bandwidth import Allowance
-        from orchestrator.hosts.certificates import CertifiedAccess
-        from orchestrator.movers.block_volume import BlockVolumeMover
-        from orchestrator.movers.btrfs_send import BtrfsSendMover
-        from orchestrator.movers.file_tree import FileTreeMover
-        from orchestrator.movers.postgres.mover import PostgresMover
-        from orchestrator.planning.bandwidth import allowance_at
-        from orchestrator.snapshots.stores import HostPointStores
-        from orchestrator.survey.access import HostAccessLog
-        from orchestrator.targets.aws.machines import AwsMachines
-        from orchestrator.targets.aws.session import open_session
-        from orchestrator.targets.aws.traffic import Route53Traffic
+        from orchestrator.wiring.drivers import bind_drivers
 
-        access = CertifiedAccess(self.transports, Path(self.inventory.transfer_ca or skerry_home() / "transfer_ca"))
-        databases = PostgresMover(self.transports, self.resolve_secret)
-        session = open_session(self.inventory, self.clock)
-        points = HostPointStores(self.transports, self.clock)
-
-        def bandwidth() -> Allowance:
-            return allowance_at(self.inventory.bandwidth, self.clock.now())
-
-        trees = FileTreeMover(self.transports, access, points, bandwidth=bandwidth)
-        self._open.callback(trees.release_last)
-        return Drivers(
+        return bind_drivers(
+            self.inventory,
+            self.clock,
             transports=self.transports,
             playbooks=self.playbooks,
             prepared=self.prepared,
-            trees=BtrfsSendMover(self.transports, access, trees, bandwidth=bandwidth),
-            volumes=BlockVolumeMover(self.transports, access, points, bandwidth=bandwidth),
-            databases=databases,
-            database_digests=databases,
-            target=AwsMachines(session),
-            front=Route53Traffic(session),
+            secrets=self.resolve_secret,
             authority=self.authority,
             catalogue=self.catalogue,
             host_keys=self._learned_keys,
-            access_log=HostAccessLog(self.transports, self.clock),
-            clock=self.clock,
+            at_end=self._open,
         )
-
-    # -- the vault
 
     @cached_property
     def points(self) -> PointStores:
@@ -173,22 +139,10 @@ class Workshop:
         return tree_digest(self.transports(host), path, dataset)
 
     def open_vault(self, settings: VaultSettings) -> tuple[VaultRepository, VaultBucket]:
-        from orchestrator.movers.vault.restic import ResticRepository
-        from orchestrator.targets.aws.session import written_endpoint
-        from orchestrator.targets.s3.vault_bucket import S3VaultBucket
+        from orchestrator.wiring.vault import bind_vault
 
-        def secret(name: str) -> str:
-            return self.resolve_secret(str(getattr(settings, name)))
+        return bind_vault(settings, self.transports, self.resolve_secret)
 
-        here = written_endpoint(settings.endpoint) or ""
-        there = written_endpoint(settings.endpoint_at_hosts) or here
-        bucket, prefix, region = settings.bucket, settings.prefix, settings.region
-        return (
-            ResticRepository(
-                self.transports, endpoint=there, bucket=bucket, prefix=prefix, region=region, secrets=secret
-            ),
-            S3VaultBucket(bucket, prefix, region=region, endpoint=here, secrets=secret),
-        )
 
     # -- what runs
 
@@ -232,11 +186,11 @@ class Workshop:
         from orchestrator.steps.handlers import handlers_over
 
         # Before the ledger is asked for: it would only say that some process writes to it.
-        refuse_second_worker(_sqlite(state_database()))
+        refuse_second_worker(state_url())
         with self.recorder() as recorder, self._anchored(recorder):
             yield open_worker(
-                _sqlite(state_database()),
-                _sqlite(engine_database()),
+                state_url(),
+                engine_url(),
                 handlers_over(self.drivers),
                 PrefacedRecorder(recorder, self.papers, self._plan_of),
                 self.observers,
@@ -253,7 +207,7 @@ class Workshop:
         """
         from orchestrator.engine.worker import outside_of_workers
 
-        with outside_of_workers(_sqlite(state_database())), self.recorder() as recorder, self._anchored(recorder):
+        with outside_of_workers(state_url()), self.recorder() as recorder, self._anchored(recorder):
             yield recorder
 
     @cached_property
@@ -348,39 +302,6 @@ def open_workshop(
         workshop.close()
 
 
-@contextmanager
-def open_runs() -> Iterator[Runs]:
-    """The runs of this home, without an estate: for status, and for requests to a run."""
-    from orchestrator.engine.store import open_store
-
-    skerry_home().mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = open_store(_sqlite(state_database()))
-    try:
-        yield store.runs
-    finally:
-        store.close()
-
-
-def open_object_lock(bucket: str, *, region: str, endpoint: str = "", profile: str = "") -> ObjectLock:
-    """A bucket under Object Lock, for copies of the log's heads."""
-    from orchestrator.targets.s3.object_lock import S3ObjectLock
-
-    return S3ObjectLock(bucket, region=region, endpoint=endpoint, profile=profile)
-
-
-def open_enrolled(bucket: Any) -> ObjectLock:
-    """The bucket that is enrolled for this log, opened."""
-    return open_object_lock(bucket.bucket, region=bucket.region, endpoint=bucket.endpoint, profile=bucket.profile)
-
-
-def log_origin() -> str:
-    """The name of this environment's log: the one it has; for a new log `$SKERRY_LOG_ORIGIN`, else this machine's."""
-    written = ledger_folder() / "vkey"
-    if written.exists():
-        return written.read_text().split("+", 1)[0].strip()
-    return os.environ.get("SKERRY_LOG_ORIGIN") or f"{socket.gethostname().split('.')[0] or 'localhost'}/skerry"
-
-
 def _other_hosts(folder: Path) -> Path | None:
     """`$SKERRY_HOSTS`; for the lab's estate the file that a lab at other addresses leaves."""
     if named := os.environ.get("SKERRY_HOSTS"):
@@ -394,7 +315,3 @@ def _shipped(path: str) -> Path:
     """`playbooks/fence.yml` as it came with this skerry."""
     folder, _, name = path.partition("/")
     return shipped_folder(folder) / name
-
-
-def _sqlite(path: Path) -> str:
-    return f"sqlite:///{path}"

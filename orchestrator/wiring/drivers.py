@@ -1,0 +1,69 @@
+"""The concrete drivers that handlers of steps act through."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from orchestrator.contracts.authority import AuthorityStore
+from orchestrator.contracts.bandwidth import Allowance
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.host_keys import HostKeyRing
+from orchestrator.contracts.playbooks import Playbooks
+from orchestrator.foundation.clock import Clock
+from orchestrator.foundation.places import skerry_home
+from orchestrator.hosts.certificates import CertifiedAccess
+from orchestrator.hosts.ssh import SshTransports
+from orchestrator.model.inventory import Inventory
+from orchestrator.movers.block_volume import BlockVolumeMover
+from orchestrator.movers.btrfs_send import BtrfsSendMover
+from orchestrator.movers.file_tree import FileTreeMover
+from orchestrator.movers.postgres.mover import PostgresMover
+from orchestrator.planning.bandwidth import allowance_at
+from orchestrator.snapshots.stores import HostPointStores
+from orchestrator.survey.access import HostAccessLog
+from orchestrator.targets.aws.machines import AwsMachines
+from orchestrator.targets.aws.session import open_session
+from orchestrator.targets.aws.traffic import Route53Traffic
+
+
+def bind_drivers(
+    inventory: Inventory,
+    clock: Clock,
+    *,
+    transports: SshTransports,
+    playbooks: Playbooks,
+    prepared: Playbooks,
+    secrets: Callable[[str], str],
+    authority: AuthorityStore,
+    catalogue: Catalogue,
+    host_keys: HostKeyRing,
+    at_end: ExitStack,
+) -> Drivers:
+    """The drivers of one estate. What they keep open is closed by `at_end`."""
+    access = CertifiedAccess(transports, Path(inventory.transfer_ca or skerry_home() / "transfer_ca"))
+    databases = PostgresMover(transports, secrets)
+    session = open_session(inventory, clock)
+    points = HostPointStores(transports, clock)
+
+    def bandwidth() -> Allowance:
+        return allowance_at(inventory.bandwidth, clock.now())
+
+    trees = FileTreeMover(transports, access, points, bandwidth=bandwidth)
+    at_end.callback(trees.release_last)
+    return Drivers(
+        transports=transports,
+        playbooks=playbooks,
+        prepared=prepared,
+        trees=BtrfsSendMover(transports, access, trees, bandwidth=bandwidth),
+        volumes=BlockVolumeMover(transports, access, points, bandwidth=bandwidth),
+        databases=databases,
+        database_digests=databases,
+        target=AwsMachines(session),
+        front=Route53Traffic(session),
+        authority=authority,
+        catalogue=catalogue,
+        host_keys=host_keys,
+        access_log=HostAccessLog(transports, clock),
+        clock=clock,
+    )

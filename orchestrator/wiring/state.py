@@ -1,0 +1,34 @@
+"""Where the state of runs is kept, and how it is opened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from orchestrator.contracts.engine import Runs
+from orchestrator.foundation.places import engine_database, skerry_home, state_database
+
+
+def state_url() -> str:
+    """What people see of runs: plans, approvals, requests, events, results."""
+    return f"sqlite:///{state_database()}"
+
+
+def engine_url() -> str:
+    """What the durable engine keeps for itself."""
+    return f"sqlite:///{engine_database()}"
+
+
+def make_home() -> None:
+    skerry_home().mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+@contextmanager
+def open_runs() -> Iterator[Runs]:
+    """The runs of this home, without an estate: for status, and for requests to a run."""
+    from orchestrator.engine.store import open_store
+
+    make_home()
+    store = open_store(state_url())
+    try:
+        yield store.runs
+    finally:
+        store.close()
