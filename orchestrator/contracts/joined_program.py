@@ -22,25 +22,37 @@ def joined_program(folder: Path) -> bytes:
 
 @cache
 def with_libraries(program: Path, *libraries: Path) -> bytes:
-    """A program of one file, after the programs whose names it imports; those do nothing of their own then."""
-    pieces = [_definitions(library) for library in libraries]
-    names = tuple(f".{library.stem}" for library in libraries)
+    """A program of one file, after the programs whose names it imports; those do nothing of their own then.
+
+    Of a library that is a folder, it gets the parts that it takes names from, and those that they need.
+    """
     lines = program.read_text(encoding="utf-8").splitlines()
-    for node in ast.parse("\n".join(lines), filename=program.name).body:
+    tree = ast.parse("\n".join(lines), filename=program.name)
+    pieces = [piece for library in libraries for piece in _definitions(library, tree)]
+    names = tuple(f".{library.stem}" for library in libraries)
+    for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (
-            (node.module or "").endswith(names) or node.module in FOR_TYPES_ALONE
+            (node.module or "").endswith(names)
+            or node.module in FOR_TYPES_ALONE
+            or any(_part_named(library, node) for library in libraries)
         ):
             _blank(lines, node)
     return ("from __future__ import annotations\n\n" + "\n\n".join([*pieces, "\n".join(lines)]) + "\n").encode()
 
 
-def _definitions(library: Path) -> str:
+def _definitions(library: Path, program: ast.Module) -> list[str]:
+    if library.is_dir():
+        ordered: list[str] = []
+        for part in sorted(_imported(library, program)):
+            if part not in ordered:
+                _place(library, part, ordered)
+        return [_without_imports(library, part) for part in ordered]
     lines = library.read_text(encoding="utf-8").splitlines()
     for node in ast.parse("\n".join(lines), filename=library.name).body:
         begins = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
         if begins or (isinstance(node, ast.ImportFrom) and node.module in FOR_TYPES_ALONE):
             _blank(lines, node)
-    return f"# --- {library.stem}\n" + "\n".join(lines)
+    return [f"# --- {library.stem}\n" + "\n".join(lines)]
 
 
 def _blank(lines: list[str], node: ast.stmt) -> None:
@@ -50,8 +62,12 @@ def _blank(lines: list[str], node: ast.stmt) -> None:
 
 def parts_imported(folder: Path, part: str) -> dict[str, list[str]]:
     """Names that a part takes from other parts of its folder."""
+    return _imported(folder, _parsed(folder, part))
+
+
+def _imported(folder: Path, tree: ast.Module) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for node in _parsed(folder, part).body:
+    for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (other := _part_named(folder, node)):
             found.setdefault(other, []).extend(alias.name for alias in node.names)
     return found

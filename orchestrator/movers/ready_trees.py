@@ -22,7 +22,7 @@ from orchestrator.model.host import Host
 
 _FOLDER = Path(__file__).with_name("host_programs")
 _LIBRARIES = {
-    "tree_watch.py": ("tree_digest.py", "answering.py"),
+    "tree_watch.py": ("tree_digest", "answering.py"),
     "rsync_line.py": ("rsync_pull.py", "answering.py"),
 }
 LIFE_SECONDS_MAX = 6 * 3600.0

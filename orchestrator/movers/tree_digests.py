@@ -16,7 +16,7 @@ from orchestrator.contracts.trees import Reading
 from orchestrator.foundation.errors import DataError, SourceChanged
 from orchestrator.model.transfer import ContentDigest
 
-PROGRAM = Path(__file__).with_name("host_programs") / "tree_digest.py"
+PROGRAM = Path(__file__).with_name("host_programs") / "tree_digest"
 DIGEST_SECONDS_MAX = 24 * 3600.0
 FOLDERS_COMPARED_MAX = 200  # a mismatch is shown by its first paths; a tree that differs everywhere needs no list
 KINDS = {

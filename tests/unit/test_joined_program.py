@@ -12,8 +12,9 @@ import pytest
 from orchestrator.contracts.joined_program import joined_program, parts_imported
 from orchestrator.contracts.programs import program_text
 from orchestrator.movers.block_volume import PROGRAM as BLOCK_DELTA
+from orchestrator.movers.tree_digests import PROGRAM as TREE_DIGEST
 
-FOLDERS = [BLOCK_DELTA]
+FOLDERS = [BLOCK_DELTA, TREE_DIGEST]
 
 
 def parts(folder: Path) -> list[str]:

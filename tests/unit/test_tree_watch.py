@@ -19,7 +19,7 @@ from orchestrator.movers.tree_digests import tree_digest
 
 PROGRAMS = Path(__file__).parents[2] / "orchestrator" / "movers" / "host_programs"
 HERE = LocalTransport(Host(name="here", site="source", address="127.0.0.1", become=False))
-WATCH = with_libraries(PROGRAMS / "tree_watch.py", PROGRAMS / "tree_digest.py", PROGRAMS / "answering.py")
+WATCH = with_libraries(PROGRAMS / "tree_watch.py", PROGRAMS / "tree_digest", PROGRAMS / "answering.py")
 
 
 @pytest.fixture

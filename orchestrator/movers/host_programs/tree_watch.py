@@ -1,7 +1,7 @@
 """Keeps the digest of a tree (tree/v1) current while the tree changes, on the host that holds it.
 
-Joined with tree_digest.py and answering.py, sent to hosts and run by their own Python (3.9 or newer). It reads the
-whole tree once, under inotify watches that are older than the reading, and from then on reads again only what the
+Joined with parts of tree_digest and answering.py, sent to hosts and run by their own Python (3.9 or newer). It reads
+the whole tree once, under inotify watches that are older than the reading, and from then on reads again only what the
 kernel names. So the digest after the last write costs what that write costs, not what the tree does.
 
 What it relies on: every change of a name is an event at its folder, events are queued before the call that made them
@@ -24,17 +24,14 @@ import struct
 import sys
 
 from orchestrator.movers.host_programs.answering import Asked, say, stay
-from orchestrator.movers.host_programs.tree_digest import (
+from orchestrator.movers.host_programs.tree_digest.entries import Reader, file_record, open_folder, other_record
+from orchestrator.movers.host_programs.tree_digest.links import links_digest
+from orchestrator.movers.host_programs.tree_digest.records import (
     FOLDER_MAGIC,
     TREE_MAGIC,
     Moved,
-    Reader,
-    file_record,
     join,
-    links_digest,
     named,
-    open_folder,
-    other_record,
     record,
     text,
     xattr_digest,
