@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,6 +17,10 @@ import pytest
 LONG_RUN = os.environ.get("SKERRY_LONG") == "1"
 hypothesis.settings.register_profile("skerry", deadline=None, print_blob=True, derandomize=not LONG_RUN)
 hypothesis.settings.load_profile("skerry")
+
+# A shell that starts the tests in the background has interrupts ignored, and every program under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 
