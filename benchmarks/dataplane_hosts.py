@@ -1,0 +1,122 @@
+"""Two hosts of the lab between which the data plane is measured, and what its benchmarks share.
+
+Both hosts are on this machine, so the ratios count, not the seconds; every round measures ours and the peers one after
+the other, so that what else the machine does falls on all of them.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.row import row
+from orchestrator.foundation.clock import SystemClock
+from orchestrator.hosts.certificates import CertifiedAccess
+from orchestrator.hosts.ssh import SshTransports, open_transports
+from orchestrator.lab.blueprint import LabHost, PlacedFile
+from orchestrator.lab.town import Town, open_town
+from orchestrator.movers.block_volume import BlockVolumeMover
+from orchestrator.movers.file_tree import FileTreeMover
+from orchestrator.snapshots.stores import HostPointStores
+
+MIB = 1 << 20
+ROUNDS = int(os.environ.get("SKERRY_BENCH_ROUNDS", "5"))
+KEY = "/root/bench/key"
+SSH = f"ssh -F none -i {KEY} -o UserKnownHostsFile=/root/bench/known -o LogLevel=ERROR -c aes128-gcm@openssh.com"
+RSYNC = f"rsync -e '{SSH}'"
+
+
+class Bench:
+    """Two hosts, our movers over them, and a key by which the peers reach the source from the replica."""
+
+    def __init__(self, town: Town, transports: SshTransports) -> None:
+        self.town = town
+        self.transports = transports
+        self.source = town.hosts()["onprem-a"]
+        self.replica = town.hosts()["dr-a"]
+        access = CertifiedAccess(transports, town.user_ca)
+        self.trees = FileTreeMover(transports, access, HostPointStores(transports, SystemClock()))
+        self.volumes = BlockVolumeMover(transports, access, HostPointStores(transports, SystemClock()))
+
+    def at_source(self, path: str) -> Path:
+        return self.town.path_on_machine("onprem-a", path)
+
+    def at_replica(self, path: str) -> Path:
+        return self.town.path_on_machine("dr-a", path)
+
+    def run(self, script: str) -> None:
+        """A shell line on the replica's host, as root."""
+        self.transports(self.replica).run(["sh", "-ec", script], user="root", timeout_seconds=600)
+
+    def clear(self) -> None:
+        """Nothing of a benchmark on either host."""
+        for top in (self.at_source("/srv/bench"), self.at_replica("/srv/bench")):
+            shutil.rmtree(top)
+            top.mkdir()
+
+    def give_key(self, folder: Path) -> None:
+        key = folder / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        words = ["ssh-keygen", "-q", "-s", str(self.town.user_ca), "-I", "bench", "-n", "root,deploy", f"{key}.pub"]
+        subprocess.run(words, check=True)
+        known = self.town.known_hosts.read_bytes()
+        names = {KEY: key, f"{KEY}.pub": folder / "key.pub", f"{KEY}-cert.pub": folder / "key-cert.pub"}
+        files = {name: PlacedFile(path.read_bytes(), 0o600) for name, path in names.items()}
+        self.town.place("dr-a", {**files, "/root/bench/known": PlacedFile(known)})
+
+
+def seconds(deed: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    deed()
+    return time.perf_counter() - begin
+
+
+def medians(rounds: int, deeds: dict[str, tuple[Callable[[], None], Callable[[], Any]]]) -> dict[str, float]:
+    """Median seconds of each deed over rounds of all of them; each is (preparation, what is timed)."""
+    taken: dict[str, list[float]] = {name: [] for name in deeds}
+    for _ in range(rounds):
+        for name, (prepare, deed) in deeds.items():
+            prepare()
+            os.sync()
+            taken[name].append(seconds(deed))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def versus(
+    name: str, found: dict[str, float], peer: str, peer_name: str, factor: float, command: str
+) -> dict[str, Any]:
+    """A row of seconds whose goal is to be `factor` times as fast as the peer."""
+    return row(
+        name,
+        ours=found["ours"],
+        peer=found[peer],
+        peer_name=peer_name,
+        unit="s",
+        goal=f"{factor:g} times as fast",
+        met=found[peer] / found["ours"] >= factor,
+        command=command,
+    )
+
+
+@contextmanager
+def bench_hosts() -> Iterator[Bench]:
+    """The two hosts, up, with nothing on them; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="skerry-bench-"))
+    town = open_town(folder / "lab")
+    try:
+        town.up([LabHost("onprem-a", "onprem", "10.10.1.11"), LabHost("dr-a", "dr", "10.20.1.11")])
+        with open_transports(town.ssh_config, folder / "run", None) as transports:
+            bench = Bench(town, transports)
+            bench.give_key(folder)
+            bench.at_replica("/srv/bench").mkdir(parents=True)
+            bench.at_source("/srv/bench").mkdir(parents=True)
+            yield bench
+    finally:
+        town.down()
+        shutil.rmtree(folder, ignore_errors=True)
