@@ -120,6 +120,26 @@ def parse_written_file(content: bytes, name: str, findings: list[Finding]) -> Wr
     return written
 
 
+def written_section(
+    content: bytes, name: str, section: str, findings: list[Finding]
+) -> tuple[WrittenFile, dict[str, Any]] | None:
+    """The file, and what stands below its one key `section`; None, and findings, where it holds anything else."""
+    written = parse_written_file(content, name, findings)
+    if written is None:
+        return None
+    data = written.data if isinstance(written.data, dict) else {}
+    findings.extend(
+        written.finding((key,), f"unknown key {key!r}{did_you_mean(str(key), [section])}")
+        for key in data
+        if key != section
+    )
+    below = data.get(section)
+    if not isinstance(below, dict):
+        findings.append(written.finding((section,), f"must hold the key {section!r} with a mapping below it"))
+        return None
+    return written, below
+
+
 def _shape_refusal(text: str) -> tuple[int, str] | None:
     """Judge the document by its events alone, before anything is built from it."""
     depth = nodes = documents = 0

@@ -3,7 +3,7 @@
 Whether the waves fit the estate is judged by planning.waves.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date as calendar_date
 from datetime import datetime, time
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from orchestrator.foundation.written_file import Finding, Location, WrittenFile, did_you_mean, parse_written_file
+from orchestrator.foundation.written_file import Finding, Location, WrittenFile, did_you_mean, written_section
 from orchestrator.foundation.written_model import judge
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import HostName, Name, Seconds, SystemName
@@ -148,19 +148,10 @@ class WaveFile:
 
 def parse_wave_file(content: bytes, name: str, findings: list[Finding]) -> WaveFile | None:
     """The waves in `content`; None, and findings with file and line, where they are not well formed."""
-    written = parse_written_file(content, name, findings)
-    if written is None:
+    found = written_section(content, name, SECTION, findings)
+    if found is None:
         return None
-    data = written.data if isinstance(written.data, dict) else {}
-    findings.extend(
-        written.finding((key,), f"unknown key {key!r}{did_you_mean(str(key), [SECTION])}")
-        for key in data
-        if key != SECTION
-    )
-    section = data.get(SECTION)
-    if not isinstance(section, dict):
-        findings.append(written.finding((SECTION,), f"must hold the key {SECTION!r} with a mapping below it"))
-        return None
+    written, section = found
     waves = judge(WrittenWaves, section, written, findings, at=(SECTION,))
     if waves is None or findings:
         return None
@@ -171,7 +162,7 @@ def parse_wave_file(content: bytes, name: str, findings: list[Finding]) -> WaveF
         freezes=(),
         gates={gate_id: WaveGate(id=gate_id, **_fields(gate)) for gate_id, gate in waves.gates.items()},
     )
-    freezes = _freezes(file, findings)
+    freezes = freezes_of(waves.freezes, written, (SECTION, "freezes"), findings)
     file.windows.update(_windows(file, findings))
     findings.extend(_calendar_problems(file))
     findings.extend(_gate_problems(file))
@@ -182,13 +173,16 @@ def _fields(gate: WrittenGate) -> dict[str, Any]:
     return {name: getattr(gate, name) for name in WrittenGate.model_fields}
 
 
-def _freezes(file: WaveFile, findings: list[Finding]) -> tuple[Freeze, ...]:
+def freezes_of(
+    freezes: Iterable[WrittenFreeze], written: WrittenFile, at: Location, findings: list[Finding]
+) -> tuple[Freeze, ...]:
+    """Freezes as moments; `at` is where they stand in the file."""
     found: list[Freeze] = []
-    for position, freeze in enumerate(file.waves.freezes):
+    for position, freeze in enumerate(freezes):
         try:
             when = period(freeze.start, freeze.end, freeze.time_zone)
         except ValueError as error:
-            findings.append(file.finding(("freezes", position, "start"), f"freeze {freeze.name} {_of(error)}"))
+            findings.append(written.finding((*at, position, "start"), f"freeze {freeze.name} {_of(error)}"))
             continue
         found.append(Freeze(name=freeze.name, period=when, because=freeze.because, systems=freeze.systems))
     return tuple(found)

@@ -55,6 +55,7 @@ VENDORS = {
     "rfc3161_client": ["evidence"],
     "weasyprint": ["evidence.pdf"],
     "yaml": ["foundation.written_file", "inventory", "planning.runbook", "evidence", "lab"],
+    "croniter": ["planning.drill_schedule"],
     "click": ["cli"],
     "rich": ["cli"],
     "moto": ["lab.cloud"],
