@@ -12,7 +12,8 @@ from orchestrator.model.wave import Freeze
 from orchestrator.planning.windows import freeze_at, zone
 
 FIELDS_OF_CRON = 5
-OFFSET_HOURS_MAX = 26  # local times of one moment differ by no more, so a search that begins so much earlier misses none
+# Local times of one moment differ by no more, so a search that begins so much earlier misses none.
+OFFSET_HOURS_MAX = 26
 # Whoever was away for longer is told of this many times that were missed, and no more.
 MISSED_TOLD_MAX = 100
 

@@ -64,14 +64,16 @@ def test_lord_howe_sets_its_clocks_by_half_an_hour():
     ]
 
 
+ZONES = ["UTC", "Europe/Zurich", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Africa/Cairo"]
+
+
 @given(
-    zone=st.sampled_from(["UTC", "Europe/Zurich", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Africa/Cairo"]),
+    zone=st.sampled_from(ZONES),
     cron=st.sampled_from(["*/15 * * * *", "30 2 * * *", "0 0 1 * *", "59 23 * * sun", "0 1-4 * * *"]),
-    begin=st.datetimes(datetime(2011, 12, 1), datetime(2037, 1, 1)),
+    begin=st.integers(1322697600, 2114380800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)),
     cut=st.integers(0, 12),
 )
 def test_asking_in_two_goes_gives_the_same_moments_as_asking_once(zone, cron, begin, cut):
-    begin = begin.replace(tzinfo=UTC, microsecond=0)
     whole = list(islice(due_moments(drill(cron, zone), begin), 24))
     assert all(one < other for one, other in pairwise([begin, *whole]))
     again = whole[: cut + 1] + list(islice(due_moments(drill(cron, zone), whole[cut]), 23 - cut))
@@ -114,7 +116,8 @@ def test_whoever_comes_in_time_finds_one_that_is_due():
 
 
 def test_after_an_absence_the_newest_is_made_up_for_and_the_others_are_missed():
-    fires = fires_until(drill("0 * * * *"), since=utc("2026-01-01"), now=utc("2026-01-01T04:30"), known=(), blackouts=())
+    hourly = drill("0 * * * *")
+    fires = fires_until(hourly, since=utc("2026-01-01"), now=utc("2026-01-01T04:30"), known=(), blackouts=())
     assert [fire.state for fire in fires] == ["missed", "missed", "missed", "due"]
     assert "2026-01-01T04:00:00.000Z makes up for it" in fires[0].because
 
