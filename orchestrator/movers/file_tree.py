@@ -1,5 +1,6 @@
 """File trees from host to host: rsync over OpenSSH, pulled by the replica, proved by digests of both ends."""
 
+import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.line_refusals import refuse_access
 from orchestrator.movers.ready_trees import ReadyTrees
-from orchestrator.movers.rsync_words import asks_for, named_entries, partial_folder, pull_request, with_access
+from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
 from orchestrator.movers.tree_digests import tree_differences, tree_digest
 
 PROGRAM = Path(__file__).with_name("host_programs") / "rsync_pull.py"
@@ -196,13 +197,14 @@ class FileTreeMover:
         """What the replica's rsync will have the source run, word for word, and whether it resumes a broken copy."""
         request = pull_request(replica.path(tree.path), [word.replace("{list}", "/dev/null") for word in words])
         asked = self._run(tree, source, replica, {**request, "ask": True})
-        command = str(asked["asks"])
-        if not asks_for(command, source_path):
+        server = reading_server(str(asked["asks"]), source_path)
+        if server is None:
             raise MissingTool(
                 f"{replica.name}: its rsync does not ask for {source_path} in one word",
                 hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
             )
-        return command, bool(asked["resume"])
+        # Quoted by us: what a shell of the source makes of it is not for the replica to say.
+        return shlex.join(server), bool(asked["resume"])
 
     def digest(
         self,

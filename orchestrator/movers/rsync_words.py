@@ -1,11 +1,27 @@
 """The words of rsync, put together and taken apart: what a copy says on the replica, and what the source is asked."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.contracts.access import Access
+from orchestrator.foundation.errors import AccessDenied
+
+_SERVER = [[*become, "rsync", "--server", "--sender"] for become in ([], ["sudo", "-n"])]
+# What our own words come to at the source, in any version of rsync. Not among them: what follows links out of the tree
+# (L, k), removes what it sent, writes logs, or reads filters and lists from files of the source.
+_READS_ONLY = [
+    re.compile(pattern)
+    for pattern in (
+        r"-[nlWHogDtpAXrRSc]+(e\.?[A-Za-z.]*)?",  # after `e`: what the asking rsync can do
+        r"-e\.?[A-Za-z.]*",
+        r"--(timeout|bwlimit)=[0-9]+",
+        r"--numeric-ids|--delete-missing-args|--files-from=-|--from0|--no-i?r",
+        r"--info=[A-Za-z0-9,]+",
+    )
+]
 
 
 def partial_folder(target_path: str) -> str:
@@ -36,11 +52,23 @@ def with_access(words: Sequence[str], access: Access) -> list[str]:
     ]
 
 
-def asks_for(command: str, path: str) -> bool:
-    """Whether a command, as a shell will read it, is a reading rsync server of exactly this path."""
+def reading_server(command: str, path: str) -> list[str] | None:
+    """The words of a reading rsync server of exactly this path; None where the command is that of anything else.
+
+    AccessDenied where it is one that also does more. A replica that somebody took over asks for whatever it likes, and
+    what is asked becomes what the source runs, as root: so each word must be one that is known to read and no more.
+    """
     try:
         words = shlex.split(command)
     except ValueError:
-        return False
-    server = words[words.index("rsync") : words.index("rsync") + 3] if "rsync" in words else []
-    return server == ["rsync", "--server", "--sender"] and words[-2:] == [".", path + "/"]
+        return None
+    begin = next((front for front in _SERVER if words[: len(front)] == front), None)
+    if begin is None or words[-2:] != [".", path + "/"]:
+        return None
+    more = [word for word in words[len(begin) : -2] if not any(known.fullmatch(word) for known in _READS_ONLY)]
+    if more:
+        raise AccessDenied(
+            f"an rsync asks the source of {path} for more than to read it: {' '.join(more)[:200]!r}",
+            hint="Nothing was run. Look at that host before you let it copy again: it is not what it should be.",
+        )
+    return words

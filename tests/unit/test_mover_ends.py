@@ -1,5 +1,7 @@
 """How a copy may end, and which error each end is: by table, from what the tools really print."""
 
+import shlex
+
 import pytest
 
 from orchestrator.foundation.errors import (
@@ -16,7 +18,7 @@ from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
 from orchestrator.movers.block_volume import trouble
 from orchestrator.movers.file_tree import judge
-from orchestrator.movers.rsync_words import asks_for
+from orchestrator.movers.rsync_words import reading_server
 
 SOURCE = Host(name="onprem-a", site="onprem", address="10.10.1.11")
 REPLICA = Host(name="dr-a", site="dr", address="10.20.1.11")
@@ -56,20 +58,63 @@ def test_entries_that_moved_are_no_error_but_are_told(code, complaints):
     judge(TREE, SOURCE, REPLICA, {"code": code, "complaints": complaints})
 
 
+READS = "rsync --server --sender -lWHogDtpAXrSe.iLsfxCIvu"
+
+
 @pytest.mark.parametrize(
     ("command", "asked"),
     [
-        ("rsync --server --sender -lHogDtpAXre.iLsfxCIvu . /srv/documents/", True),
-        ("sudo -n rsync --server --sender -lHogDtpAXre.iLsfxCIvu . /srv/documents/", True),
+        (f"{READS} . /srv/documents/", True),
+        (f"sudo -n {READS} --timeout=60 --bwlimit=2048 --numeric-ids . /srv/documents/", True),
+        (f"{READS} --delete-missing-args --files-from=- --from0 . /srv/documents/", True),
+        ("rsync --server --sender -e.i . /srv/documents/", True),
         ("rsync --server --sender -e.i . /srv/my\\ documents/", False),
         ("rsync --server -lHogDtpAXre.iLsfxCIvu . /srv/documents/", False),  # this one writes
         ("rsync --server --sender -e.i . /srv/documents/ /etc/", False),
         ("cat /srv/documents/", False),
         ("rsync --server --sender 'unclosed", False),
+        # What a shell would take for a second command, before or after, or for one within a word.
+        (f"id; {READS} . /srv/documents/", False),
+        (f"sudo -n id; sudo -n {READS} . /srv/documents/", False),
+        (f"{READS} . /srv/documents/;id", False),
+        (f"{READS} . $(id)/srv/documents/", False),
     ],
 )
 def test_only_a_reading_server_of_just_this_path_is_forced(command, asked):
-    assert asks_for(command, "/srv/documents") is asked
+    assert (reading_server(command, "/srv/documents") is not None) is asked
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--remove-source-files",
+        "--log-file=/etc/cron.d/x",
+        "--log-file=/tmp/x --log-file-format=%i",
+        "--files-from=/etc/shadow",
+        "--filter=merge_/etc/shadow",
+        "--exclude-from=/etc/shadow",
+        "--copy-links",
+        "-L",
+        "-lke.iLs",
+        "-T/etc",
+        "--rsh=id",
+        "-e;id",
+        "-l;id",
+        "$(id)",
+        "`id`",
+        "|id",
+        "--bwlimit=1;id",
+    ],
+)
+def test_a_replica_that_asks_for_more_than_reading_is_refused(word):
+    with pytest.raises(AccessDenied, match="for more than to read it"):
+        reading_server(f"sudo -n {READS} {word} . /srv/documents/", "/srv/documents")
+
+
+def test_what_is_forced_is_quoted_by_us():
+    words = reading_server(f"{READS} . /srv/'a;b'/", "/srv/a;b")
+    assert words is not None
+    assert shlex.join(words).endswith(". '/srv/a;b/'")
 
 
 @pytest.mark.parametrize(
