@@ -39,6 +39,8 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "word": ("switch", "word", "Sign that a side is down, or that its writes may be given up."),
     "wave": ("wave", "commands", "Run waves, each after the one before passed its soak; decide at their gates."),
     "runs": ("runs", "commands", "See runs and their steps; ask one to roll back."),
+    "drill": ("drill", "commands", "Drill systems on a schedule: what is due, what came of each time."),
+    "serve": ("drill", "serve", "Begin every drill at its time, until Ctrl-C."),
     "vault": ("vault", "commands", "A third copy of recovery points: encrypted, locked, verified by restoring it."),
     "evidence": ("evidence", "commands", "Verify, export and anchor the evidence of runs."),
     "witness": ("witness", "commands", "Vouch for other people's logs: cosign their heads, only when they grow."),

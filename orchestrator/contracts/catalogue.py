@@ -21,6 +21,10 @@ Kind = Literal[
     "wave_run",
     "wave_word",
     "vault_copy",
+    "cloud_image",
+    "drill_plan",
+    "drill_since",
+    "drill_fire",
 ]
 
 

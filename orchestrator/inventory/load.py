@@ -5,6 +5,7 @@
     group_vars/skerry/people.yml    people: who owns, approves, migrates
     group_vars/skerry/policy.yml    policy: residency, links, ssh_config, cloud
     group_vars/skerry/waves.yml     waves, read when they are planned: a calendar is no part of what hosts are
+    group_vars/skerry/drills.yml    drills, read when somebody looks what is due
 
 Ansible reads every file of a folder it is given as hosts, except below `group_vars`; and there it reads only what is
 named after a group that exists. So our files stand where Ansible leaves them alone (a test asks ansible-inventory).
@@ -119,6 +120,7 @@ class _Loading:
             cloud=policy.cloud.model_copy(
                 update={
                     "endpoint": self._expanded(policy.cloud.endpoint),
+                    "endpoint_at_hosts": self._expanded(policy.cloud.endpoint_at_hosts),
                     "credentials_file": self._expanded(policy.cloud.credentials_file),
                 }
             ),
@@ -225,7 +227,7 @@ class _Loading:
 
     def _check_names(self) -> None:
         """A file that nobody reads was meant to say something."""
-        known = ("systems.yml", "people.yml", "policy.yml", "waves.yml")
+        known = ("systems.yml", "people.yml", "policy.yml", "waves.yml", "drills.yml")
         own = self._folder / OWN_FOLDER
         for path in sorted(own.iterdir()) if own.is_dir() else ():
             if path.name not in known and not path.name.startswith("."):

@@ -8,13 +8,14 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import Digest, Name, Seconds, SystemName
 from orchestrator.model.wave import Freeze
 
+# coming     its time has not come
 # due        it is time, and something is in the way: it is tried again until it is too late
 # running    its run is under way, or waits for a person
 # passed, failed   what its run came to
 # missed     nobody was there in time, or a later time made up for it
 # blacked_out      it fell into a time in which nothing is drilled
 # refused    there was no plan that people approved, or it is void by now
-FireState = Literal["due", "running", "passed", "failed", "missed", "blacked_out", "refused"]
+FireState = Literal["coming", "due", "running", "passed", "failed", "missed", "blacked_out", "refused"]
 OVER: frozenset[FireState] = frozenset({"passed", "failed", "missed", "blacked_out", "refused"})
 
 

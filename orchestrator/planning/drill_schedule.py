@@ -84,7 +84,8 @@ def next_fires(
     for due in due_moments(drill, after):
         if len(found) == count:
             break
-        found.append(_fire(drill, due, kept))
+        fire = _fire(drill, due, kept)
+        found.append(fire.model_copy(update={"state": "coming"}) if fire.state == "due" else fire)
     return found
 
 

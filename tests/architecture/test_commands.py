@@ -15,7 +15,7 @@ NAMED = re.compile(rf"\bskerry ({'|'.join(GROUPS)})(?: ([a-z][a-z-]+))?\b")
 NO_COMMANDS = {"orchestrator/lab/pki.py"}  # comments of keys
 
 # Commands that serve until they are stopped, and so have no answer.
-SERVERS = {"witness serve"}
+SERVERS = {"witness serve", "serve"}
 
 
 def command(name: str) -> click.Command:

@@ -180,11 +180,11 @@ def test_a_blackout_of_other_systems_is_none():
 
 def test_what_comes_next_says_what_falls_into_a_blackout():
     fires = next_fires(drill(), utc("2026-01-01"), [BLACKOUT], count=2)
-    assert [(fire.due[:10], fire.state) for fire in fires] == [("2026-01-03", "blacked_out"), ("2026-01-10", "due")]
+    assert [(fire.due[:10], fire.state) for fire in fires] == [("2026-01-03", "blacked_out"), ("2026-01-10", "coming")]
 
 
 def test_what_waits_for_something_in_its_way_is_missed_in_the_end():
-    fire = next_fires(drill(), utc("2026-01-01"), ())[0].model_copy(update={"because": "filing is cut over"})
+    fire = next_fires(drill(), utc("2026-01-01"), ())[0].model_copy(update={"state": "due", "because": "filing is cut over"})
     assert late(drill(), fire, utc("2026-01-03T07:00")).state == "due"
     assert late(drill(missed="report"), fire, utc("2026-01-03T07:00")).state == "due"
     assert late(drill(), fire, utc("2026-01-03T08:00")).state == "missed"

@@ -1,0 +1,186 @@
+"""skerry drill: drills on a schedule, and what became of each time. skerry serve: the service that begins them."""
+
+from typing import Any
+
+import click
+
+from orchestrator.cli.words import JSON_OPTION, exit_codes_of
+
+_READS = exit_codes_of("UsageError", "InventoryError")
+DRILL = click.argument("drill")
+
+
+@click.group("drill")
+def commands() -> None:
+    """Drill systems on a schedule, written in drills.yml; skerry serve begins them, or a timer with `drill due`."""
+
+
+@commands.command("schedule", epilog=_READS)
+@JSON_OPTION
+def schedule(as_json: bool) -> None:
+    """Judge drills.yml and show every drill: when it is due, by which plan it runs, and how it went the last time."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.operations.drill_views import scheduled_drills
+
+    rows = scheduled_drills()
+    if as_json:
+        print_json({"drills": rows})
+        return
+    from orchestrator.cli.console import console, short_digest, table
+
+    told = [
+        (
+            row["drill"],
+            ", ".join(row["systems"]),
+            f"{row['cron']} ({row['time_zone']})",
+            _moment(row["next"]["start"]) if row["next"] else "none",
+            f"{short_digest(row['plan'])} {'approved' if not row['in_the_way'] else 'may not run'}"
+            if row["plan"]
+            else "none",
+            f"{row['last']['state']} {_moment(row['last']['due'])}" if row["last"] else "never",
+        )
+        for row in rows
+    ]
+    out = console()
+    out.print(table(("drill", "systems", "when", "next", "plan", "last"), told))
+    for row in rows:
+        if row["in_the_way"]:
+            out.print(f"{row['drill']}: {row['in_the_way']}")
+
+
+@commands.command("next", epilog=_READS)
+@click.argument("drill", required=False)
+@click.option("--count", type=click.IntRange(1, 1000), default=3, help="So many times of each drill.")
+@JSON_OPTION
+def next_(drill: str | None, count: int, as_json: bool) -> None:
+    """The next times of DRILL, or of all; those that fall into a blackout say so."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.operations.drill_views import coming_fires
+
+    fires = coming_fires(drill, count=count)
+    if as_json:
+        print_json({"fires": fires})
+    else:
+        _show_fires(fires)
+
+
+@commands.command("history", epilog=_READS)
+@click.argument("drill", required=False)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20)
+@JSON_OPTION
+def history(drill: str | None, limit: int, as_json: bool) -> None:
+    """Every time that came up, newest first: passed, failed, missed, blacked out, refused; and its run."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.operations.drill_views import past_fires
+
+    fires = past_fires(drill, limit=limit)
+    if as_json:
+        print_json({"fires": fires})
+    else:
+        _show_fires(fires)
+
+
+@commands.command("plan", epilog=exit_codes_of("UsageError", "InventoryError", "PlanningError"))
+@DRILL
+@click.option("--as", "author", required=True, metavar="PERSON", help="Who makes the plan, by the id in people.yml.")
+@JSON_OPTION
+def plan(drill: str, author: str, as_json: bool) -> None:
+    """Compile the plan by which DRILL runs from now on, once people approved it. No host is touched."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.cli.plan_show import plan_as_data, show_plan
+    from orchestrator.cli.runbook_words import runbook_file
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.drills import drill_named, plan_drill, read_drills
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.survey import newest_facts
+
+    with open_desk(inventory_folder()) as desk:
+        found = drill_named(read_drills(inventory_folder(), desk.inventory), drill)
+        facts = newest_facts(desk.inventory, desk.catalogue)
+        made = plan_drill(desk, found, runbook_file=runbook_file(found.runbook), author=author, facts=facts)
+    if as_json:
+        print_json(plan_as_data(made))
+    else:
+        show_plan(made)
+
+
+_BEGINS = exit_codes_of("InventoryError", "GateClosed", "RunInProgress", "RunFailed")
+
+
+@commands.command("run", epilog=_BEGINS)
+@DRILL
+@JSON_OPTION
+def run(drill: str, as_json: bool) -> None:
+    """Run DRILL now, whatever its calendar says, by its approved plan; until it has ended or waits for a person."""
+    from orchestrator.operations.drill_views import run_drill
+
+    fire = run_drill(drill)
+    _tell([fire], as_json=as_json)
+    _complain([fire])
+
+
+@commands.command("due", epilog=_BEGINS)
+@JSON_OPTION
+def due(as_json: bool) -> None:
+    """Begin what is due and carry it on, until nothing goes on without a person. For cron, or a timer every minute.
+
+    Looking twice does no harm: a time has one run. Exits 61 when a drill has failed.
+    """
+    from orchestrator.operations.drill_views import look_once
+
+    fires = look_once()
+    _tell(fires, as_json=as_json)
+    if not fires:
+        click.echo("nothing is due", err=True)
+    _complain(fires)
+
+
+@click.command("serve", epilog=exit_codes_of("InventoryError"))
+@click.option("--every", type=click.IntRange(1, 3600), default=30, help="Look so often, in seconds.")
+@JSON_OPTION
+def serve(every: int, as_json: bool) -> None:
+    """Begin every drill at its time and carry it on, until Ctrl-C; what was under way goes on at the next start.
+
+    A unit for systemd is shipped: packaging/skerry-serve.service. drills.yml is read anew at each look.
+    """
+    from orchestrator.operations.drill_views import serve_drills
+
+    click.echo(f"skerry serve: looking every {every} s; end it with Ctrl-C", err=True)
+    try:
+        for fires in serve_drills(every_seconds=every, troubled=lambda text: click.echo(text, err=True)):
+            _tell(fires, as_json=as_json)
+    except KeyboardInterrupt:
+        click.echo("skerry serve: ended", err=True)
+
+
+def _tell(fires: list[dict[str, Any]], *, as_json: bool) -> None:
+    from orchestrator.cli.console import print_json
+
+    for fire in fires:
+        if as_json:
+            print_json(fire)
+        else:
+            words = (_moment(fire["due"]), fire["drill"], fire["state"], fire["run"], fire["because"])
+            click.echo("  ".join(word for word in words if word))
+
+
+def _complain(fires: list[dict[str, Any]]) -> None:
+    from orchestrator.foundation.errors import RunFailed
+
+    if failed := [fire for fire in fires if fire["state"] == "failed"]:
+        told = "; ".join(f"{fire['drill']}: {fire['because']}" for fire in failed)
+        raise RunFailed(told, hint=f"See every step with: skerry runs show {failed[0]['run']}")
+
+
+def _show_fires(fires: list[dict[str, Any]]) -> None:
+    from orchestrator.cli.console import console, table
+
+    rows = [
+        (fire["drill"], _moment(fire["due"]), _moment(fire["start"]), fire["state"], fire["run"], fire["because"])
+        for fire in fires
+    ]
+    console().print(table(("drill", "due", "start", "state", "run", "because"), rows))
+
+
+def _moment(text: str) -> str:
+    return text[:16].replace("T", " ") + "Z" if text else ""

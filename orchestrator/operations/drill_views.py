@@ -1,0 +1,96 @@
+"""What people ask of the drill calendar: the estate is opened, looked at, and told as data."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from orchestrator.foundation.clock import SystemClock
+from orchestrator.foundation.errors import EngineUnavailable, GateClosed, HostError, InventoryError, PlanningError
+from orchestrator.model.drill import ScheduledDrill
+from orchestrator.operations.desk import open_desk
+from orchestrator.operations.drills import (
+    DrillBook,
+    drill_named,
+    fires_as_data,
+    kept_fires,
+    plan_of,
+    read_drills,
+)
+from orchestrator.operations.estate import inventory_folder
+from orchestrator.planning.drill_schedule import next_fires
+
+
+def scheduled_drills() -> list[dict[str, Any]]:
+    """Every drill of the calendar, with its next time, its plan, what keeps that from running, and its last time."""
+    with open_desk(inventory_folder()) as desk:
+        calendar = read_drills(inventory_folder(), desk.inventory)
+        now = desk.clock.now()
+        return [
+            {
+                **drill.model_dump(mode="json"),
+                "drill": drill.name,
+                "next": next(iter(fires_as_data(next_fires(drill, now, calendar.blackouts))), None),
+                "last": next(iter(fires_as_data(kept_fires(desk.catalogue, drill.name, limit=1))), None),
+                **_readiness(DrillBook(desk, calendar), drill),
+            }
+            for drill in calendar.drills
+        ]
+
+
+def _readiness(book: DrillBook, drill: ScheduledDrill) -> dict[str, Any]:
+    """The plan's digest, and why it may not run now."""
+    plan = plan_of(book.desk.catalogue, drill)
+    in_the_way = ""
+    try:
+        book.allowed_plan(drill)
+    except (PlanningError, GateClosed) as error:
+        in_the_way = error.message
+    return {"plan": plan.digest if plan is not None else "", "in_the_way": in_the_way}
+
+
+def coming_fires(named: str | None, *, count: int) -> list[dict[str, Any]]:
+    with open_desk(inventory_folder()) as desk:
+        calendar = read_drills(inventory_folder(), desk.inventory)
+        drills = [drill_named(calendar, named)] if named else list(calendar.drills)
+        now = desk.clock.now()
+        fires = [fire for drill in drills for fire in next_fires(drill, now, calendar.blackouts, count=count)]
+    return fires_as_data(sorted(fires, key=lambda fire: fire.start))
+
+
+def past_fires(named: str | None, *, limit: int) -> list[dict[str, Any]]:
+    """Newest first; of a drill that the calendar no longer has, too."""
+    with open_desk(inventory_folder()) as desk:
+        DrillBook(desk, read_drills(inventory_folder(), desk.inventory)).settle()
+        return fires_as_data(kept_fires(desk.catalogue, named or "", limit=limit))
+
+
+def look_once() -> list[dict[str, Any]]:
+    """Begin what is due and carry it on; each time that changed, as it is in the end."""
+    with open_desk(inventory_folder()) as desk:
+        book = DrillBook(desk, read_drills(inventory_folder(), desk.inventory))
+        changed = {fire.id: fire for fire in [*book.look(), *book.carry()]}
+        return fires_as_data(changed.values())
+
+
+def run_drill(named: str) -> dict[str, Any]:
+    """Begin it now and carry it on."""
+    with open_desk(inventory_folder()) as desk:
+        book = DrillBook(desk, read_drills(inventory_folder(), desk.inventory))
+        begun = book.begin_now(drill_named(book.calendar, named))
+        book.carry()
+        ended = [fire for fire in kept_fires(desk.catalogue, begun.drill) if fire.id == begun.id]
+        return fires_as_data(ended)[0]
+
+
+def serve_drills(*, every_seconds: float, troubled: Callable[[str], None]) -> Iterator[list[dict[str, Any]]]:
+    """Look for ever; what changed, look by look. What is wrong with the estate is told once, and looked at again."""
+    last_trouble = ""
+    clock = SystemClock()
+    while True:
+        try:
+            yield look_once()
+            last_trouble = ""
+        except (InventoryError, EngineUnavailable, HostError) as error:
+            if error.message != last_trouble:
+                troubled(f"{error.message}\n{error.hint}")
+            last_trouble = error.message
+        clock.sleep(every_seconds)
