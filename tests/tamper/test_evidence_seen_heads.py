@@ -72,6 +72,7 @@ def test_an_envelope_that_was_altered_or_taken_away_is_told(tmp_path, people_key
     ledger = tmp_path / "ledger"
     core = collect(ledger, staged.run, policy=trust_policy(ledger, people_keys))
     (path,) = [name for name, content in core.items() if name.startswith("artifacts/") and b"payloadType" in content]
+    (ledger / path).chmod(0o600)
     (ledger / path).write_bytes(core[path] + b" ")
     report = verify_log(ledger, vkeys=own_keys(ledger))
     assert any("was altered" in finding.text for finding in report.findings.failed)
