@@ -16,6 +16,8 @@ from orchestrator.foundation.errors import EngineUnavailable
 T = TypeVar("T")
 
 BUSY_SECONDS_MAX = 30
+CONNECT_SECONDS_MAX = 5
+IDLE_TRANSACTION_SECONDS_MAX = 4  # below the shortest dead limit that a worker takes
 # SQLite allows 32 766 bound values in one statement; stay far below.
 ROWS_PER_STATEMENT = 500
 _WRITES_LOCK = 0x736B65727279  # PostgreSQL advisory lock under which limits are counted
@@ -129,11 +131,13 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing_alone(self) -> Iterator[sa.Connection]:
-        """One transaction that no other `writing_alone` overlaps, in whichever process: for counting and comparing."""
+    def writing_alone(self, about: int = 0) -> Iterator[sa.Connection]:
+        """One transaction that no other `writing_alone` about the same overlaps, in whichever process: for counting
+        and comparing.
+        """
         with self.writing() as connection:
             if not self._is_sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITES_LOCK)))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITES_LOCK + about)))
             yield connection
 
     def put(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
@@ -223,7 +227,18 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
 
 def _postgres_engine(url: str) -> sa.Engine:
+    return sa.create_engine(postgres_url(url), pool_pre_ping=True, pool_size=10, max_overflow=20)
+
+
+def postgres_url(url: str) -> sa.URL:
+    """With our driver, and bounds: a process that sleeps, or that nobody reaches any more, must not keep the locks of a
+    transaction that it began for longer than others wait before they take its work over.
+    """
     named = sa.make_url(url)
     if named.drivername in ("postgres", "postgresql"):
         named = named.set(drivername="postgresql+psycopg")
-    return sa.create_engine(named, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    bounds = {
+        "connect_timeout": str(CONNECT_SECONDS_MAX),
+        "options": f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION_SECONDS_MAX * 1000}",
+    }
+    return named.set(query=bounds | dict(named.query))

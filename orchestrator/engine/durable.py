@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 
 from orchestrator.engine.actor import Turns, run_system
+from orchestrator.engine.database import postgres_url
 from orchestrator.engine.reducer import Reducer
 from orchestrator.foundation.errors import EngineUnavailable, OrchestratorError
 
@@ -192,9 +193,7 @@ def _sqlite_engine(url: str) -> sa.Engine:
 
 
 def _with_driver(url: str) -> str:
-    named = sa.make_url(url)
-    if named.drivername in ("postgres", "postgresql"):
-        named = named.set(drivername="postgresql+psycopg")
+    named = sa.make_url(url) if url.startswith("sqlite") else postgres_url(url)
     return named.render_as_string(hide_password=False)
 
 

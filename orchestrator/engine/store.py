@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.engine.authority_store import DatabaseAuthority
 from orchestrator.engine.catalogue_store import DatabaseCatalogue
 from orchestrator.engine.database import Database
+from orchestrator.engine.ledger_store import DatabaseSharedLedger
 from orchestrator.engine.replication_store import DatabaseReplicationHistory
 from orchestrator.engine.run_store import DatabaseRuns
 from orchestrator.foundation.clock import Clock, SystemClock
@@ -12,12 +13,13 @@ from orchestrator.foundation.clock import Clock, SystemClock
 
 @dataclass(frozen=True)
 class Store:
-    """Runs, authority, catalogue and the history of replication over one database."""
+    """Runs, authority, catalogue, the history of replication and the ledger of several machines over one database."""
 
     runs: DatabaseRuns
     authority: DatabaseAuthority
     catalogue: DatabaseCatalogue
     replication: DatabaseReplicationHistory
+    ledger: DatabaseSharedLedger
     database: Database
 
     def close(self) -> None:
@@ -36,5 +38,6 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         authority=DatabaseAuthority(database, clock),
         catalogue=DatabaseCatalogue(database),
         replication=DatabaseReplicationHistory(database, clock),
+        ledger=DatabaseSharedLedger(database),
         database=database,
     )

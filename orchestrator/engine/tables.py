@@ -5,7 +5,7 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 # Raised with every change below; a change only ever adds tables and columns, each column with a default.
-SCHEMA_NUMBER = 6
+SCHEMA_NUMBER = 7
 
 schema = sa.Table("schema_number", metadata, sa.Column("number", sa.Integer, primary_key=True))
 
@@ -203,4 +203,43 @@ catalogue = sa.Table(
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("put_number", sa.Integer, nullable=False),  # grows with every put: newest first
     sa.Index("catalogue_by_age", "kind", "put_number"),
+)
+
+# The ledger of workers on several machines: one order of entries, and the heads that were settled and signed.
+ledger_about = sa.Table(
+    "ledger_about",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+ledger_entries = sa.Table(
+    "ledger_entries",
+    metadata,
+    sa.Column("place", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+ledger_runs = sa.Table(
+    "ledger_runs",
+    metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("next_number", sa.BigInteger, nullable=False),
+)
+
+ledger_heads = sa.Table(
+    "ledger_heads",
+    metadata,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+    # Both come with the signature; sizes may be signed in another order than that of their growth.
+    sa.Column("note", sa.Text),
+    sa.Column("number", sa.BigInteger, unique=True),
+)
+
+ledger_artifacts = sa.Table(
+    "ledger_artifacts",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
 )

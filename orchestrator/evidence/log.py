@@ -85,12 +85,20 @@ class Publisher:
                     f"the entries no longer produce the checkpoint signed at size {old_size}: refusing to fork",
                     hint="Entries or tiles were changed after they were published. See: skerry evidence verify",
                 )
-        self._connection.execute("INSERT OR IGNORE INTO checkpoints VALUES(?, ?, NULL)", (size, root))
+        self._settle(size, root)
         at_seconds = int(self._clock.now().timestamp())
         note = sign_checkpoint(Checkpoint(self._origin, size, root), self._signers, at_seconds=at_seconds)
-        self._connection.execute("UPDATE checkpoints SET note = ? WHERE size = ?", (note, size))
+        note = self._keep_note(size, note)
         self._put_note(size, note)
         self._remove_superseded(old_size, size)
+        return note
+
+    def _settle(self, size: int, root: bytes) -> None:
+        self._connection.execute("INSERT OR IGNORE INTO checkpoints VALUES(?, ?, NULL)", (size, root))
+
+    def _keep_note(self, size: int, note: str) -> str:
+        """The note that counts."""
+        self._connection.execute("UPDATE checkpoints SET note = ? WHERE size = ?", (note, size))
         return note
 
     def _put_note(self, size: int, note: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.contracts.shared_ledger import SharedLedger
 from orchestrator.evidence.artifacts import Artifacts
 from orchestrator.evidence.disclosure import conceal
 from orchestrator.evidence.elsewhere import compare_with_places
@@ -15,6 +16,15 @@ from orchestrator.evidence.log import Publisher
 from orchestrator.evidence.note import Checkpoint, NoteSigner, VerifierKey, split_note
 from orchestrator.evidence.recovery import Recovered, reconcile, remove_torn_files
 from orchestrator.evidence.scrubber import Scrubber
+from orchestrator.evidence.several_machines import (
+    CopyLock,
+    SharedArtifacts,
+    SharedIngest,
+    SharedPublisher,
+    ensure_keys,
+    found_log,
+    refuse_copy,
+)
 from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
 from orchestrator.evidence.withheld import OBSERVED_MEDIA_TYPE, OF_ARTIFACTS, Withheld, names_to_conceal
 from orchestrator.foundation.atomic_file import replace_file
@@ -52,6 +62,7 @@ class LedgerRecorder:
         ballast_bytes: int,
         conceal: frozenset[str] = frozenset(),
         compare: Compare,
+        shared: SharedLedger | None = None,
     ) -> None:
         self._conceal = conceal
         self._withheld = Withheld(folder)
@@ -59,30 +70,43 @@ class LedgerRecorder:
         self._clock = clock
         self._scrubber = Scrubber()
         self._published_at = clock.monotonic_seconds()
-        self._artifacts = Artifacts(folder)
-        self._lock = LedgerLock(folder / "lock")
+        self._artifacts = Artifacts(folder) if shared is None else SharedArtifacts(folder, shared)
+        self._lock: LedgerLock | CopyLock = (LedgerLock if shared is None else CopyLock)(folder / "lock")
         try:
-            unanswered = compare(folder)
+            if shared is not None:
+                ensure_keys(folder, shared)
+            unanswered = compare(folder) if shared is None else []
             signers = _signers(folder, origin)
             ballast = Ballast(folder / "ballast", ballast_bytes)
             if not ballast.load():
                 raise LedgerFull(f"{folder}: no room for a ballast of {ballast_bytes} bytes: nothing can be begun")
             recovered = _recover(folder, origin, signers, unclean=self._lock.last_end_was_unclean)
-            database = folder / "ledger.db"
-            self._ingest = Ingest(database, ballast, self._disk_full_event)
-            self._publisher = Publisher(database, folder / "log", origin, signers, clock)
+            keys = [str(signer.verifier_key) for signer in signers]
+            genesis = self._about_log("log.genesis", {"format": FORMAT_VERSION, "origin": origin, "keys": keys})
+            self._ingest: Ingest | SharedIngest
+            if shared is None:
+                database = folder / "ledger.db"
+                self._ingest = Ingest(database, ballast, self._disk_full_event)
+                self._publisher = Publisher(database, folder / "log", origin, signers, clock)
+            else:
+                found_log(folder, shared, signers, origin, self._prepare(genesis))
+                self._ingest = SharedIngest(shared)
+                copy = SharedPublisher(folder, origin, signers, clock, shared)
+                self._publisher = copy
+                copy.catch_up()
+                unanswered = compare(folder)
         except BaseException:
             self._lock.release(cleanly=False)
             raise
-        if self._ingest.size == 0:
-            keys = [str(signer.verifier_key) for signer in signers]
-            self._record_about_log("log.genesis", {"format": FORMAT_VERSION, "origin": origin, "keys": keys})
+        if shared is None and self._ingest.size == 0:
+            self.record(genesis)
         if recovered.is_worth_recording:
-            self._record_about_log("evidence.recovered", recovered.data())
+            self.record(self._about_log("evidence.recovered", recovered.data()))
         self.not_compared: RunEvent | None = None
         if unanswered:
             data = {"size": self._ingest.size, "failed": unanswered, "kept": []}
-            self.not_compared = self._record_about_log("anchor.failed", data)
+            self.not_compared = self._about_log("anchor.failed", data)
+            self.record(self.not_compared)
 
     def record(self, event: RunEvent) -> int:
         """Durable when it returns. Data beyond the size of an entry goes to the artifacts, referred to as `kept`.
@@ -143,10 +167,8 @@ class LedgerRecorder:
             data=data,
         )
 
-    def _record_about_log(self, kind: str, data: dict[str, Any]) -> RunEvent:
-        event = RunEvent(type=kind, run=LOG_RUN, at=timestamp(self._clock.now()), data=data)
-        self.record(event)
-        return event
+    def _about_log(self, kind: str, data: dict[str, Any]) -> RunEvent:
+        return RunEvent(type=kind, run=LOG_RUN, at=timestamp(self._clock.now()), data=data)
 
     def _disk_full_event(self, reason: str) -> UnnumberedEvent:
         at = timestamp(self._clock.now())
@@ -162,12 +184,14 @@ def open_recorder(
     ballast_bytes: int = EVIDENCE_BALLAST_BYTES,
     conceal: Iterable[str] = (),
     compare: Compare = compare_with_places,
+    shared: SharedLedger | None = None,
 ) -> LedgerRecorder:
     """Open (or begin) the ledger in `folder` for writing. The caller closes it.
 
     `origin` names the log (`evidence.example.org/dr-prod`) and never changes; `source` names this controller
     (`urn:skerry:controller:<host>`); members called as `conceal` says are recorded as salted digests. `compare` asks
-    the enrolled places what they saw of this log. Raises EvidenceError when another process writes to it, BrokenLog
+    the enrolled places what they saw of this log; with `shared`, the folder is this machine's copy of a ledger that
+    several machines write. Raises EvidenceError when another process writes to it, BrokenLog
     when database and published log contradict each other or a place has seen more or something else, LedgerFull when
     there is no room.
     """
@@ -175,6 +199,8 @@ def open_recorder(
         raise EvidenceError(f"{origin!r} can not name a log: no white space and no +")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if shared is None:
+            refuse_copy(folder)
         return LedgerRecorder(
             folder,
             origin=origin,
@@ -183,6 +209,7 @@ def open_recorder(
             ballast_bytes=ballast_bytes,
             conceal=names_to_conceal(conceal),
             compare=compare,
+            shared=shared,
         )
     except OSError as error:
         raise EvidenceError(f"{folder}: the ledger can not be opened: {error}") from error

@@ -8,6 +8,7 @@ from tests.laws.authority_store_laws import AuthorityStoreLaws
 from tests.laws.catalogue_laws import CatalogueLaws
 from tests.laws.replication_history_laws import ReplicationHistoryLaws
 from tests.laws.runs_laws import RunsLaws
+from tests.laws.shared_ledger_laws import SharedLedgerLaws
 
 
 @pytest.fixture
@@ -45,6 +46,12 @@ class TestSqliteRuns(RunsLaws):
     @pytest.fixture
     def runs(self, sqlite_store):
         return sqlite_store.runs
+
+
+class TestSqliteSharedLedger(SharedLedgerLaws):
+    @pytest.fixture
+    def ledger(self, sqlite_store):
+        return sqlite_store.ledger
 
 
 @pytest.fixture
@@ -86,3 +93,10 @@ class TestPostgresRuns(RunsLaws):
     @pytest.fixture
     def runs(self, postgres_store):
         return postgres_store.runs
+
+
+@pytest.mark.platform("postgresql")
+class TestPostgresSharedLedger(SharedLedgerLaws):
+    @pytest.fixture
+    def ledger(self, postgres_store):
+        return postgres_store.ledger
