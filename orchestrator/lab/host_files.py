@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.contracts.joined_program import joined_program
 from orchestrator.foundation.errors import LabError
 from orchestrator.lab.blueprint import (
     CONTROLLER_SITE,
@@ -150,8 +151,8 @@ def write_host(tree: Path, host: LabHost, style: HostStyle, user_ca: str) -> Non
 
 
 def _write_programs(tree: Path, style: HostStyle) -> None:
-    stand_in = (Path(__file__).parent / "systemctl_stand_in.py").read_bytes()
-    write_whole(tree / "opt/lab/bin/systemctl", stand_in, mode=0o755)
+    stand_in = joined_program(Path(__file__).parent / "host_programs/systemctl_stand_in")
+    write_whole(tree / "opt/lab/bin/systemctl", b"#!/usr/bin/python3 -ESB\n" + stand_in, mode=0o755)
     if style.kind == "namespaces":
         prefix, change = "", SUDO_BY_NAMESPACE if style.one_user_id else SUDO_BY_SETPRIV.format(more="")
     elif style.is_root:

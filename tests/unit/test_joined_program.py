@@ -14,7 +14,8 @@ from orchestrator.contracts.programs import program_text
 from orchestrator.movers.block_volume import PROGRAM as BLOCK_DELTA
 from orchestrator.movers.tree_digests import PROGRAM as TREE_DIGEST
 
-FOLDERS = [BLOCK_DELTA, TREE_DIGEST]
+SYSTEMCTL = Path(__file__).resolve().parents[2] / "orchestrator/lab/host_programs/systemctl_stand_in"
+FOLDERS = [BLOCK_DELTA, TREE_DIGEST, SYSTEMCTL]
 
 
 def parts(folder: Path) -> list[str]:

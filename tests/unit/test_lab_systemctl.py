@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-STAND_IN = Path(__file__).resolve().parents[2] / "orchestrator/lab/systemctl_stand_in.py"
+from orchestrator.contracts.joined_program import joined_program
+
+STAND_IN = Path(__file__).resolve().parents[2] / "orchestrator/lab/host_programs/systemctl_stand_in"
 SLEEPER = "[Unit]\nDescription=sleeps\n[Service]\nExecStart=/bin/sleep 600\n[Install]\nWantedBy=multi-user.target\n"
 
 Systemctl = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,7 +33,7 @@ class HostFolder:
 
     def systemctl(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-S", "-E", "-B", str(STAND_IN), *words],
+            [sys.executable, "-S", "-E", "-B", "-c", joined_program(STAND_IN), *words],
             env={"PATH": os.environ["PATH"], "SKERRY_LAB_PREFIX": str(self.root)},
             capture_output=True,
             text=True,
