@@ -81,6 +81,7 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
 LONG = {
     "tests/crash/test_engine_matrix.py",
     "tests/crash/test_engine_takeover.py",
+    "tests/platform/test_bubbles.py",
     "tests/platform/test_hosts_town.py",
     "tests/platform/test_lab_estate.py",
     "tests/platform/test_lab_rootless.py",

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.durations import DURATION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 _READS = exit_codes_of("UsageError", "InventoryError")
@@ -133,6 +134,66 @@ def due(as_json: bool) -> None:
     if not fires:
         click.echo("nothing is due", err=True)
     _complain(fires)
+
+
+@commands.command("bubble", epilog=exit_codes_of("UsageError", "DataError", "RunInProgress", "RunFailed"))
+@click.argument("system")
+@click.option("--as", "operator", required=True, metavar="PERSON", help="Who drills, by the id in people.yml.")
+@click.option("--point", default="latest", help="latest, worst (the oldest within the RPO), or a point by its id.")
+@click.option("--older-than", type=DURATION, default=0.0, metavar="TIME", help="Only points at least so old: 1h, 7d.")
+@JSON_OPTION
+def bubble(system: str, operator: str, point: str, older_than: float, as_json: bool) -> None:
+    """Start SYSTEM from a held recovery point at DR, in a bubble that cannot reach production; check it; take it away.
+
+    What is held is cloned without copying where the host can. From within every host, service and name of the estate
+    is tried, and nothing is started unless all of that fails. Production is looked at before and after.
+    """
+    from orchestrator.cli.console import print_json
+    from orchestrator.operations.bubble import complain
+    from orchestrator.operations.drill_views import drill_in_bubble
+
+    found = drill_in_bubble(
+        system,
+        by=operator,
+        point=point,
+        older_than_seconds=older_than,
+        tell=lambda text: None if as_json else click.echo(f"  {text}", err=True),
+    )
+    if as_json:
+        print_json({**found.model_dump(mode="json"), "passed": found.passed})
+    else:
+        _show_bubble(found)
+    complain(found)
+
+
+def _show_bubble(drill: Any) -> None:
+    from orchestrator.cli.console import bad, console, good, seconds_text, table
+
+    out = console()
+    rows: list[tuple[str, str]] = [
+        ("point", f"{drill.point} of {_moment(drill.point_at)}, on {drill.host}"),
+        ("clones", ", ".join(f"{each.dataset} by {each.how} in {seconds_text(each.seconds)}" for each in drill.clones)),
+        (
+            "isolation",
+            f"{len(drill.attempts)} attempts from within, none got through"
+            if drill.isolated
+            else f"{sum(each.reached for each in drill.attempts)} of {len(drill.attempts)} attempts got through",
+        ),
+        ("started", ", ".join(f"{each.unit} after {seconds_text(each.seconds)}" for each in drill.started)),
+        *((f"check {each.name}", "passed" if each.passed else "; ".join(each.wrong)) for each in drill.checks),
+        *(
+            (
+                each.objective,
+                f"{seconds_text(each.actual_seconds)} of {seconds_text(each.target_seconds)}"
+                + ("" if each.met else ", missed"),
+            )
+            for each in drill.verdicts
+        ),
+        ("production", "; ".join(drill.production_changed) or "as before"),
+        ("left behind", "nothing" if not drill.left.any else str(drill.left)),
+    ]
+    out.print(table(("drill", drill.system), rows))
+    out.print(good("passed") if drill.passed else bad("failed"))
 
 
 @click.command("serve", epilog=exit_codes_of("InventoryError"))

@@ -5,7 +5,9 @@ from typing import Any
 
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import EngineUnavailable, GateClosed, HostError, InventoryError, PlanningError
+from orchestrator.foundation.places import shipped_folder
 from orchestrator.model.drill import ScheduledDrill
+from orchestrator.operations.bubble import BubbleDrill, BubbleDriller
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.drills import (
     DrillBook,
@@ -16,6 +18,7 @@ from orchestrator.operations.drills import (
     read_drills,
 )
 from orchestrator.operations.estate import inventory_folder
+from orchestrator.operations.standing import recording, when_free
 from orchestrator.planning.drill_schedule import next_fires
 
 
@@ -94,3 +97,19 @@ def serve_drills(*, every_seconds: float, troubled: Callable[[str], None]) -> It
                 troubled(f"{error.message}\n{error.hint}")
             last_trouble = error.message
         clock.sleep(every_seconds)
+
+
+def drill_in_bubble(
+    system: str, *, by: str, point: str, older_than_seconds: float, tell: Callable[[str], None]
+) -> BubbleDrill:
+    """A drill in a bubble, between runs, on record."""
+    with open_desk(inventory_folder()) as desk, when_free(desk, 0.0) as recorder:
+        driller = BubbleDriller(
+            desk.inventory,
+            desk.drivers,
+            desk.bubbles,
+            recording(desk, recorder),
+            shipped_folder("playbooks") / "files" / "checks.py",
+            progress=lambda progress: tell(progress.text),
+        )
+        return driller.drill(system, by=by, point=point, older_than_seconds=older_than_seconds)

@@ -1,0 +1,118 @@
+"""Bubbles: a system's held data, started on a host of its own, where nothing of production is reached or changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.model.names import AbsolutePath, DatasetName, Name
+
+
+class BubbleData(Frozen):
+    """A dataset as it is held on the host. `places` shows folders of it (`""` is all of it) at paths of the bubble."""
+
+    name: DatasetName
+    held: str
+    places: tuple[tuple[str, str], ...]
+
+
+class BubbleCluster(Frozen):
+    """A held PostgreSQL cluster that is to open at just `lsn`."""
+
+    name: DatasetName
+    data: str
+    lsn: str
+    binaries: AbsolutePath
+
+
+class BubbleService(Frozen):
+    """A unit of the host, and where it takes connections once it is up."""
+
+    name: Name
+    address: str
+    port: int
+
+
+class ForbiddenTarget(Frozen):
+    """Something of production that must not be reached from within."""
+
+    name: str
+    address: str
+    port: int
+    datagram: bool = False
+
+
+class BubbleClone(Frozen):
+    """How a bubble got its data: by a layer on top, by shared blocks, or copied."""
+
+    dataset: DatasetName
+    how: Literal["overlay", "reflink", "copy"]
+    seconds: float
+
+
+class Attempt(Frozen):
+    attempt: Literal["network", "socket", "write", "interfaces"]
+    target: str
+    reached: bool
+    outcome: str
+
+
+class Isolation(Frozen):
+    """What was tried from within, and what came of it. Isolated: not one attempt got through."""
+
+    isolated: bool
+    attempts: tuple[Attempt, ...]
+
+
+class StartedUnit(Frozen):
+    unit: Name
+    port: int
+    seconds: float  # until it took connections
+
+
+class Leftovers(Frozen):
+    """What a closed bubble left behind: nothing, or it is named."""
+
+    processes: tuple[int, ...] = ()
+    mounts: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return bool(self.processes or self.mounts or self.files)
+
+
+class Bubbles(Protocol):
+    """Bubbles on one host at a time, one bubble on a host.
+
+    Laws (tests/platform/test_bubbles.py):
+      open    clones what is held and never changes it; starts no service. Where a bubble is open it refuses; what ended
+              ones left is taken away first. A bubble ends by itself after `seconds_max`, whoever lives then
+      prove   tries, from within, to reach each target, every socket of the host and to write to its file systems
+      start   starts units in the order given, each once the one before takes connections
+      run     runs a program of ours within
+      shown   what a host shows the world, thing by thing; two looks differ only where somebody changed something
+      close   ends the bubble and everything in it, erases what it wrote, and looks for what is left; where there is
+              none it does nothing
+    Fails with DataError for what the host refuses, else with a HostError.
+    """
+
+    def open(
+        self, host: Host, bubble: str, data: Sequence[BubbleData], units: Sequence[Name], *, seconds_max: float
+    ) -> Sequence[BubbleClone]: ...
+
+    def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation: ...
+
+    def start(
+        self, host: Host, bubble: str, services: Sequence[BubbleService], clusters: Sequence[BubbleCluster]
+    ) -> Sequence[StartedUnit]: ...
+
+    def run(self, host: Host, bubble: str, program: str, request: dict[str, Any], *, seconds_max: float) -> str:
+        """What it printed, whatever code it ended with; CommandFailed with its complaint where it printed nothing."""
+        ...
+
+    def shown(self, host: Host, units: Sequence[Name]) -> Mapping[str, str]: ...
+
+    def close(self, host: Host, bubble: str) -> Leftovers: ...
+
+    def listed(self, host: Host) -> Sequence[str]: ...

@@ -1,0 +1,201 @@
+"""A bubble on a host: a system's held data, cloned, and its services, in namespaces without a way out.
+
+The parts of this folder are joined into one file, sent to the host and run there by its own Python (3.9 or newer) as
+root: standard library, util-linux and iproute2. Requests: open, attempt, start, inside, close, list.
+
+Within a bubble there are: the host's files, all read-only; clones of the system's held data at their own paths; its
+addresses, on an interface that leads nowhere; processes of its own. It ends with its first process, at the latest when
+its time is over, whatever becomes of those who opened it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from orchestrator.hosts.host_programs.bubble.attempts import attempt_all
+from orchestrator.hosts.host_programs.bubble.clones import clone, open_cluster
+from orchestrator.hosts.host_programs.bubble.namespaces import Refused, await_ready, fork_keeper, keep, within
+from orchestrator.hosts.host_programs.bubble.units import await_port, read_unit, start_unit
+
+GONE_SECONDS_MAX = 20.0
+
+
+def say(value: Any) -> None:
+    sys.stdout.write("result " + json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
+    folder = os.path.join(request["root"], request["bubble"])
+    swept = sweep(request["root"])
+    if alive := [name for name in bubbles(request["root"]) if name not in swept]:
+        raise Refused("a bubble is here already: %s" % ", ".join(alive))
+    units = {name: read_unit(name) for name in request["units"]}
+    os.makedirs(folder, mode=0o700)
+    try:
+        mounts = [clone(dataset, folder) for dataset in request["datasets"]]
+        sockets = listening_sockets()
+        seconds, addresses = float(request["seconds_max"]), request["addresses"]
+        keeper = fork_keeper(folder, lambda: keep(folder, mounts, addresses, sockets, seconds))
+        note = {
+            "keeper": keeper, "begun": begun_at(keeper), "units": units, "sockets": sockets, "addresses": addresses,
+            "own_places": [place for one in mounts for place in [one["merged"], *(at for _, at in one["places"])]],
+        }  # fmt: skip
+        with open(os.path.join(folder, "note.json"), "w", encoding="utf-8") as stream:
+            json.dump(note, stream)
+        await_ready(folder, keeper)
+    except (Refused, OSError):
+        close_bubble(request)
+        raise
+    clones = [{key: one[key] for key in ("dataset", "how", "seconds")} for one in mounts]
+    return {"bubble": request["bubble"], "keeper": keeper, "clones": clones, "swept": swept}
+
+
+def bubbles(root: str) -> list[str]:
+    return sorted(os.listdir(root)) if os.path.isdir(root) else []
+
+
+def list_bubbles(request: dict[str, Any]) -> dict[str, Any]:
+    return {"bubbles": bubbles(request["root"])}
+
+
+def note_of(root: str, bubble: str) -> dict[str, Any]:
+    try:
+        with open(os.path.join(root, bubble, "note.json"), encoding="utf-8") as stream:
+            found: dict[str, Any] = json.load(stream)
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def begun_at(process: int) -> str:
+    """Tells a process from a later one of the same number."""
+    try:
+        with open("/proc/%d/stat" % process, encoding="ascii", errors="replace") as stream:
+            return stream.read().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def keeper_of(root: str, bubble: str) -> int:
+    """The bubble's first process; 0 where it has ended."""
+    note = note_of(root, bubble)
+    return note["keeper"] if note and begun_at(note["keeper"]) == note["begun"] != "" else 0
+
+
+def sweep(root: str) -> list[str]:
+    """Take away what bubbles left that have ended."""
+    ended = [name for name in bubbles(root) if not keeper_of(root, name)]
+    for name in ended:
+        shutil.rmtree(os.path.join(root, name))
+    return ended
+
+
+def listening_sockets() -> list[str]:
+    """Names in the file system by which processes of this host are reached."""
+    with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as stream:
+        paths = [line.split()[7] for line in stream.readlines()[1:] if len(line.split()) > 7]
+    return sorted({path for path in paths if path.startswith("/")})
+
+
+def entered(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    keeper = keeper_of(request["root"], request["bubble"])
+    if not keeper:
+        raise Refused("there is no bubble %s" % request["bubble"])
+    return keeper, note_of(request["root"], request["bubble"])
+
+
+def attempt(request: dict[str, Any]) -> int:
+    keeper, note = entered(request)
+    targets = [one for one in request["targets"] if one["address"] not in note["addresses"]]
+    return within(keeper, lambda: attempt_all(targets, note["sockets"], note["own_places"]), say)
+
+
+def start(request: dict[str, Any]) -> int:
+    keeper, note = entered(request)
+
+    def do() -> dict[str, Any]:
+        for cluster in request["clusters"]:
+            open_cluster(cluster)
+        started = []
+        for service in request["services"]:
+            name, port = service["name"], service["port"]
+            begun = start_unit(name, note["units"][name])
+            waited = await_port(name, service["address"], port, begun["pid"]) if begun["pid"] else 0.0
+            started.append({**begun, "port": port, "seconds": waited})
+        return {"started": started}
+
+    return within(keeper, do, say)
+
+
+def inside(request: dict[str, Any]) -> int:
+    """A program of ours, run by the Python within."""
+    keeper, _ = entered(request)
+
+    def do() -> dict[str, Any]:
+        words = ["python3", "-I", "-S", "-c", request["program"], json.dumps(request["request"])]
+        limit = request["seconds_max"]
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=limit)
+        return {"exit_code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+
+    return within(keeper, do, say)
+
+
+def close_bubble(request: dict[str, Any]) -> dict[str, Any]:
+    """End it and take away what it wrote; then look for what is left: processes, mounts, files."""
+    root, bubble = request["root"], request["bubble"]
+    folder = os.path.join(root, bubble)
+    keeper = keeper_of(root, bubble)
+    space = namespace_of(keeper) if keeper else ""
+    if keeper:
+        os.kill(keeper, signal.SIGKILL)
+        deadline = time.monotonic() + GONE_SECONDS_MAX
+        while processes_in(space) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as stream:
+        mounts = [line.split()[4] for line in stream if folder in line]
+    left = {
+        "processes": processes_in(space) if space else [],
+        "mounts": mounts,
+        "files": [folder] if os.path.lexists(folder) else [],
+    }
+    return {"closed": bubble, "was_open": bool(keeper), "left": left}
+
+
+def namespace_of(process: int | str) -> str:
+    try:
+        return os.readlink("/proc/%s/ns/pid" % process)
+    except OSError:
+        return ""
+
+
+def processes_in(space: str) -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and space and namespace_of(name) == space]
+
+
+def main() -> None:
+    request = json.loads(sys.argv[1])
+    whole = {"open": open_bubble, "close": close_bubble, "list": list_bubbles}
+    entering = {"attempt": attempt, "start": start, "inside": inside}
+    try:
+        if request["do"] in whole:
+            say(whole[request["do"]](request))
+        else:
+            entering[request["do"]](request)
+    except Refused as refused:
+        say({"failed": str(refused)})
+    except OSError as error:
+        say({"failed": "%s: %s" % (error.filename or "", error.strerror)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Bubbles without hosts: what is asked of them is kept, and what they answer can be set."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.contracts.bubbles import (
+    Attempt,
+    BubbleClone,
+    BubbleCluster,
+    BubbleData,
+    BubbleService,
+    ForbiddenTarget,
+    Isolation,
+    Leftovers,
+    StartedUnit,
+)
+from orchestrator.foundation.errors import DataError
+from orchestrator.model.host import Host
+
+
+@dataclass
+class FakeBubbles:
+    """One bubble on a host; nothing is started in one that is not open."""
+
+    asked: list[str] = field(default_factory=list)
+    reached: tuple[str, ...] = ()  # targets that an attempt gets through to
+    fails: Mapping[str, str] = field(default_factory=dict)  # what the host says to `open`, `start` …
+    wrong: list[list[str]] = field(default_factory=list)  # what the checks find, the first time, the second …
+    changes: bool = False  # production shows something else each time it is looked at
+    left: Leftovers = field(default_factory=Leftovers)
+    open_on: dict[str, str] = field(default_factory=dict)
+    targets: tuple[ForbiddenTarget, ...] = ()
+    given: tuple[BubbleData, ...] = ()
+    clusters: tuple[BubbleCluster, ...] = ()
+
+    def open(
+        self, host: Host, bubble: str, data: Sequence[BubbleData], units: Sequence[str], *, seconds_max: float
+    ) -> Sequence[BubbleClone]:
+        self._ask("open")
+        if host.name in self.open_on:
+            raise DataError(f"a bubble is here already: {self.open_on[host.name]}")
+        self.open_on[host.name] = bubble
+        self.given = tuple(data)
+        return [BubbleClone(dataset=each.name, how="overlay", seconds=0.1) for each in data]
+
+    def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation:
+        self._ask("prove")
+        self.targets = tuple(targets)
+        attempts = tuple(
+            Attempt(attempt="network", target=each.name, reached=each.name in self.reached, outcome="")
+            for each in targets
+        )
+        return Isolation(isolated=not any(each.reached for each in attempts), attempts=attempts)
+
+    def start(
+        self, host: Host, bubble: str, services: Sequence[BubbleService], clusters: Sequence[BubbleCluster]
+    ) -> Sequence[StartedUnit]:
+        self._ask("start " + " ".join(each.name for each in services))
+        if self.open_on.get(host.name) != bubble:
+            raise DataError(f"there is no bubble {bubble}")
+        self.clusters = tuple(clusters)
+        return [StartedUnit(unit=each.name, port=each.port, seconds=0.1) for each in services]
+
+    def run(self, host: Host, bubble: str, program: str, request: dict[str, Any], *, seconds_max: float) -> str:
+        self._ask("check")
+        wrong = self.wrong.pop(0) if self.wrong else []
+        found = {
+            check["name"]: {"level": check["level"], "passed": not wrong, "wrong": wrong}
+            for check in request["checks"]
+        }
+        return json.dumps({"report": {"checks": found}})
+
+    def shown(self, host: Host, units: Sequence[str]) -> Mapping[str, str]:
+        self._ask("look")
+        return {"open tcp": str(len(self.asked)) if self.changes else "0016"}
+
+    def close(self, host: Host, bubble: str) -> Leftovers:
+        self._ask("close")
+        self.open_on.pop(host.name, None)
+        return self.left
+
+    def listed(self, host: Host) -> Sequence[str]:
+        return [bubble for name, bubble in self.open_on.items() if name == host.name]
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if said := self.fails.get(what.split(maxsplit=1)[0]):
+            raise DataError(said)
