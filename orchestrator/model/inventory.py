@@ -35,6 +35,10 @@ class CloudSettings(Frozen):
     endpoint: str | None = None  # an URL, or file:PATH of a file that holds it; None means AWS itself
     credentials_file: str | None = None  # for the SDK's own chain; None leaves the chain as it is
     profile: str | None = None
+    endpoint_at_hosts: str | None = None  # the same as `endpoint`, as hosts reach it; None where that is no different
+    role: str | None = None  # ARN of a role that is assumed for whatever is done; None stays with the chain's identity
+    accounts: tuple[str, ...] = ()  # where any is named, no other is spoken to; `role` then says which it is
+    kms_key: str | None = None  # ARN of the key that snapshots are encrypted with; None is the account's default
 
 
 class Link(Frozen):

@@ -184,7 +184,8 @@ def test_what_comes_next_says_what_falls_into_a_blackout():
 
 
 def test_what_waits_for_something_in_its_way_is_missed_in_the_end():
-    fire = next_fires(drill(), utc("2026-01-01"), ())[0].model_copy(update={"state": "due", "because": "filing is cut over"})
+    coming = next_fires(drill(), utc("2026-01-01"), ())[0]
+    fire = coming.model_copy(update={"state": "due", "because": "filing is cut over"})
     assert late(drill(), fire, utc("2026-01-03T07:00")).state == "due"
     assert late(drill(missed="report"), fire, utc("2026-01-03T07:00")).state == "due"
     assert late(drill(), fire, utc("2026-01-03T08:00")).state == "missed"
