@@ -19,6 +19,9 @@ from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 @click.option("--reject", is_flag=True, help="Say no: it closes the plan until the same person approves.")
 @click.option("--comment", default="", help="Words that are signed with it.")
 @click.option("--change-ticket", default="", metavar="NUMBER", help="The change it belongs to; signed with it.")
+@click.option(
+    "--max-runs", type=click.IntRange(0), default=0, help="How many runs it is for; 0: as many as begin in its time."
+)
 @click.option("--days", type=click.FloatRange(0.001, 90), default=7.0, help="For how long it is valid.")
 @JSON_OPTION
 def command(
@@ -29,6 +32,7 @@ def command(
     reject: bool,
     comment: str,
     change_ticket: str,
+    max_runs: int,
     days: float,
     as_json: bool,
 ) -> None:
@@ -59,6 +63,7 @@ def command(
             decision="reject" if reject else "approve",
             comment=comment,
             change_ticket=change_ticket,
+            max_runs=max_runs,
             valid_for=timedelta(days=days),
         )
         standing = desk.standing(plan)

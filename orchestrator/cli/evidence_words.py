@@ -1,4 +1,4 @@
-"""`skerry evidence order|result|review`: what persons sign, from the start of a run to its review."""
+"""`skerry evidence adopt|order|result|review|sign-off`: what persons sign, from the policy in force to a review."""
 
 import json
 from pathlib import Path
@@ -109,3 +109,66 @@ def review(
     )
     told = {"run": run, "by": person, "log_index": index}
     click.echo(json.dumps(told) if as_json else f"Review of {run} by {person} is on record, log entry {index}.")
+
+
+@click.command("sign-off")
+@click.argument("run")
+@click.option("--as", "person", required=True, help="Who signs for management: a person of the estate.")
+@click.option("--role", required=True, help="In which role.")
+@KEY
+@click.option("--return", "returned", is_flag=True, help="Send the review back; --comment says why.")
+@click.option("--comment", default="", help="Words that are signed with it.")
+@LEDGER
+@JSON
+def sign_off(
+    run: str, person: str, role: str, key: str, returned: bool, comment: str, ledger: Path | None, as_json: bool
+) -> None:
+    """Sign, for management, that the reviews of RUN (an id, or `last`) were reported, and put it on record.
+
+    Exit codes: 0 recorded; 2 no such run, or not reviewed; 50 the ledger cannot be written, or the key does not sign.
+    """
+    from orchestrator.evidence.review import record_sign_off
+    from orchestrator.wiring.ledger import open_enrolled
+
+    folder = ledger_or_default(ledger)
+    run = named_run(folder, run)
+    index = record_sign_off(
+        folder,
+        run,
+        person=person,
+        role=role,
+        key_file=key,
+        decision="returned" if returned else "accepted",
+        comment=comment,
+        open_lock=open_enrolled,
+    )
+    told = {"run": run, "by": person, "decision": "returned" if returned else "accepted", "log_index": index}
+    verb = "sends the review of" if returned else "accepts the review of"
+    click.echo(
+        json.dumps(told) if as_json else f"{person} {verb} {run}{' back' if returned else ''}, log entry {index}."
+    )
+
+
+@click.command("adopt")
+@click.argument("policy", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--as", "person", required=True, help="Who sets it in force: a person of the estate.")
+@click.option("--role", required=True, help="In which role.")
+@KEY
+@LEDGER
+@JSON
+def adopt(policy: Path, person: str, role: str, key: str, ledger: Path | None, as_json: bool) -> None:
+    """Sign and put on record that the trust policy in the file POLICY is in force; every run after it names it.
+
+    An auditor judges by their own copy, and sees here whether it is the same.
+
+    Exit codes: 0 recorded; 50 the ledger cannot be written, or the key does not sign; 53 it is no trust policy.
+    """
+    from orchestrator.evidence.policy_on_record import adopt_policy
+    from orchestrator.evidence.trust_policy import read_trust_policy
+    from orchestrator.wiring.ledger import open_enrolled
+
+    content = read_trust_policy(policy).content
+    folder = ledger_or_default(ledger)
+    index, digest = adopt_policy(folder, content, person=person, role=role, key_file=key, open_lock=open_enrolled)
+    told = {"policy": digest, "by": person, "log_index": index}
+    click.echo(json.dumps(told) if as_json else f"{digest} is in force by {person}, log entry {index}.")

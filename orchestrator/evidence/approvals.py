@@ -54,7 +54,11 @@ def approval_as_statement(approval: ApprovalStatement) -> Statement:
         "role": approval.role,
         "decision": approval.decision,
         "statementTime": approval.at,
-        "validity": {"notBefore": approval.at, "notAfter": approval.expires_at},
+        "validity": {
+            "notBefore": approval.at,
+            "notAfter": approval.expires_at,
+            **({"maxRuns": approval.max_runs} if approval.max_runs else {}),
+        },
         "nonce": approval.nonce,
     }
     if approval.log_origin:

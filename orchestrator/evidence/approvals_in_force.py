@@ -2,6 +2,8 @@
 
 Rules: an approval counts from its entry on, and until its person withdraws it; whoever withdrew one may renew it. A
 step begun while too few are left was not allowed. A run has some seconds to obey; no word may be put on record late.
+An approval's time is that of beginning: what goes on without a stop ends although the time is over (and says so), but
+whoever begins again, after a crash or because a person asks, needs approvals that are still good.
 """
 
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from orchestrator.evidence.story import RunStory, moment
 from orchestrator.evidence.trust_policy import SignatureRule
 from orchestrator.foundation.errors import EvidenceRejected
 
+# What begins a run again that had stopped, or a step that would not have been begun.
+_GOES_ON = frozenset(("resume", "retry", "confirm", "waive", "found_applied", "found_absent"))
 OBEYED_WITHIN = timedelta(seconds=5)  # what was being begun when the word came may still begin
 KINDS = {"approval.granted": "approve", "approval.refused": "reject", "approval.revoked": "revoke"}
 
@@ -30,6 +34,13 @@ class _Words:
     told: dict[str, tuple[str, str]] = field(default_factory=dict)  # nonce → person and envelope
     lacks_since: Word | None = None
     gaps: list[tuple[Word, int]] = field(default_factory=list)  # the word that opened it, the entry that closed it
+    lapsed: LoggedEvent | None = None  # what began the run again although approvals had expired
+    lapses: list[tuple[LoggedEvent, int]] = field(default_factory=list)
+
+    def good_at(self, when: datetime) -> "_Words":
+        """As they stand, without the approvals that had expired."""
+        good = {key: word for key, word in self.standing.items() if when <= _expires(word)}
+        return _Words(standing=good, rejected=self.rejected, withdrawn=self.withdrawn)
 
     def take(self, word: Word, decision: str) -> None:
         key = (word.person, str(word.event.data.get("role")))
@@ -57,17 +68,25 @@ def judge_approvals(bench: Bench, rule: SignatureRule) -> None:
     started = story.first("run.started")
     words = _Words()
     at_start: list[str] | None = None
-    for event in (each for each in story.events if each.type in KINDS):
+    for event in (each for each in story.events if each.type in KINDS or _begins_again(each)):
         if at_start is None and started is not None and event.index > started.index:
             at_start = _lacking(words, rule, story)
+        if event.type not in KINDS:
+            if at_start == [] and words.lapsed is None and _lacking(words.good_at(moment(event.time)), rule, story):
+                words.lapsed = event
+            continue
         with findings.border(GROUP, f"{_noun(event)} by {event.data.get('by')}, entry {event.index}"):
-            word = _judged(bench, event, rule, started, words)
+            expired = at_start == [] and bool(_lacking(words.good_at(moment(event.time)), rule, story))
+            word = _judged(bench, event, rule, started, words, expired=expired)
             if word is None:
                 continue  # told again after a crash
             words.take(word, KINDS[event.type])
             _tell(bench, word)
             if at_start is not None:
                 words.look(word, lacking=bool(_lacking(words, rule, story)))
+            if words.lapsed and not _lacking(words.good_at(moment(event.time)), rule, story):
+                words.lapses.append((words.lapsed, event.index))
+                words.lapsed = None
     problems = _lacking(words, rule, story) if at_start is None else at_start
     persons = {person for person, _ in words.standing}
     roles = ", ".join(sorted({role for _, role in words.standing}))
@@ -81,6 +100,39 @@ def judge_approvals(bench: Bench, rule: SignatureRule) -> None:
     if words.gaps:
         begun = [text for gap in words.gaps for text in _begun_within(bench, *gap)]
         findings.judge(GROUP, begun, "nothing was begun after an approval that it needed was withdrawn")
+    if not problems:
+        _judge_time(bench, words, rule)
+
+
+def _begins_again(event: LoggedEvent) -> bool:
+    asked = event.type == "request.accepted" and event.data.get("operation") in _GOES_ON
+    return asked or event.type == "run.resumed"
+
+
+def _expires(word: Word) -> datetime:
+    validity = word.statement.predicate.get("validity") or {}
+    return moment(str(validity.get("notAfter")))
+
+
+def _judge_time(bench: Bench, words: _Words, rule: SignatureRule) -> None:
+    """Steps that were begun after the time that approvals were given for."""
+    story = bench.story
+    attempts = [each for system in story.systems.values() for each in system.attempts if each.mode == "do"]
+    if words.lapsed is not None:
+        words.lapses.append((words.lapsed, story.events[-1].index + 1))
+    begun = [
+        f"entry {each.started.index}: {each.system}/{each.step} began after approvals had expired, when the run was "
+        f"gone on with (entry {event.index})"
+        for event, until in words.lapses
+        for each in attempts
+        if event.index < each.started.index < until and moment(each.started.time) - moment(event.time) > OBEYED_WITHIN
+    ]
+    if words.lapses:
+        bench.findings.judge(GROUP, begun, "nothing was begun again after approvals had expired")
+    late = [each for each in attempts if _lacking(words.good_at(moment(each.started.time)), rule, story)]
+    if late and not begun and not words.withdrawn:
+        told = f"{late[0].system}/{late[0].step}, entry {late[0].started.index}"
+        bench.findings.warn(GROUP, f"{len(late)} steps were begun after the approvals' time was over, {told} first")
 
 
 def _noun(event: LoggedEvent) -> str:
@@ -88,7 +140,13 @@ def _noun(event: LoggedEvent) -> str:
 
 
 def _judged(
-    bench: Bench, event: LoggedEvent, rule: SignatureRule, started: LoggedEvent | None, words: _Words
+    bench: Bench,
+    event: LoggedEvent,
+    rule: SignatureRule,
+    started: LoggedEvent | None,
+    words: _Words,
+    *,
+    expired: bool,
 ) -> Word | None:
     """The word, when it holds; None when it was told before. EvidenceRejected says why it does not count."""
     decision, story = KINDS[event.type], bench.story
@@ -108,7 +166,7 @@ def _judged(
     if list(word.statement.subjects.values()) != [story.plan_digest.removeprefix("sha256:")]:
         raise EvidenceRejected("it is about another plan" if decision != "approve" else "it approves another plan")
     if decision == "approve":
-        renewed = word.person in words.withdrawn and event.index > started.index
+        renewed = event.index > started.index and (expired or word.person in words.withdrawn)
         _is_in_time(word, moment(event.time if renewed else started.time), renewed=renewed, started=started)
         is_distinct(word.person, rule, story)
     if nonce in words.told:
@@ -134,6 +192,8 @@ def _tell(bench: Bench, word: Word) -> None:
     told = f"{noun} by {word.person} ({role}), entry {event.index}{existed}, key {word.key[:19]}…"
     if ticket := word.statement.predicate.get("changeTicket"):
         told += f", change {ticket}"
+    if runs := (word.statement.predicate.get("validity") or {}).get("maxRuns"):
+        told += f", for {runs} run{'s' if runs != 1 else ''}"
     comment = str(word.statement.predicate.get("comment", ""))
     bench.findings.ok(GROUP, told + (f": {comment}" if comment and noun != "approval" else ""))
 

@@ -71,9 +71,7 @@ def _saw_this_history(bench: Bench, event: LoggedEvent, statement: Statement) ->
     if seen is None:
         return
     if seen.size > event.index:
-        raise EvidenceRejected(
-            f"the signer saw {seen.size} entries, but their word is entry {event.index}"
-        )
+        raise EvidenceRejected(f"the signer saw {seen.size} entries, but their word is entry {event.index}")
     try:
         is_beginning(bench.files, seen, bench.head)
     except BrokenLog as error:
@@ -84,6 +82,8 @@ def _saw_this_history(bench: Bench, event: LoggedEvent, statement: Statement) ->
 
 def is_distinct(person: str, rule: SignatureRule, story: RunStory) -> None:
     """Raise EvidenceRejected where the person holds a duty that the rule keeps apart."""
-    for duty, holder in (("author", story.author), ("operator", story.operator)):
+    duties = [("author", story.author), ("operator", story.operator)]
+    duties += [("reviewer", str(event.data.get("by"))) for event in story.of("review.signed")]
+    for duty, holder in duties:
         if duty in rule.distinct_from and person == holder:
             raise EvidenceRejected(f"separation of duties: {person} is the {duty}")

@@ -13,6 +13,7 @@ from orchestrator.evidence import merkle
 from orchestrator.evidence.envelope import LOG_RUN, LoggedEvent, read_event
 from orchestrator.evidence.merkle import HASH_BYTES, TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint
+from orchestrator.evidence.receipts import RECORDED
 from orchestrator.evidence.retention import KINDS as RETENTION_KINDS
 from orchestrator.evidence.seen_heads import SIGNED_KINDS
 from orchestrator.foundation.errors import BrokenLog
@@ -29,7 +30,7 @@ _TIME_BYTES = len("2026-11-21T22:18:00.123Z")
 _LOOKED_AT = frozenset(
     (
         *(b"step.started", b"step.finished", b"run.created", b"run.started", b"run.finished"),
-        *(kind.encode() for kind in (*RETENTION_KINDS, *SIGNED_KINDS)),
+        *(kind.encode() for kind in (*RETENTION_KINDS, *SIGNED_KINDS, RECORDED)),
     )
 )
 
@@ -54,6 +55,7 @@ class Stretch:
     marks: list[tuple[str, str, str]] = field(default_factory=list)  # run, kind, time
     keeping: list[LoggedEvent] = field(default_factory=list)  # what is said of retention and holds
     signed: list[LoggedEvent] = field(default_factory=list)  # words of persons
+    receipts: list[LoggedEvent] = field(default_factory=list)  # of anchors
 
     def complain(self, problem: str) -> None:
         if len(self.problems) < PROBLEMS_KEPT_MAX:
@@ -184,6 +186,8 @@ def _look_closer(stretch: Stretch, index: int, entry: bytes) -> None:
         stretch.keeping.append(event)
     elif event.type in SIGNED_KINDS:
         stretch.signed.append(event)
+    elif event.type == RECORDED:
+        stretch.receipts.append(event)
     else:
         stretch.marks.append((event.run, event.type, event.time))
 
@@ -215,6 +219,7 @@ class LogVerdict:
     open_steps: list[str]  # started and never finished: a run under way, or one that died
     keeping: list[LoggedEvent] = field(default_factory=list)  # in order
     signed: list[LoggedEvent] = field(default_factory=list)  # in order
+    receipts: list[LoggedEvent] = field(default_factory=list)  # in order
 
 
 def judge_stretches(
@@ -231,9 +236,11 @@ def judge_stretches(
     level_one = bytearray()
     keeping: list[LoggedEvent] = []
     signed: list[LoggedEvent] = []
+    receipts: list[LoggedEvent] = []
     for stretch in stretches:
         keeping += stretch.keeping
         signed += stretch.signed
+        receipts += stretch.receipts
         broken += stretch.problems
         following.take(stretch)
         for root in stretch.roots:
@@ -243,7 +250,8 @@ def judge_stretches(
         _roots_within(frontier, wanted, stretch.tiles, roots)
     broken += _judge_upper_tiles(bytes(level_one), size, upper_tiles)
     kept = broken[:PROBLEMS_KEPT_MAX]
-    return LogVerdict(roots, following.runs(), kept, following.problems, following.open_steps(), keeping, signed)
+    told = (following.problems, following.open_steps(), keeping, signed, receipts)
+    return LogVerdict(roots, following.runs(), kept, *told)
 
 
 def _roots_within(

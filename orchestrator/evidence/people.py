@@ -10,9 +10,10 @@ from typing import Any
 
 from orchestrator.evidence.approvals_in_force import judge_approvals
 from orchestrator.evidence.bench import GROUP, Bench, Word, is_distinct, signed_word
+from orchestrator.evidence.gates_in_force import judge_wave_gates
 from orchestrator.evidence.merkle import leaf_hash
 from orchestrator.evidence.run_result import result_of
-from orchestrator.evidence.statements import REVIEW, START_ORDER, TEST_RESULT, Statement
+from orchestrator.evidence.statements import REVIEW, SIGN_OFF, START_ORDER, TEST_RESULT, Statement
 from orchestrator.evidence.story import RunStory, moment
 from orchestrator.evidence.trust_policy import SignatureRule
 from orchestrator.foundation.errors import EvidenceRejected
@@ -27,6 +28,7 @@ def judge_people(bench: Bench, entries: Sequence[bytes]) -> None:
     """Approvals always; start order, result and review where the policy asks for them, or where they are there."""
     story, rules = bench.story, bench.policy.rules
     judge_approvals(bench, rules.get("approval", SignatureRule(threshold=1)))
+    judge_wave_gates(bench)
     finished = [event for event in story.events if event.type == "run.finished"]
     last = story.events.index(finished[-1]) + 1 if finished else len(entries)
     digest = run_digest(entries[:last])
@@ -34,6 +36,7 @@ def judge_people(bench: Bench, entries: Sequence[bytes]) -> None:
         ("order", "run.ordered", START_ORDER, lambda word: _orders(word, story)),
         ("result", "result.signed", TEST_RESULT, lambda word: _is_the_result(word.statement, story, digest)),
         ("review", "review.signed", REVIEW, lambda word: _is_about(word.statement, f"run:{story.run}", digest)),
+        ("signOff", "review.accepted", SIGN_OFF, lambda word: _signs_off(word, story, digest)),
     )
     for rule_name, kind, predicate, judge in judges:
         _judge_words(bench, rules.get(rule_name), kind, predicate, judge)
@@ -46,7 +49,7 @@ def _judge_words(
     if rule is None and not events:
         return
     heard: set[str] = set()
-    noun = kind.partition(".")[0] if kind != "run.ordered" else "start order"
+    noun = {"run.ordered": "start order", "review.accepted": "sign-off"}.get(kind, kind.partition(".")[0])
     for event in events:
         with bench.findings.border(GROUP, f"{noun} by {event.data.get('by')}, entry {event.index}"):
             word = signed_word(bench, event, predicate, rule.roles if rule else ())
@@ -63,7 +66,8 @@ def _summary(statement: Statement) -> str:
     said: dict[str, Any] = dict(statement.predicate)
     if "conclusion" in said:
         return f": {said['conclusion']}, {len(said.get('findings', []))} finding(s)"
-    return f": {said['result']}" if "result" in said else ""
+    told = said.get("result", said.get("decision"))
+    return f": {told}" if told else ""
 
 
 def _orders(word: Word, story: RunStory) -> None:
@@ -92,6 +96,24 @@ def _is_the_result(said: Statement, story: RunStory, digest: str) -> None:
         if said.predicate.get(name) != value:
             told = f", the log says {value}" if name == "result" else ""
             raise EvidenceRejected(f"its {name} does not follow from the log{told}")
+
+
+def _signs_off(word: Word, story: RunStory, digest: str) -> None:
+    """Management's own word that a review was reported to them: it names reviews that were on record before."""
+    _is_about(word.statement, f"run:{story.run}", digest)
+    said = word.statement.predicate
+    if said.get("role") != word.event.data.get("role"):
+        raise EvidenceRejected("the statement is signed in another role")
+    known = {
+        str((event.data.get("envelope") or {}).get("digest", ""))
+        for event in story.of("review.signed")
+        if event.index < word.event.index
+    }
+    named = said.get("reviews")
+    if not isinstance(named, list) or not named or not set(map(str, named)) <= known:
+        raise EvidenceRejected("it names no review that was on record before it")
+    if said.get("decision") != "accepted":
+        raise EvidenceRejected(f"{word.person} sent the review back: {said.get('comment', '')}")
 
 
 def _is_about(said: Statement, name: str, digest: str) -> None:

@@ -13,6 +13,7 @@ from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.event import RunEvent
 
 MEDIA_TYPES = {".yml": "application/yaml", ".yaml": "application/yaml", ".json": "application/json"}
+_SURROUNDINGS = ("clock", "environment")
 WORD_KINDS = {"approve": "approval.granted", "reject": "approval.refused", "revoke": "approval.revoked"}
 
 
@@ -36,7 +37,7 @@ class PrefacedRecorder:
 
     Just before `run.started` it records `runbook.registered`, `approval.granted` (and refused, revoked) and
     `run.ordered`; when a request is obeyed, when a run is gone on with, and at its end: words that withdrew an approval
-    since.
+    since. A run that another process began is first told of by `run.resumed`, with clock and environment as they are.
     What is told twice (after a crash) is on record twice; the rules allow it. `plan_of` knows the plan of a run.
     """
 
@@ -70,7 +71,11 @@ class PrefacedRecorder:
             self._tell_orders(event, plan)
         elif event.run not in self._plans or event.type in ("request.accepted", "run.finished"):
             if event.run not in self._plans:
-                self._plans[event.run] = self._plan_of(event.run)
+                plan = self._plans[event.run] = self._plan_of(event.run)
+                if plan:
+                    facts = self._papers.facts(plan, "")
+                    around = {name: facts[name] for name in _SURROUNDINGS if name in facts}
+                    self._tell(event, "run.resumed", {"plan": plan, **around})
             self._tell_words(event, later_words(self._papers.words(self._plans[event.run])))
         return event
 
@@ -99,13 +104,22 @@ class PrefacedRecorder:
 
 
 def later_words(words: Sequence[SignedApproval]) -> list[SignedApproval]:
-    """Of all words over a plan those that change what a start rested on: withdrawn approvals, and their renewal."""
+    """Of all words over a plan those that change what a start rested on: approvals that were withdrawn or had expired,
+    and their renewal.
+    """
     found: list[SignedApproval] = []
     withdrawn: set[str] = set()
+    expired_at = ""  # when the first approval did
     for word in words:
-        if word.statement.decision != "approve":
-            withdrawn.add(word.statement.person)
-        if word.statement.person in withdrawn:
+        said = word.statement
+        if said.decision != "approve":
+            withdrawn.add(said.person)
+        elif expired_at and said.at > expired_at:
+            found.append(word)
+            continue
+        else:
+            expired_at = min(expired_at or said.expires_at, said.expires_at)
+        if said.person in withdrawn:
             found.append(word)
     return found
 

@@ -1,12 +1,15 @@
-"""A person's review of a finished run: signed over the digest of its events, and put on record in the same run."""
+"""A person's review of a finished run, and management's word that it was reported to them.
+
+Both are signed over the digest of the run's events, and put on record in the same run.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.evidence.elsewhere import OpenLock
 from orchestrator.evidence.signed_words import finished_run, put_on_record
-from orchestrator.evidence.statements import REVIEW
+from orchestrator.evidence.statements import REVIEW, SIGN_OFF
 from orchestrator.evidence.story import moment
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import UsageError
@@ -50,6 +53,43 @@ def record_review(
         found,
         "review.signed",
         REVIEW,
+        predicate,
+        person=person,
+        role=role,
+        key_file=key_file,
+        clock=clock or SystemClock(),
+        open_lock=open_lock,
+    )
+
+
+def record_sign_off(
+    ledger: Path,
+    run: str,
+    *,
+    person: str,
+    role: str,
+    key_file: str,
+    decision: Literal["accepted", "returned"] = "accepted",
+    comment: str = "",
+    clock: Clock | None = None,
+    open_lock: OpenLock | None = None,
+) -> int:
+    """Sign, over every review of the run so far, that they were reported, and record it; returns the log's index.
+
+    UsageError where there is no review yet. With `returned` the comment says what is missing.
+    """
+    found = finished_run(ledger, run)
+    reviews = [str(event.data["envelope"]["digest"]) for event in found.story.of("review.signed")]
+    if not reviews:
+        raise UsageError(f"run {run} was not reviewed: there is nothing to sign off", hint="skerry evidence review")
+    if decision == "returned" and not comment.strip():
+        raise UsageError("say what is missing: --comment TEXT is signed with it")
+    predicate = {"manager": person, "role": role, "decision": decision, "comment": comment, "reviews": reviews}
+    return put_on_record(
+        ledger,
+        found,
+        "review.accepted",
+        SIGN_OFF,
         predicate,
         person=person,
         role=role,

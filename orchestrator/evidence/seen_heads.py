@@ -10,7 +10,8 @@ from orchestrator.foundation.errors import BrokenLog, EvidenceError, EvidenceRej
 
 SIGNED_KINDS = (
     *("approval.granted", "approval.refused", "approval.revoked"),
-    *("run.ordered", "result.signed", "review.signed"),
+    *("run.ordered", "result.signed", "review.signed", "review.accepted"),
+    *("gate.decided", "waiver.given", "policy.set"),
 )
 
 

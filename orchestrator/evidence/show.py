@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.evidence.findings import Findings
+from orchestrator.evidence.policy_told import judge_adopted
 from orchestrator.evidence.trust_policy import TrustPolicy, read_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, verify_bundle
 from orchestrator.evidence.verify_log import HeldHead, LogReport, own_keys, read_held, verify_log
@@ -142,6 +143,7 @@ def verify_and_show(
     vkeys = policy.log_policy.logs if policy else own_keys(folder)
     held = _held(held_file) if held_file else []
     report = verify_log(folder, vkeys=vkeys, policy=policy.log_policy if policy else None, held=held)
+    judge_adopted(report.policies, policy, report.findings)
     seconds = time.perf_counter() - began
     say(json.dumps(as_data(report, policy, seconds)) if as_json else as_text(report, policy, seconds))
     if not report.verified:

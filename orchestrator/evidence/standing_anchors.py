@@ -1,7 +1,7 @@
 """Anchoring that happens by itself: while a log is written to, and once more when it is closed.
 
 Rules: without enrolment nothing happens; a place that fails is a warning on record (`anchor.failed`), told once for
-each trouble, and never the failure of a run.
+each trouble, and never the failure of a run; what a place answered is on record in the log itself (`anchor.recorded`).
 """
 
 import threading
@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.evidence.anchoring import Anchored, EnrolledBucket, Post, anchor, post, read_enrolment
 from orchestrator.evidence.envelope import LOG_RUN
+from orchestrator.evidence.receipts_on_record import put_receipts_on_record
 from orchestrator.evidence.recorder import LedgerRecorder
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import OrchestratorError
@@ -69,10 +70,21 @@ class StandingAnchors:
             done = self._anchor()
         except (OrchestratorError, OSError, ValueError) as error:
             done = Anchored(0, failed=[f"the newest head: {error}"])
+        grown = self._grown_by_receipts(done.size)
         if done.failed:
             self._tell(done)
         else:
-            self._shown_size = size
+            self._shown_size = grown
+
+    def _grown_by_receipts(self, shown: int) -> int:
+        """Put receipts on record; the size up to which nothing needs showing: receipts alone do not, all else does."""
+        try:
+            receipts = put_receipts_on_record(self._ledger, self._recorder, timestamp(self._clock.now()))
+            size = self._recorder.head().size
+        except (OrchestratorError, OSError, ValueError) as error:
+            self._tell(Anchored(0, failed=[f"receipts are not on record: {error}"]))
+            return shown
+        return size if size == shown + receipts else shown
 
     def _anchor(self) -> Anchored:
         """One bucket that does not open leaves the other places their turn."""

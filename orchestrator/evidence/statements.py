@@ -27,7 +27,10 @@ SIGNATURES_MAX = 20
 APPROVAL = "urn:skerry:evidence:approval/v1"
 START_ORDER = "urn:skerry:evidence:start-order/v1"
 GATE = "urn:skerry:evidence:gate/v1"
+WAIVER = "urn:skerry:evidence:waiver/v1"
 REVIEW = "urn:skerry:evidence:review/v1"
+SIGN_OFF = "urn:skerry:evidence:sign-off/v1"
+POLICY = "urn:skerry:evidence:policy/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 
 

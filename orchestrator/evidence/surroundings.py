@@ -36,14 +36,16 @@ class _Timex(ctypes.Structure):
     )
 
 
-def surroundings(estate: Path | None) -> dict[str, Any]:
+def surroundings(estate: Path | None, policy: str = "") -> dict[str, Any]:
     """What `run.created` says beside the plan: `clock` and `environment`. Takes some tenths of a second.
 
-    `estate` is the folder of the inventory, whose commit is told where it is a checkout of git.
+    `estate` is the folder of the inventory, whose commit is told where it is a checkout of git; `policy` the digest of
+    the trust policy in force, told where there is one.
     """
     environment = environment_facts()
     found = commit_of(estate) if estate is not None else None
-    return {"clock": clock_facts(), "environment": environment | ({"estate": found} if found else {})}
+    told = {"clock": clock_facts(), "environment": environment | ({"estate": found} if found else {})}
+    return told | ({"policy": policy} if policy else {})
 
 
 # -- the clock

@@ -35,11 +35,29 @@ def judge_surroundings(story: RunStory, findings: Findings) -> None:
         )
         problems = [] if same else ["the run is told with other params than its plan was made with"]
         findings.judge(GROUP, problems, f"the params are those of the plan, {digest[:23]}…")
-    words = clock_words(story.created)
-    clock = story.created.get("clock")
+    _judge_clock(story.created, "controller's clock", findings)
+    for event in story.of("run.resumed"):
+        _judge_clock(event.data, f"controller's clock when it was gone on with (entry {event.index})", findings)
+        changed = _changed(story.created, event.data)
+        if changed:
+            findings.warn(
+                GROUP, f"entry {event.index}: gone on with by another {', '.join(changed)} than it began with"
+            )
+
+
+def _judge_clock(told: dict[str, Any], name: str, findings: Findings) -> None:
+    clock = told.get("clock")
     kept = isinstance(clock, dict) and clock.get("synchronised") is True
-    told = f"controller's clock: {words}" + (", by its own word" if isinstance(clock, dict) else "")
-    (findings.info if kept else findings.warn)(GROUP, told)
+    words = f"{name}: {clock_words(told)}" + (", by its own word" if isinstance(clock, dict) else "")
+    (findings.info if kept else findings.warn)(GROUP, words)
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Which parts of the environment are others than at the beginning; what one of both does not tell is none."""
+    one, other = before.get("environment"), after.get("environment")
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return []
+    return sorted(name for name in one.keys() & other.keys() - {"bootId"} if one[name] != other[name])
 
 
 def clock_words(created: dict[str, Any]) -> str:

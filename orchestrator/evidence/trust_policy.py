@@ -29,6 +29,8 @@ _KEYS = {
     "people",
     "rules",
 }
+_RULES = {"approval", "order", "result", "review", "signOff"}
+DUTIES = ("author", "operator", "reviewer")  # that a rule may keep apart
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class TrustedPerson:
 
 @dataclass(frozen=True)
 class SignatureRule:
-    """How many different persons must sign, in which roles, and who none of them may be (`author`, `operator`)."""
+    """How many different persons must sign, in which roles, and who none of them may be (see DUTIES)."""
 
     threshold: int
     roles: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ class TrustPolicy:
     identity_domain: str = "example"
     log_text: str = ""
     people: Mapping[str, TrustedPerson] = field(default_factory=dict)
-    rules: Mapping[str, SignatureRule] = field(default_factory=dict)  # approval, order, result, review
+    rules: Mapping[str, SignatureRule] = field(default_factory=dict)  # approval, order, result, review, signOff
 
 
 def read_trust_policy(path: Path) -> TrustPolicy:
@@ -115,7 +117,7 @@ def parse_trust_policy(content: bytes, where: str) -> TrustPolicy:
         raise EvidenceRejected(f"{where}: {error.message}") from error
     except (BadSignature, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise EvidenceRejected(f"{where}: not a trust policy: {type(error).__name__}: {error}") from error
-    unknown = sorted(set(policy.rules) - {"approval", "order", "result", "review"})
+    unknown = sorted(set(policy.rules) - _RULES)
     if unknown:
         raise EvidenceRejected(f"{where}: there is no rule called {unknown[0]!r}")
     return policy
@@ -135,8 +137,8 @@ def _rule(raw: dict[str, Any]) -> SignatureRule:
     if threshold < 0:
         raise ValueError("a threshold below zero")
     distinct = tuple(map(str, raw.get("distinctFrom", ("author", "operator"))))
-    if not set(distinct) <= {"author", "operator"}:
-        raise ValueError(f"distinctFrom knows author and operator, not {distinct}")
+    if not set(distinct) <= set(DUTIES):
+        raise ValueError(f"distinctFrom knows {', '.join(DUTIES)}, not {distinct}")
     return SignatureRule(threshold, tuple(map(str, raw.get("roles", ()))), distinct)
 
 

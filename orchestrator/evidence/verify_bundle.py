@@ -17,6 +17,7 @@ from orchestrator.evidence.bundle_log import BundleLog, judge_log
 from orchestrator.evidence.disclosure import judge_disclosures
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.people import judge_people
+from orchestrator.evidence.policy_told import judge_named
 from orchestrator.evidence.reading.derive import RENDERING, derive, rendering_of
 from orchestrator.evidence.retention import read_retention
 from orchestrator.evidence.rules import judge_execution
@@ -71,6 +72,7 @@ def judge_bundle(files: dict[str, bytes], policy: TrustPolicy, report: BundleRep
     except EvidenceError as error:
         findings.fail("LOG", error.message)
         return
+    judge_named(story.created.get("policy"), policy, findings)
     bench = Bench(story, policy, artifacts.read, bounds, files, log.head, findings)
     judges: tuple[tuple[str, Callable[[], None]], ...] = (
         ("RUNBOOK AND PEOPLE", lambda: judge_people(bench, log.entries)),

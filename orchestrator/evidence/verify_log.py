@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from orchestrator.evidence import merkle
+from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.findings import Findings
 from orchestrator.evidence.log_judgement import (
     LogVerdict,
@@ -25,8 +26,10 @@ from orchestrator.evidence.log_judgement import (
 from orchestrator.evidence.merkle import TILE_WIDTH
 from orchestrator.evidence.note import Checkpoint, LogPolicy, SignedCheckpoint, VerifierKey, open_checkpoint
 from orchestrator.evidence.plain_file import read_plain
+from orchestrator.evidence.policy_told import ADOPTED
+from orchestrator.evidence.receipts import judge_receipts
 from orchestrator.evidence.retention import in_words, read_retention
-from orchestrator.evidence.verify_words import TILE_BYTES_MAX, judge_seen_heads
+from orchestrator.evidence.verify_words import TILE_BYTES_MAX, judge_seen_heads, judge_uses
 from orchestrator.foundation.errors import BrokenLog
 
 STRETCH_BUNDLES = 64
@@ -60,6 +63,7 @@ class LogReport:
     size: int = 0
     root: str = ""
     checkpoints: int = 0
+    policies: list[LoggedEvent] = field(default_factory=list)  # trust policies that were adopted, in order
     runs: list[RunInLog] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
 
@@ -119,6 +123,7 @@ def verify_log(
             words = Findings()
             if not verdict.broken_tree:
                 judge_seen_heads(log, head.checkpoint, verdict.signed, words)
+                judge_uses(log, verdict.signed, words)
         except OSError as error:
             # A writer replaced tiles meanwhile; with an unchanged checkpoint the file is really missing.
             if attempt + 1 < TRIES_MAX and _has_moved_on(log, head):
@@ -127,8 +132,10 @@ def verify_log(
             return report
         _report(report, log, head, earlier, verdict)
         report.findings.found += words.found
+        report.policies = [event for event in verdict.signed if event.type == ADOPTED]
         _report_keeping(report.findings, verdict)
         _report_anchors(report.findings, head, anchored, spoilt, verdict)
+        judge_receipts(log.parent, verdict.receipts, report.findings)
         if held:
             kept = [Checkpoint(head.checkpoint.origin, each.size, each.root) for each in held]
             problems = judge_checkpoints(head.checkpoint, kept, verdict.roots)

@@ -5,13 +5,11 @@ from typing import Any
 from orchestrator.contracts.observer import Recorder
 from orchestrator.evidence.approvals import sign_with_ssh_key
 from orchestrator.evidence.signing.ssh_signature import BadSignature
-from orchestrator.evidence.statements import ENVELOPE_MEDIA_TYPE, GATE, Envelope, Statement
+from orchestrator.evidence.statements import ENVELOPE_MEDIA_TYPE, GATE, WAIVER, Envelope, Statement
 from orchestrator.foundation.errors import ApprovalInvalid, EvidenceRejected
 from orchestrator.model.event import RunEvent
 from orchestrator.model.inventory import Person
 from orchestrator.model.wave import GateWord, SignedWaveWord, SkippedGate, Waiver
-
-WAIVER = "urn:skerry:evidence:waiver/v1"
 
 
 def sign_wave_word(word: GateWord | Waiver, key_file: str) -> SignedWaveWord:

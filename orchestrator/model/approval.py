@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import Digest, Name
 
@@ -20,6 +22,7 @@ class ApprovalStatement(Frozen):
     log_size: int = 0  # the log head its signer saw: every approver witnesses earlier history
     log_root: str = ""
     comment: str = ""
+    max_runs: int = Field(default=0, ge=0)  # how many runs it allows; 0: as many as begin within its time
     change_ticket: str = ""  # under which number change management knows it
 
 

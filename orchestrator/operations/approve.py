@@ -69,10 +69,13 @@ def approve(
     decision: Literal["approve", "reject"] = "approve",
     comment: str = "",
     change_ticket: str = "",
+    max_runs: int = 0,
     valid_for: timedelta = VALID_DEFAULT,
     log_head: LogHead | None = None,
 ) -> SignedApproval:
     """Sign `person`'s word over the plan's digest and keep it; a word that could not count is refused here already.
+
+    `max_runs` is how many runs the approval is for; 0 means as many as begin within its time.
 
     Raises ApprovalInvalid: unknown person, role not theirs, author of the plan, key not theirs.
     """
@@ -94,6 +97,7 @@ def approve(
         log_root=head.root,
         comment=comment,
         change_ticket=change_ticket,
+        max_runs=max_runs,
     )
     signed = signer.sign(statement, key_file)
     judge.check(signed, plan=plan.digest, people=dict(people), now=timestamp(now))
@@ -123,14 +127,17 @@ def standing(
     catalogue: Catalogue,
     clock: Clock,
     operator: Name | None = None,
+    runs_begun: Sequence[str] = (),
 ) -> Standing:
-    """Who approved the plan, whose word does not count and why, and what is missing. `operator` is who would run it."""
+    """Who approved the plan, whose word does not count and why, and what is missing. `operator` is who would run it,
+    `runs_begun` are the times at which runs of it were begun.
+    """
     valid: dict[tuple[Name, Name], SignedApproval] = {}
     refused: list[RefusedApproval] = []
     now = timestamp(clock.now())
     for signed in words_on(catalogue, plan.digest):
         word = signed.statement
-        why = _why_not(plan, signed, people, judge, now, operator)
+        why = _why_not(plan, signed, people, judge, now, operator) or _used_up(word, runs_begun)
         if why:
             refused.append(RefusedApproval(person=word.person, role=word.role, why=why))
             continue
@@ -180,6 +187,13 @@ def _why_not(
     return ""
 
 
+def _used_up(word: ApprovalStatement, runs_begun: Sequence[str]) -> str:
+    since = sum(begun >= word.at for begun in runs_begun)
+    if word.decision != "approve" or not word.max_runs or since < word.max_runs:
+        return ""
+    return f"it was for {word.max_runs} run{'s' if word.max_runs > 1 else ''}, and {since} began since"
+
+
 def missing_of(rule: ApprovalRule, words: Sequence[ApprovalStatement]) -> list[str]:
     """What the rule of a system still asks for, given approvals that count."""
     counted = [word for word in words if word.role in rule.roles]
@@ -198,13 +212,22 @@ def ensure_approved(
     judge: ApprovalJudge,
     catalogue: Catalogue,
     clock: Clock,
+    runs_begun: Sequence[str] = (),
 ) -> Standing:
     """The standing of a plan that `operator` may run.
 
     Raises GateClosed when a person rejected it, ApprovalInvalid when words are there but cannot count, and else
     ApprovalMissing.
     """
-    found = standing(plan, people=people, judge=judge, catalogue=catalogue, clock=clock, operator=operator)
+    found = standing(
+        plan,
+        people=people,
+        judge=judge,
+        catalogue=catalogue,
+        clock=clock,
+        operator=operator,
+        runs_begun=runs_begun,
+    )
     if found.rejected:
         word = found.rejected[0].statement
         said = f": {word.comment}" if word.comment else ""

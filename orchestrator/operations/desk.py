@@ -10,6 +10,7 @@ from typing import Literal
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.contracts.observer import Observer
 from orchestrator.evidence import orders
+from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.facts import Facts
@@ -23,6 +24,8 @@ from orchestrator.operations import revoke as revoking
 from orchestrator.operations.estate import with_places
 from orchestrator.planning.runbook import Scalar
 from orchestrator.wiring.workshop import Workshop, open_workshop
+
+RUNS_SEEN_MAX = 10_000  # of all plans, the newest first
 
 
 class Desk(Workshop):
@@ -65,6 +68,7 @@ class Desk(Workshop):
         decision: Literal["approve", "reject"] = "approve",
         comment: str = "",
         change_ticket: str = "",
+        max_runs: int = 0,
         valid_for: timedelta = approving.VALID_DEFAULT,
     ) -> SignedApproval:
         return approving.approve(
@@ -80,6 +84,7 @@ class Desk(Workshop):
             decision=decision,
             comment=comment,
             change_ticket=change_ticket,
+            max_runs=max_runs,
             valid_for=valid_for,
             log_head=self._log_head(),
         )
@@ -137,7 +142,12 @@ class Desk(Workshop):
             catalogue=self.catalogue,
             clock=self.clock,
             operator=operator,
+            runs_begun=self._runs_begun(plan),
         )
+
+    def _runs_begun(self, plan: Plan) -> list[str]:
+        """When runs of the plan were begun."""
+        return [status.created_at for status in self.runs.list(limit=RUNS_SEEN_MAX) if status.plan == plan.digest]
 
     def ensure_allowed(self, plan: Plan, operator: Name) -> None:
         """Raise unless the plan's files are still the same and enough of the right persons approved it."""
@@ -154,6 +164,7 @@ class Desk(Workshop):
             judge=self.judge,
             catalogue=self.catalogue,
             clock=self.clock,
+            runs_begun=self._runs_begun(plan),
         )
 
     def run(
@@ -176,7 +187,7 @@ class Desk(Workshop):
                 allowed=self.ensure_allowed,
                 on_run=on_run,
                 stage=stage,
-                withdrawn=lambda each: revoking.withdrawn(each, self.catalogue),
+                withdrawn=lambda each: revoking.withdrawn(each, self.catalogue, timestamp(self.clock.now())),
             )
 
 

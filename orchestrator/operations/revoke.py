@@ -97,21 +97,26 @@ def newest_words(words: list[SignedApproval]) -> dict[tuple[Name, Name], Approva
     return {(word.statement.person, word.statement.role): word.statement for word in words}
 
 
-def withdrawn(plan: Plan, catalogue: Catalogue) -> str:
-    """Why a run of the plan that was allowed may go forward no more; empty where nothing was taken back that it needs.
+def withdrawn(plan: Plan, catalogue: Catalogue, now: str) -> str:
+    """Why a run of the plan that was allowed is not gone on with; empty where it may be. `now` is RFC 3339 UTC.
 
-    Words were judged when they were kept; that an approval expired since is nothing that was taken back.
+    Words were judged when they were kept. What is under way comes to its end although an approval expires meanwhile;
+    whoever goes on with it later needs approvals that are still good.
     """
     newest = newest_words(words_on(catalogue, plan.digest))
     rejected = [word for word in newest.values() if word.decision == "reject"]
     if rejected:
         return f"{rejected[0].person} rejected the plan" + (f": {rejected[0].comment}" if rejected[0].comment else "")
     revoked = [word for word in newest.values() if word.decision == "revoke"]
-    left = [word for word in newest.values() if word.decision == "approve" and word.person != plan.author]
+    approved = [word for word in newest.values() if word.decision == "approve" and word.person != plan.author]
+    expired = [word for word in approved if word.expires_at <= now]
+    left = [word for word in approved if word not in expired]
     missing = [text for planned in plan.systems for text in missing_of(planned.approval, left)]
-    if not revoked or not missing:
+    if not missing or not (revoked or expired):
         return ""
-    told = "; ".join(f"{word.person} revoked the approval as {word.role}: {word.comment}" for word in revoked)
+    texts = [f"{word.person} revoked the approval as {word.role}: {word.comment}" for word in revoked]
+    texts += [f"the approval by {word.person} as {word.role} expired at {word.expires_at}" for word in expired]
+    told = "; ".join(texts)
     return f"{told} ({missing[0]})"
 
 

@@ -4,9 +4,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
-from orchestrator.contracts.engine import Operation, Runs, RunStatus
-from orchestrator.foundation.errors import UsageError
-from orchestrator.wiring.state import open_runs
+from orchestrator.contracts.engine import FINAL, Operation, Runs, RunStatus
+from orchestrator.foundation.clock import SystemClock, timestamp
+from orchestrator.foundation.errors import GateClosed, UsageError
+from orchestrator.operations.revoke import withdrawn
+from orchestrator.wiring.state import open_kept, open_runs
+
+# What lets a run begin something: not asked of one whose approvals are gone. Back, and to a stop, it always may go.
+GOING_FORWARD = frozenset({"resume", "confirm", "retry", "found_applied", "found_absent"})
 
 
 @contextmanager
@@ -27,8 +32,23 @@ def run_status(named: str) -> RunStatus:
 
 
 def ask_run(named: str, system: str, operation: str, *, by: str, reason: str, step: str) -> None:
-    with _runs() as runs:
-        runs.request(_find(runs, named), system, cast("Operation", operation), by=by, reason=reason, step=step)
+    """Ask it of a run. GateClosed where it would go forward and its approvals were withdrawn, or have expired."""
+    with open_kept() as (runs, catalogue):
+        run = _find(runs, named)
+        if operation in GOING_FORWARD and not _goes_back(runs.status(run), system):
+            why = withdrawn(runs.plan(run), catalogue, timestamp(SystemClock().now()))
+            if why:
+                raise GateClosed(
+                    f"run {run} is not asked to {operation.replace('_', ' ')}: {why}",
+                    hint=f"Have the plan approved anew, or take the run back: skerry runs ask rollback {run}",
+                )
+        runs.request(run, system, cast("Operation", operation), by=by, reason=reason, step=step)
+
+
+def _goes_back(status: RunStatus, system: str) -> bool:
+    """Whether whoever is meant is on the way back already, which needs no approval."""
+    meant = [each for each in status.systems if system in ("", each.system) and each.state not in FINAL]
+    return bool(meant) and all(any(step.mode == "undo" for step in each.steps) for each in meant)
 
 
 def _find(runs: Runs, named: str) -> str:

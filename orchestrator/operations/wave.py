@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from orchestrator.contracts.engine import AT_REST, RunStatus, Worker
+from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import ApprovalMissing, GateClosed
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
@@ -66,7 +67,7 @@ def run_wave(
 
 def _ensure_not_withdrawn(desk: Desk, plan: Plan) -> None:
     """What was allowed when it began goes forward only as long as nobody took that back."""
-    why = revoking.withdrawn(plan, desk.catalogue)
+    why = revoking.withdrawn(plan, desk.catalogue, timestamp(desk.clock.now()))
     if why:
         raise GateClosed(
             f"wave {plan.wave} does not go on: {why}",

@@ -136,11 +136,11 @@ def skip_gate(desk: Desk, plan: Plan, gate: GateName, *, person: Name, because: 
 
 
 def tell_words(desk: Desk, plan: Plan, run: str) -> None:
-    """Put on record, in `run`, what persons said of its wave and nobody has told yet."""
+    """Put on record, in `run`, what persons said of its wave and was not told there yet."""
     untold = [
         (key, document)
         for key, document in reversed(desk.catalogue.list("wave_word", prefix=f"{plan.digest}/"))
-        if not document["told"]
+        if document["told"] != run
     ]
     if not untold:
         return

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.contracts.engine import Runs
+from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.engine import Runs, WorkersView
+from orchestrator.foundation.clock import SystemClock
+from orchestrator.foundation.database_name import named_database, with_password
 from orchestrator.foundation.places import engine_database, skerry_home, state_database
 
 
@@ -23,12 +26,19 @@ def make_home() -> None:
 
 @contextmanager
 def open_runs() -> Iterator[Runs]:
-    """The runs of this home, without an estate: for status, and for requests to a run."""
+    """The runs of this home, without an estate: for status."""
+    with open_kept() as (runs, _):
+        yield runs
+
+
+@contextmanager
+def open_kept() -> Iterator[tuple[Runs, Catalogue]]:
+    """Runs and catalogue of this home, without an estate: for requests to a run."""
     from orchestrator.engine.store import open_store
 
     make_home()
     store = open_store(state_url())
     try:
-        yield store.runs
+        yield store.runs, store.catalogue
     finally:
         store.close()

@@ -250,7 +250,10 @@ class Workshop:
         from orchestrator.evidence.papers import RunPapers
         from orchestrator.evidence.surroundings import surroundings
 
-        return RunPapers(self.catalogue, self.clock, _shipped, lambda: surroundings(self.estate))
+        def around() -> dict[str, Any]:
+            return surroundings(self.estate, policy_in_force(ledger_folder()))
+
+        return RunPapers(self.catalogue, self.clock, _shipped, around)
 
     def _plan_of(self, run: str) -> str:
         """The plan of a run; empty for what the log tells of no run."""
@@ -267,6 +270,7 @@ class Workshop:
     # -- what persons allow
 
     @property
+        from orchestrator.evidence.policy_on_record import policy_in_force
     def playbook_path(self) -> Callable[[str], str]:
         """Where a shipped playbook lies, by name."""
         return lambda name: str(shipped_folder("playbooks") / f"{name}.yml")

@@ -377,6 +377,16 @@ class StagedRun:
         finally:
             self.recorder.close()
 
+    def reopened(self, tells: Callable[["StagedRun"], None]) -> None:
+        """Open the ledger again, and tell more in the same run."""
+        self.recorder = open_recorder(
+            self.ledger, origin=ORIGIN, source="urn:test", clock=self.clock, ballast_bytes=4096
+        )
+        try:
+            tells(self)
+        finally:
+            self.recorder.close()
+
     def review(self, entries_digest: str, *, by: str = "carla", signed_by: str | None = None) -> None:
         """A review over the run's digest, recorded in the same run."""
         self.recorder = open_recorder(

@@ -73,11 +73,11 @@ class Office:
             **named,
         )
 
-    def standing(self, operator="ben"):
-        return standing(self.plan, people=self.people, operator=operator, **self.parts)
+    def standing(self, operator="ben", **named):
+        return standing(self.plan, people=self.people, operator=operator, **self.parts, **named)
 
-    def ensure(self, operator="ben"):
-        return ensure_approved(self.plan, operator, people=self.people, **self.parts)
+    def ensure(self, operator="ben", **named):
+        return ensure_approved(self.plan, operator, people=self.people, **self.parts, **named)
 
 
 @pytest.fixture
@@ -220,3 +220,14 @@ def test_a_person_who_left_or_changed_keys_counts_no_more(office):
     del office.people["ana"]
     with pytest.raises(ApprovalInvalid, match="knows nobody of that name"):
         office.ensure()
+
+
+def test_an_approval_for_one_run_is_used_up_by_it(office):
+    begun = "2026-11-22T12:00:00.000Z"
+    office.approve("ana", max_runs=1)
+    at = office.standing().valid[0].statement.at
+    assert office.standing(runs_begun=["2020-01-01T00:00:00.000Z"]).approved, "a run of before used none of it"
+    found = office.standing(runs_begun=[max(begun, at)])
+    assert (found.approved, found.refused[0].why) == (False, "it was for 1 run, and 1 began since")
+    with pytest.raises(ApprovalInvalid, match="it was for 1 run"):
+        office.ensure(runs_begun=[max(begun, at)])

@@ -66,7 +66,8 @@ def test_a_run_that_was_broken_off_learns_of_it_before_anything_else():
     before = len(telling.kinds)
     telling.tell("step.started")
     telling.tell("step.started")
-    assert telling.kinds[before:] == ["approval.revoked", "approval.granted", "step.started", "step.started"]
+    told = ["run.resumed", "approval.revoked", "approval.granted", "step.started", "step.started"]
+    assert telling.kinds[before:] == told
 
 
 def test_without_a_withdrawal_nothing_is_told_twice():
@@ -76,6 +77,31 @@ def test_without_a_withdrawal_nothing_is_told_twice():
     telling.recorder = telling.another_process()
     telling.tell("step.started")
     assert telling.kinds.count("approval.granted") == 1
+
+
+def test_a_run_that_another_process_began_tells_its_surroundings_again():
+    telling = Telling()
+    telling.papers = FewPapers({"clock": {"source": "none"}, "environment": {"python": "3.11"}, "mode": "live"})
+    telling.recorder = telling.another_process()
+    telling.start()
+    telling.tell("step.started")
+    telling.recorder = telling.another_process()
+    telling.tell("step.started")
+    telling.tell("step.finished")
+    (resumed,) = [event for event in telling.kept.recorded if event.type == "run.resumed"]
+    assert resumed.data == {"plan": PLAN, "clock": {"source": "none"}, "environment": {"python": "3.11"}}
+    assert telling.kinds[-3:] == ["run.resumed", "step.started", "step.finished"]
+
+
+def test_what_renews_an_expired_approval_is_a_later_word():
+    first = word(PLAN, "ana", "approve", 1)
+    ended = first.statement.model_copy(update={"expires_at": "2026-11-21T00:00:05.000Z"})
+    words = [
+        first.model_copy(update={"statement": ended}),
+        word(PLAN, "olu", "approve", 4),
+        word(PLAN, "eve", "approve", 9),
+    ]
+    assert [each.statement.nonce for each in later_words(words)] == ["eve-9"]
 
 
 def test_later_words_are_withdrawals_and_what_renews_them():

@@ -5,8 +5,16 @@ import time
 
 import pytest
 
-from orchestrator.evidence.anchoring import EnrolledBucket, EnrolledWitness, Enrolment, write_enrolment
+from orchestrator.evidence.anchoring import (
+    EnrolledBucket,
+    EnrolledWitness,
+    Enrolment,
+    anchor,
+    read_enrolment,
+    write_enrolment,
+)
 from orchestrator.evidence.export import verified_events
+from orchestrator.evidence.receipts import receipt_digest
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.evidence.standing_anchors import StandingAnchors
 from orchestrator.foundation.clock import SystemClock
@@ -120,3 +128,32 @@ def test_a_worker_anchors_at_its_end(tmp_path, monkeypatch):
         pass
     workshop.close()
     assert kinds(ledger) == ["log.genesis", "anchor.failed"]
+
+
+def test_what_a_place_answered_is_on_record_and_is_no_reason_to_show_the_head_again(ledger):
+    lock = FakeObjectLock()
+    write_enrolment(ledger, Enrolment(buckets=(BUCKET,)))
+    writing = Writing(ledger, lambda bucket: lock)
+    writing.grow(3)
+    writing.anchors.show()
+    writing.anchors.show()
+    writing.close()
+    assert kinds(ledger) == ["log.genesis"] + ["check.result"] * 3 + ["anchor.recorded"]
+    assert len(lock.list("")) == 1
+    event = verified_events(ledger)[0][-1]
+    content = (ledger / "anchors/000000000004.worm.json").read_bytes()
+    (receipt,) = event.data["receipts"]
+    assert (event.data["size"], receipt["digest"]) == (4, receipt_digest(content))
+
+
+def test_what_another_command_showed_is_put_on_record_by_the_next_writer_and_once(ledger):
+    lock = FakeObjectLock()
+    write_enrolment(ledger, Enrolment(buckets=(BUCKET,)))
+    Writing(ledger, lambda bucket: lock).recorder.close()
+    anchor(ledger, read_enrolment(ledger), SystemClock(), locks={"worm": lock})
+    for _ in range(2):
+        writing = Writing(ledger, lambda bucket: lock)
+        writing.grow()
+        writing.close()
+    told = [event.data["size"] for event in verified_events(ledger)[0] if event.type == "anchor.recorded"]
+    assert told == [1, 2, 5]

@@ -8,10 +8,13 @@ import pytest
 from orchestrator.contracts.engine import RunStatus, StepStatus, SystemState, SystemStatus
 from orchestrator.evidence.approvals import SshApprovalSigner
 from orchestrator.evidence.papers import words_on
+from orchestrator.foundation.clock import SystemClock, timestamp
 from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, EvidenceError, GateClosed, LedgerFull
 from orchestrator.model.system import ApprovalRule
 from orchestrator.operations.migrate import run_plan
 from orchestrator.operations.revoke import newest_words, pause_runs, put_on_record, revoke, withdrawn
+from orchestrator.operations.status import GOING_FORWARD, ask_run
+from orchestrator.wiring.state import open_kept
 from tests.fakes.clock import SetClock
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.run_papers import word
@@ -36,6 +39,10 @@ def take_back(office, person="ana", *, key=None, role=None, because="the window 
     )
 
 
+def closed(office) -> str:
+    return withdrawn(office.plan, office.parts["catalogue"], timestamp(office.parts["clock"].now()))
+
+
 def test_a_plan_whose_only_approval_was_taken_back_may_not_run(office):
     office.approve("ana")
     office.ensure()
@@ -55,7 +62,7 @@ def test_approving_again_opens_the_gate_and_another_approval_keeps_it_open(offic
     office.parts["clock"].sleep(1)
     office.approve("olu")
     office.ensure()
-    assert withdrawn(office.plan, office.parts["catalogue"]) == ""
+    assert closed(office) == ""
     office.approve("ana")
     assert not office.standing().revoked
 
@@ -91,21 +98,62 @@ def test_every_role_in_which_a_person_approved_is_taken_back(keys, tmp_path):  #
 
 
 def test_a_run_under_way_learns_what_closes_it(office):
-    catalogue = office.parts["catalogue"]
     office.approve("ana")
-    assert withdrawn(office.plan, catalogue) == ""
+    assert closed(office) == ""
     office.parts["clock"].sleep(1)
     take_back(office)
-    assert withdrawn(office.plan, catalogue).startswith("ana revoked the approval as system-owner: the window")
+    assert closed(office).startswith("ana revoked the approval as system-owner: the window")
     office.parts["clock"].sleep(1)
     office.approve("olu", decision="reject", comment="no")
-    assert withdrawn(office.plan, catalogue) == "olu rejected the plan: no"
+    assert closed(office) == "olu rejected the plan: no"
 
 
-def test_an_approval_that_expired_since_closes_no_run(office):
+def test_a_run_is_not_gone_on_with_after_its_approval_expired_until_somebody_renews(office):
     office.approve("ana")
     office.parts["clock"].sleep(80 * 24 * 3600)
-    assert withdrawn(office.plan, office.parts["catalogue"]) == ""
+    assert closed(office).startswith("the approval by ana as system-owner expired at ")
+    office.approve("olu")
+    assert closed(office) == ""
+
+
+@pytest.fixture
+def kept_run(office, tmp_path, monkeypatch):
+    """A run of the office's plan in a home of its own, with ana's approval taken back."""
+    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
+    office.parts["clock"] = SystemClock()
+    with open_kept() as (runs, catalogue):
+        office.parts["catalogue"] = catalogue
+        catalogue.put("plan", office.plan.digest, office.plan.model_dump(mode="json"))
+        office.approve("ana")
+        runs.submit("r1", office.plan, kind="migrate", operator="dan")
+        take_back(office)
+    return office
+
+
+@pytest.mark.parametrize("operation", sorted(GOING_FORWARD))
+def test_nothing_that_goes_forward_is_asked_of_a_run_whose_approval_was_taken_back(kept_run, operation):
+    with pytest.raises(GateClosed, match=r"ana revoked the approval as system-owner") as refused:
+        ask_run("r1", "", operation, by="dan", reason="go on", step="")
+    assert "skerry runs ask rollback r1" in refused.value.hint
+    with open_kept() as (runs, _):
+        assert runs.status("r1").requests_open == 0
+
+
+@pytest.mark.parametrize("operation", ["pause", "rollback", "cancel"])
+def test_a_stop_and_a_way_back_may_always_be_asked_for(kept_run, operation):
+    ask_run("r1", "", operation, by="dan", reason="enough", step="")
+    with open_kept() as (runs, _):
+        assert runs.status("r1").requests_open > 0
+
+
+def test_after_a_renewal_a_run_may_be_asked_to_go_on(kept_run):
+    with open_kept() as (_, catalogue):
+        kept_run.parts["catalogue"] = catalogue
+        kept_run.parts["clock"].sleep(0.01)
+        kept_run.approve("olu")
+    ask_run("r1", "", "resume", by="dan", reason="go on", step="")
+    with open_kept() as (runs, _):
+        assert runs.status("r1").requests_open > 0
 
 
 # -- runs of the plan
@@ -148,6 +196,9 @@ class IdleWorker:
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
+
+    def serve(self) -> None:
+        raise AssertionError("only the command worker serves")
 
     def await_finished(self, run: str, *, timeout_seconds: float | None = None) -> RunStatus:
         return self._runs.status(run)

@@ -3,7 +3,7 @@
 What can be read out of the log stands here at once; what only people can say comes from the signed review.
 """
 
-from orchestrator.evidence.reading.material import Material
+from orchestrator.evidence.reading.material import Material, Signed
 from orchestrator.evidence.reading.report_parts import Cell, chip, facts, table
 from orchestrator.evidence.reading.words import outcome, text, title
 from orchestrator.evidence.story import SystemStory
@@ -87,5 +87,15 @@ def _improvements(material: Material) -> str:
         "<p>No review is on record yet. A person other than author and operator reviews with <code>skerry evidence "
         "review</code>; findings, corrective actions, owners and dates then stand here.</p>"
     )
+    said += "".join(
+        f"<p>Reported to management: <b>{text(signed.by)}</b> ({text(signed.role)}) {text(_sign_off(signed))}</p>"
+        for signed in material.of_kind("review.accepted")
+    )
     head = ["Finding", "Observation", "Root cause", "Corrective action", "Owner", "Due", "State"]
     return "<h3>Review and improvement plan</h3>" + said + (table(head, rows) if rows else "")
+
+
+def _sign_off(signed: Signed) -> str:
+    said = signed.statement.predicate
+    verb = "accepted the review" if said.get("decision") == "accepted" else "sent the review back"
+    return f"{verb} on {signed.event.time[:10]}" + (f": {said['comment']}" if said.get("comment") else ".")

@@ -23,6 +23,9 @@ _NAMES = {
     "approval.refused": "rejection",
     "approval.revoked": "revocation",
     "run.ordered": "start-order",
+    "gate.decided": "gate",
+    "waiver.given": "waiver",
+    "review.accepted": "sign-off",
 }
 
 

@@ -23,6 +23,9 @@ _DEEDS = {
     "run.ordered": "ordered the start",
     "result.signed": "signed the result",
     "review.signed": "reviewed the results",
+    "review.accepted": "signed the review off for management",
+    "gate.decided": "decided at a gate of the wave",
+    "waiver.given": "waived: it is no pass",
 }
 
 
@@ -157,6 +160,8 @@ def _people(material: Material) -> str:
     scope = scope_rows(story.plan)
     purpose = "<h3>What it was for</h3>" + facts(scope) if scope else ""
     where = "<h3>Where it was run from</h3>" + facts(environment_rows(created))
+    for event in story.of("run.resumed"):
+        where += f"<h3>Gone on with at {text(readable(event.time))}</h3>" + facts(environment_rows(event.data))
     return about + table(head, rows, numbers=(5,)) + purpose + where
 
 
