@@ -10,6 +10,7 @@ import secrets
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,8 @@ class CertifiedAccess:
                 self._remove(transport, folder, initiator_user)
             except HostError as second:
                 error.add_note(f"the key of this transfer was left in {folder} on {initiator.name}: {second}")
+            if isinstance(error, AccessDenied) and (off := self._clock_offset_seconds(peer)):
+                raise _by_clock(error, peer, off) from error
             raise
         else:
             self._remove(transport, folder, initiator_user)
@@ -98,6 +101,15 @@ class CertifiedAccess:
 
     def _remove(self, transport: SshTransport, folder: str, user: str | None) -> None:
         transport.run(["rm", "-rf", "--", folder], user=user)
+
+    def _clock_offset_seconds(self, peer: Host) -> float:
+        """How far the peer's clock is ahead of ours; 0 where that explains no refusal, or cannot be asked."""
+        try:
+            theirs = float(self._transports(peer).run(["date", "+%s"]).text)
+        except (HostError, ValueError):
+            return 0.0
+        offset = theirs - time.time()
+        return offset if abs(offset) >= _CLOCK_TOLERANCE_SECONDS else 0.0
 
     def _known_hosts(self, peer: Host) -> bytes:
         """The peer's keys as this machine trusts them, under the name by which the initiator reaches it."""
@@ -151,6 +163,15 @@ class CertifiedAccess:
                     f"the transfer {initiator.name} to {peer.name} was not certified: {answer.stderr.strip()}"
                 )
             return (Path(folder) / "key-cert.pub").read_bytes()
+
+
+def _by_clock(error: AccessDenied, peer: Host, offset_seconds: float) -> AccessDenied:
+    """The refusal, with what explains it: certificates live for minutes, so clocks must agree within minutes."""
+    way = "ahead of" if offset_seconds > 0 else "behind"
+    return AccessDenied(
+        f"{error.message}: the clock of {peer.name} is {abs(offset_seconds):.0f} s {way} this machine's",
+        hint=f"Set the clock of {peer.name}, or of this machine, whichever is wrong. Then run the same command again.",
+    )
 
 
 def _source_addresses(initiator: Host) -> str:

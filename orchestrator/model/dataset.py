@@ -31,6 +31,11 @@ class PostgresCluster(Frozen):
     databases: tuple[str, ...] = Field(min_length=1)
     replication_user: str = "replicator"
     replication_password: SecretReference | None = None
+    # How standbys reach their upstream. `prefer` encrypts where the server offers it; everything else insists. With a
+    # password, `require` is safe from those in between without any CA; `verify-…` reads `replication_root`, the CA's
+    # certificate on the standby's host.
+    replication_tls: Literal["prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    replication_root: AbsolutePath | None = None
     binaries: AbsolutePath = "/usr/lib/postgresql/15/bin"
     # `moment`: a recovery point is a position in the log, digested. `clone`: DR keeps the cluster of that moment as
     # files too, proves them by running a copy (pg_verifybackup, amcheck, pg_checksums), and the vault may take them.

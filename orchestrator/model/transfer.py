@@ -55,10 +55,10 @@ class ClusterCheck(Frozen):
 
 
 class Lag(Frozen):
-    """How far a standby is behind."""
+    """How far a standby is behind. `seconds_behind` is None where nobody can tell."""
 
     bytes_behind: int
-    seconds_behind: float
+    seconds_behind: float | None
     received: str = ""
     replayed: str = ""
     streaming: bool = False

@@ -174,7 +174,7 @@ class FileTreeMover:
         """One run of rsync on the replica, for at most `seconds_left`, under an access of its own: a long copy outlives
         any certificate that is short enough to be worth having.
         """
-        command, resume = self._asked_command(tree, source, replica, source_path, words)
+        command, way = self._asked_command(tree, source, replica, source_path, words)
         with self._access.grant(
             replica,
             source,
@@ -185,7 +185,7 @@ class FileTreeMover:
         ) as access:
             pull: dict[str, Any] = {
                 **pull_request(replica.path(tree.path), with_access(words, access)),
-                "resume": resume,
+                **way,
             }
             if seconds_left is not None:
                 pull["stop_after_seconds"] = max(1.0, seconds_left)
@@ -193,8 +193,10 @@ class FileTreeMover:
 
     def _asked_command(
         self, tree: FileTree, source: Host, replica: Host, source_path: str, words: Sequence[str]
-    ) -> tuple[str, bool]:
-        """What the replica's rsync will have the source run, word for word, and whether it resumes a broken copy."""
+    ) -> tuple[str, dict[str, bool]]:
+        """What the replica's rsync will have the source run, word for word, and the way of the copy: whether it resumes
+        a broken one, and whether what is there is distrusted.
+        """
         request = pull_request(replica.path(tree.path), [word.replace("{list}", "/dev/null") for word in words])
         asked = self._run(tree, source, replica, {**request, "ask": True})
         server = reading_server(str(asked["asks"]), source_path)
@@ -204,7 +206,7 @@ class FileTreeMover:
                 hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
             )
         # Quoted by us: what a shell of the source makes of it is not for the replica to say.
-        return shlex.join(server), bool(asked["resume"])
+        return shlex.join(server), {name: bool(asked.get(name)) for name in ("resume", "distrusted")}
 
     def digest(
         self,
@@ -232,7 +234,12 @@ class FileTreeMover:
 
     def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
         paths = one.path(tree.path), other.path(tree.path)
-        return tree_differences(self._transports(one), paths[0], self._transports(other), paths[1], limit=limit)
+        found = tree_differences(self._transports(one), paths[0], self._transports(other), paths[1], limit=limit)
+        if any(line.endswith(": content") for line in found):
+            # Size and time tell nothing of it, so a copy would pass it over: the next one to either reads everything.
+            for host, path in zip((one, other), paths, strict=True):
+                self._run(tree, one, host, {**pull_request(path, []), "distrust": True})
+        return found
 
     def _path(self, tree: FileTree, host: Host, point: PointId | None) -> str:
         if point is None:

@@ -272,9 +272,8 @@ class Replication:
             raise
         except OrchestratorError:
             return sample  # not known, and the sample says so
-        return sample.model_copy(
-            update={"seconds_behind": round(lag.seconds_behind, 3), "bytes_behind": lag.bytes_behind}
-        )
+        seconds = None if lag.seconds_behind is None else round(lag.seconds_behind, 3)
+        return sample.model_copy(update={"seconds_behind": seconds, "bytes_behind": lag.bytes_behind})
 
     def _ends(self, system: System, dataset: str) -> tuple[Any, Any]:
         hosts = self.inventory.hosts

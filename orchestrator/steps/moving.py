@@ -127,7 +127,7 @@ class ReplicateHandler:
                 "detail": {
                     **report.detail,
                     "lag_bytes": str(lag.bytes_behind),
-                    "lag_seconds": f"{lag.seconds_behind:.3f}",
+                    "lag_seconds": f"{lag.seconds_behind or 0.0:.3f}",
                     "received": lag.received,
                 }
             }

@@ -42,13 +42,13 @@ def bind_drivers(
 ) -> Drivers:
     """The drivers of one estate. What they keep open is closed by `at_end`."""
     access = CertifiedAccess(transports, Path(inventory.transfer_ca or skerry_home() / "transfer_ca"))
-    databases = PostgresMover(transports, secrets)
     session = open_session(inventory, clock)
     points = HostPointStores(transports, clock)
 
     def bandwidth() -> Allowance:
         return allowance_at(inventory.bandwidth, clock.now())
 
+    databases = PostgresMover(transports, secrets, bandwidth=bandwidth)
     trees = FileTreeMover(transports, access, points, bandwidth=bandwidth)
     at_end.callback(trees.release_last)
     return Drivers(

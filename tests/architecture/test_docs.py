@@ -47,6 +47,14 @@ def test_named_files_of_rooms_exist(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_tests_exist(document):
+    named = {word for word in code_words((ROOT / document).read_text()) if word.startswith("test_")}
+    sources = [name for name in tracked_files() if name.startswith("tests/") and name.endswith(".py")] if named else []
+    defined = {test for name in sources for test in re.findall(r"def (test_\w+)\(", (ROOT / name).read_text())}
+    assert named <= defined, f"{document} names tests that are not there"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_named_modules_exist(document):
     words = code_words((ROOT / document).read_text())
     named = [word for word in words if re.fullmatch(r"(?:orchestrator\.)?[a-z_0-9]+(?:\.[a-z_0-9]+)+", word)]

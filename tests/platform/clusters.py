@@ -115,9 +115,9 @@ class ClusterGround:
         self.run(self.source, f"cp -a {self.source.path(TEMPLATE)} {self.source.path(DATA)}")
         self.mover.start(self.cluster, self.source)
 
-    def clear(self) -> None:
-        for name in HOSTS:
-            host = self.town.hosts()[name]
+    def clear(self, *hosts: Host) -> None:
+        """Nothing is left on these hosts, or on any."""
+        for host in hosts or [self.town.hosts()[name] for name in HOSTS]:
             script = (
                 f"if [ -f {host.path(DATA)}/postmaster.pid ]; then"
                 f" {BINARIES}/pg_ctl -D {host.path(DATA)} -m immediate -w stop >/dev/null || true; fi"

@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +109,24 @@ class LocalSshd:
         self.process.kill()
         self.process.wait()
         self.process = None
+
+
+@contextmanager
+def sshd_pair(folder: Path) -> Iterator[tuple[LocalSshd, LocalSshd]]:
+    """Two of them at addresses of their own, under one user CA; the configuration of the first reaches both."""
+    one, other = (LocalSshd(folder / name, address) for name, address in (("one", "127.0.0.1"), ("other", "127.0.0.2")))
+    try:
+        one.start()
+        other.folder.mkdir()
+        for name in ("user_ca", "user_ca.pub"):
+            shutil.copy2(one.folder / name, other.folder / name)
+        other.start()
+        with (one.folder / "known_hosts").open("a") as known:
+            known.write(other.known_line())
+        yield one, other
+    finally:
+        one.stop()
+        other.stop()
 
 
 def sshd_below(pid: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Certificates and playbooks on the lab's hosts: real addresses, real sshd, real units."""
 
+import base64
 import itertools
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,45 @@ class TestCertifiedAccess(TransferAccessLaws):
         assert f"source-address {initiator.address}/32" in shown
         assert "force-command true" in shown
         assert forwarded.exit_code != 0
+
+    def test_the_certificate_is_for_minutes_and_for_one_user(
+        self, access: CertifiedAccess, transports: SshTransports, initiator: Host, peer: Host, peer_user: str
+    ) -> None:
+        with access.grant(initiator, peer, force_command="id -un", seconds=120, peer_user=peer_user) as granted:
+            identity = next(word for word in granted.ssh_words if word.startswith("CertificateFile="))
+            file = identity.removeprefix("CertificateFile=")
+            shown = transports(initiator).run(["ssh-keygen", "-L", "-f", file], environment={"TZ": "UTC"}).text
+            other = [*granted.ssh_words[:-1], "nobody", granted.destination]
+            refused = transports(initiator).run(other, check=False)
+            loud = transports(initiator).run([*granted.ssh_words, "-v", granted.destination])
+        valid = next(line.split() for line in shown.splitlines() if "Valid: from" in line)
+        begin, end = (datetime.fromisoformat(word) for word in (valid[2], valid[4]))
+        assert end - begin <= timedelta(seconds=120 + 300 + 60)  # ours, what clocks may differ, and a whole minute
+        principals = shown.partition("Principals:")[2].partition("Critical")[0].split()
+        assert principals == [loud.text] == [transports.configuration(peer).user]
+        assert refused.exit_code == 255
+        assert b"Permission denied" in refused.stderr
+        assert b"cipher: aes128-gcm@openssh.com MAC: <implicit> compression: none" in loud.stderr
+
+    def test_a_certificate_of_another_ca_and_one_that_was_altered_are_refused(
+        self, town: Town, transports: SshTransports, initiator: Host, peer: Host, peer_user: str, tmp_path: Path
+    ) -> None:
+        stranger = tmp_path / "ca"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
+        other = CertifiedAccess(transports, stranger)
+        with other.grant(initiator, peer, force_command="id", seconds=60, peer_user=peer_user) as granted:
+            answer = transports(initiator).run([*granted.ssh_words, granted.destination], check=False)
+        assert (answer.exit_code, b"Permission denied" in answer.stderr) == (255, True)
+        ours = CertifiedAccess(transports, town.user_ca)
+        with ours.grant(initiator, peer, force_command="true", seconds=60, peer_user=peer_user) as granted:
+            identity = next(word for word in granted.ssh_words if word.startswith("CertificateFile="))
+            file = identity.removeprefix("CertificateFile=")
+            kind, body, *rest = transports(initiator).read_file(file).decode().split()
+            altered = base64.b64encode(base64.b64decode(body).replace(b"true", b"id  ")).decode()
+            assert altered != body
+            transports(initiator).write_file(file, " ".join([kind, altered, *rest]).encode(), mode=0o600)
+            answer = transports(initiator).run([*granted.ssh_words, granted.destination], check=False)
+        assert (answer.exit_code, b"Permission denied" in answer.stderr) == (255, True)
 
     def test_the_initiator_trusts_the_key_we_trust_and_no_other(
         self, access: CertifiedAccess, transports: SshTransports, initiator: Host, peer: Host, peer_user: str
@@ -327,9 +368,7 @@ playbooks.run(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
-def test_our_death_ends_the_play_and_its_folder(
-    town: Town, peer: Host, tmp_path: Path, ending: signal.Signals
-) -> None:
+def test_our_death_ends_the_play_and_its_folder(town: Town, peer: Host, tmp_path: Path, ending: signal.Signals) -> None:
     books, plays = tmp_path / "books", tmp_path / "plays"
     books.mkdir()
     (books / "lasts.yml").write_text(PLAYS["lasts"])
@@ -466,9 +505,7 @@ def test_check_tells_every_observed_value(served: Host, shipped: Playbooks) -> N
     url = f"http://{served.address}:8090"
     good = {"name": "up", "url": f"{url}/healthz", "expected_status": 200, "level": "technical"}
     checks = [{**good, "expected": {"read_only": False, "index.state": "ready"}}]
-    result = well(
-        shipped.run("check", hosts=[served], variables=variables(served, checks=checks), timeout_seconds=60)
-    )
+    result = well(shipped.run("check", hosts=[served], variables=variables(served, checks=checks), timeout_seconds=60))
     told = result.results[served.name]["checks"]["up"]
     assert told["passed"] is True
     assert told["observed"] == {"read_only": False, "index.state": "ready"}

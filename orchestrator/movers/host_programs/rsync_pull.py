@@ -136,8 +136,16 @@ def lock(target: str) -> int:
     return descriptor
 
 
-def choose_words(words: list[str], *, resume: bool) -> list[str]:
-    return ["--no-whole-file" if resume and word == "--whole-file" else word for word in words]
+def choose_words(words: list[str], *, resume: bool, distrusted: bool) -> list[str]:
+    """Of a copy that broke off, blocks are compared; of one that is not what it seems, both ends read all of it."""
+    chosen = ["--no-whole-file" if resume and word == "--whole-file" else word for word in words]
+    return [*chosen[:1], "--checksum", *chosen[1:]] if distrusted else chosen
+
+
+def distrusted_mark(target: str) -> str:
+    """The file that stands while the target is known to differ although nothing told of it."""
+    folder, name = os.path.split(target.rstrip("/"))
+    return os.path.join(folder, ".skerry-points", name + ".distrusted")
 
 
 def pull(words: list[str], stop_after_seconds: float | None = None) -> dict[str, Any]:
@@ -220,15 +228,21 @@ def main() -> None:
         say("result", {"code": 11, "complaints": [f"{error.filename}: {os.strerror(error.errno or 0)}"]})
         return
     try:
-        if request.get("ask"):
+        mark = distrusted_mark(target)
+        if request.get("distrust"):
+            with open(mark, "wb"):
+                say("result", {"code": 0})
+        elif request.get("ask"):
             # A file that broke off is worth a comparison of blocks; else whole files are quicker.
             resume = os.path.isdir(request["partial"]) and bool(os.listdir(request["partial"]))
-            answer = ask_words(choose_words(request["words"], resume=resume))
-            answer["resume"] = resume
-            say("result", answer)
+            way = {"resume": resume, "distrusted": os.path.exists(mark)}
+            say("result", {**ask_words(choose_words(request["words"], **way)), **way})
         else:
-            words = choose_words(request["words"], resume=request["resume"])
-            say("result", pull(words, request.get("stop_after_seconds")))
+            way = {"resume": request["resume"], "distrusted": request["distrusted"]}
+            result = pull(choose_words(request["words"], **way), request.get("stop_after_seconds"))
+            if request["distrusted"] and result["code"] == 0:
+                os.unlink(mark)
+            say("result", result)
     except FileNotFoundError:
         say("result", {"code": 127, "complaints": ["rsync: command not found"]})
     finally:

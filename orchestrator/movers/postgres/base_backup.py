@@ -4,9 +4,12 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
+from orchestrator.contracts.bandwidth import Bandwidth
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace
 from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.limited_line import PORT_PLACE, may_be_limited, run_limited
+from orchestrator.movers.postgres.standby import Upstream
 from orchestrator.movers.postgres.tablespaces import MovedTablespace
 
 BACKUP_SECONDS_MAX = 7 * 24 * 3600.0
@@ -19,18 +22,19 @@ def incoming_folder(standby: ClusterHost) -> str:
 
 
 def pull_base_backup(
-    standby: ClusterHost,
-    upstream_conninfo: str,
-    slot: str,
+    link: Upstream,
     *,
+    bandwidth: Bandwidth,
     spaces: Sequence[MovedTablespace] = (),
     progress: ProgressSink | None,
 ) -> tuple[str, int]:
     """(folder, bytes) of a base backup that pg_verifybackup has read whole, tablespaces beside their places.
 
     The slot must exist: the log that the copy needs must not be removed meanwhile. A broken backup is begun anew, for
-    PostgreSQL cannot resume one; the data directory is not touched.
+    PostgreSQL cannot resume one; the data directory is not touched. It keeps to `bandwidth`, also where that changes
+    meanwhile.
     """
+    standby = link.standby
     folder = incoming_folder(standby)
     for empty in (folder, *(each.incoming for each in spaces)):
         make_empty(standby, empty)
@@ -46,13 +50,19 @@ def pull_base_backup(
                 total = int(found[2]) * 1024
                 progress(Progress(dataset=standby.cluster.name, text=text, bytes_done=copied, bytes_total=total))
 
+    limited = may_be_limited(bandwidth)
+    way = {"hostaddr": "127.0.0.1", "port": PORT_PLACE} if limited else {}
     words = [
-        standby.program("pg_basebackup"), "--dbname", upstream_conninfo, "--no-password", "--pgdata", folder,
-        "--wal-method=stream", "--slot", slot, "--checkpoint=fast",
+        standby.program("pg_basebackup"), "--dbname", link.conninfo(**way), "--no-password", "--pgdata", folder,
+        "--wal-method=stream", "--slot", link.slot, "--checkpoint=fast",
         "--manifest-checksums=SHA256", "--progress", "--verbose",
         *(each.mapping for each in spaces),
     ]  # fmt: skip
-    done = standby.run(words, timeout_seconds=BACKUP_SECONDS_MAX, check=False, on_line=hear)
+    if limited:
+        there = (link.upstream.host.address, link.upstream.cluster.port)
+        done = run_limited(standby, words, there, bandwidth, timeout_seconds=BACKUP_SECONDS_MAX, on_line=hear)
+    else:
+        done = standby.run(words, timeout_seconds=BACKUP_SECONDS_MAX, check=False, on_line=hear)
     if done.exit_code:
         raise backup_error(standby, done.stderr.decode(errors="replace"))
     verified = standby.run(
@@ -82,7 +92,8 @@ def backup_error(standby: ClusterHost, said: str) -> DataError | HostUnreachable
         return NoSpace(message)
     unreachable = ("could not connect to server", "Connection refused", "timeout expired", "server closed",
                    "could not receive data", "No route to host", "connection to server at")  # fmt: skip
-    denied = ("no pg_hba.conf entry", "authentication failed", "no password supplied")
+    denied = ("no pg_hba.conf entry", "authentication failed", "no password supplied", "does not support SSL",
+              "channel binding required", "certificate verify failed")  # fmt: skip
     if any(sign in said for sign in unreachable) and not any(sign in said for sign in denied):
         return HostUnreachable(message)
     return DataError(message)

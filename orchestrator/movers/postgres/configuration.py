@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from orchestrator.model.dataset import PostgresCluster
+
 # Everything we ever set; whatever an earlier life left of these is taken out first.
 OURS = (
     "primary_conninfo",
@@ -24,6 +26,18 @@ def conninfo(parameters: Mapping[str, str | int]) -> str:
     """A connection string; every value quoted, so that no value can become a parameter."""
     escaped = {key: str(value).replace("\\", "\\\\").replace("'", "\\'") for key, value in parameters.items()}
     return " ".join(f"{key}='{value}'" for key, value in escaped.items())
+
+
+def tls_parameters(cluster: PostgresCluster, root: str | None) -> dict[str, str]:
+    """What a connection string says of encryption; nothing where the cluster leaves it to chance.
+
+    With a password, the server must show within the encrypted channel that it knows it too (channel binding), so that
+    nobody in between can be the server, whatever certificate he has.
+    """
+    if cluster.replication_tls == "prefer":
+        return {}
+    bound = {"channel_binding": "require"} if cluster.replication_password else {}
+    return {"sslmode": cluster.replication_tls, **({"sslrootcert": root} if root else {}), **bound}
 
 
 def with_settings(text: str, settings: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.contracts.transport import Transports
@@ -19,19 +20,22 @@ from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.ends import cluster_end, recover_alone
 from orchestrator.movers.postgres.fit import check_fit, compare_control
 from orchestrator.movers.postgres.lsn import parse_lsn
+from orchestrator.movers.postgres.rewinding import rewind
 from orchestrator.movers.postgres.standby import Upstream
 from orchestrator.movers.postgres.switching import promote, shut_down
 from orchestrator.movers.postgres.tablespaces import moved_to
-
-REWIND_SECONDS_MAX = 3600.0
+from orchestrator.movers.postgres.turns import alone_at
 
 
 class PostgresMover:
     """One mover for all clusters. `secrets` resolves a reference to its value, at the moment of need."""
 
-    def __init__(self, transports: Transports, secrets: Callable[[str], str]) -> None:
+    def __init__(
+        self, transports: Transports, secrets: Callable[[str], str], *, bandwidth: Bandwidth = unlimited
+    ) -> None:
         self._transports = transports
         self._secrets = secrets
+        self._bandwidth = bandwidth
 
     def _at(self, cluster: PostgresCluster, host: Host) -> ClusterHost:
         return ClusterHost(cluster, self._transports(host))
@@ -79,14 +83,15 @@ class PostgresMover:
         )
 
     def _base_backup(self, link: Upstream, progress: ProgressSink | None) -> int:
-        spaces = moved_to(link.upstream, link.standby, check_fit(link.upstream, link.standby, link.slot))
-        if link.standby.role() not in (Role.MISSING, Role.STOPPED):
-            link.standby.stop()
-        link.put_password()
-        link.make_slot()
-        folder, copied = pull_base_backup(link.standby, link.conninfo(), link.slot, spaces=spaces, progress=progress)
-        put_in_place(link.standby, folder, link.configure, spaces=spaces)
-        link.standby.start()
+        with alone_at(link.standby):
+            spaces = moved_to(link.upstream, link.standby, check_fit(link.upstream, link.standby, link.slot))
+            if link.standby.role() not in (Role.MISSING, Role.STOPPED):
+                link.standby.stop()
+            link.put_password()
+            link.make_slot()
+            folder, copied = pull_base_backup(link, bandwidth=self._bandwidth, spaces=spaces, progress=progress)
+            put_in_place(link.standby, folder, link.configure, spaces=spaces)
+            link.standby.start()
         self._insist_on_streaming(link)
         return copied
 
@@ -155,7 +160,7 @@ class PostgresMover:
                 if fork is not None and parse_lsn(lsn) >= fork:
                     lost = parse_lsn(lsn) - fork
                     method, detail["discarded_bytes"] = "pg_rewind", str(lost)
-                    self._rewind(link, lost, allowed=allow_rewind)
+                    rewind(link, lost, allowed=allow_rewind)
             link.put_password()
             link.make_slot()
             link.configure(here.data)
@@ -171,36 +176,6 @@ class PostgresMover:
             seconds=time.monotonic() - started,
             detail=detail,
         )
-
-    def _rewind(self, link: Upstream, lost_bytes: int, *, allowed: bool) -> None:
-        """Take back what the old primary wrote after the histories parted: writes are lost, so it must be asked for."""
-        old, name = link.standby, link.standby.cluster.name
-        if not allowed:
-            raise DataError(
-                f"{old.host.name}: {name} holds {lost_bytes} bytes of log that"
-                f" {link.upstream.host.name} never received",
-                hint="These writes exist nowhere else. Save them, or have their loss accepted, before it is rewound.",
-            )
-        control = old.control()
-        if control["Data page checksum version"] == "0" and control["wal_log_hints setting"] != "on":
-            raise DataError(
-                f"{old.host.name}: {name} cannot be rewound: it has neither data checksums nor wal_log_hints",
-                hint="Make a new standby of it; before the next switch, turn wal_log_hints on.",
-            )
-        user = link.upstream.cluster.replication_user
-        functions = ("pg_ls_dir(text, boolean, boolean)", "pg_stat_file(text, boolean)", "pg_read_binary_file(text)",
-                     "pg_read_binary_file(text, bigint, bigint, boolean)")  # fmt: skip
-        link.upstream.sql("".join(f'grant execute on function pg_catalog.{one} to "{user}";' for one in functions))
-        link.upstream.sql("checkpoint")
-        link.put_password()
-        source = link.conninfo(dbname="postgres")
-        words = [old.program("pg_rewind"), "-D", old.data, "--source-server", source, "--no-ensure-shutdown"]
-        done = old.run(words, timeout_seconds=REWIND_SECONDS_MAX, check=False)
-        if done.exit_code:
-            said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise DataError(
-                f"{old.host.name}: {name} cannot be rewound: {' '.join(said)}", hint="Make a new standby of it."
-            )
 
     # --- moments and digests ----------------------------------------------------------------------------------------
 

@@ -7,7 +7,14 @@ from orchestrator.contracts.databases import Role
 from orchestrator.foundation.errors import DataError, ReplicaLagging
 from orchestrator.model.transfer import Lag
 from orchestrator.movers.postgres.cluster_host import ClusterHost
-from orchestrator.movers.postgres.configuration import conninfo, password_line, settings_of, slot_name, with_settings
+from orchestrator.movers.postgres.configuration import (
+    conninfo,
+    password_line,
+    settings_of,
+    slot_name,
+    tls_parameters,
+    with_settings,
+)
 from orchestrator.movers.postgres.lsn import parse_lsn
 
 AUTO_CONF = "postgresql.auto.conf"
@@ -38,6 +45,7 @@ class Upstream:
     def conninfo(self, **more: str) -> str:
         cluster = self.upstream.cluster
         with_password = {"passfile": self.password_file} if cluster.replication_password else {}
+        trust = tls_parameters(cluster, cluster.replication_root and self.standby.host.path(cluster.replication_root))
         return conninfo(
             {
                 "host": self.upstream.host.address,
@@ -46,6 +54,7 @@ class Upstream:
                 "application_name": self.standby.host.name,
                 "connect_timeout": 10,
                 **with_password,
+                **trust,
                 **more,
             }
         )
@@ -120,13 +129,12 @@ def mark_position(cluster: ClusterHost) -> str:
 
 
 def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
-    """Seconds are measured by the upstream's clock alone: clocks of two hosts never agree."""
-    name = standby.host.name
+    """How far the standby is behind; seconds by the clocks of one host alone, for clocks of two never agree.
+
+    Seconds are what the upstream sees of a standby that keeps up. Of one that does not, be it cut off, paused or too
+    slow, they are what passed since the last commit that it replayed; None where it replayed none since its start.
+    """
     ahead = position(upstream)
-    seconds = upstream.sql_when_up(
-        "select coalesce(extract(epoch from max(replay_lag)), 0) from pg_stat_replication"
-        f" where application_name = '{name}'"
-    )
     row = standby.sql_when_up(
         f"select coalesce({_HELD}::text, ''), coalesce(pg_last_wal_replay_lsn()::text, ''),"
         " exists (select from pg_stat_wal_receiver where status = 'streaming')"
@@ -135,11 +143,32 @@ def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
     behind = max(0, parse_lsn(ahead) - parse_lsn(replayed)) if replayed else parse_lsn(ahead)
     return Lag(
         bytes_behind=behind,
-        seconds_behind=float(seconds) if behind else 0.0,
+        seconds_behind=_seconds_behind(upstream, standby, ahead, streaming=streaming == "t") if behind else 0.0,
         received=received,
         replayed=replayed,
         streaming=streaming == "t",
     )
+
+
+def _seconds_behind(upstream: ClusterHost, standby: ClusterHost, ahead: str, *, streaming: bool) -> float | None:
+    keeps_up = f"coalesce(pg_last_wal_replay_lsn() >= '{ahead}', false)"
+    commit = "coalesce(extract(epoch from pg_last_xact_replay_timestamp())::text, '')"
+    columns = f"{keeps_up}, {commit}"
+    row = standby.sql_when_up(_until(keeps_up, columns) if streaming else f"select {columns}")
+    kept_up, replayed_at = row.split("|")
+    if kept_up == "t":
+        lag = upstream.sql_when_up(
+            "select coalesce(extract(epoch from max(replay_lag)), 0) from pg_stat_replication"
+            f" where application_name = '{standby.host.name}'"
+        )
+        return float(lag)
+    if not replayed_at:
+        return None
+    # Both times are of the primary's clock: a standby's commits bear the time at which the primary made them.
+    now = upstream.sql_when_up(
+        f"select case when pg_is_in_recovery() then {commit} else extract(epoch from clock_timestamp())::text end"
+    )
+    return max(0.0, float(now) - float(replayed_at)) if now else None
 
 
 def await_caught_up(upstream: ClusterHost, standby: ClusterHost, timeout_seconds: float) -> Lag:
@@ -168,22 +197,25 @@ def await_received(standby: ClusterHost, lsn: str, timeout_seconds: float) -> No
     )
 
 
-def await_condition(
-    standby: ClusterHost, condition: str, what: str, timeout_seconds: float, *, then: str = ""
-) -> str:
+def await_condition(standby: ClusterHost, condition: str, what: str, timeout_seconds: float, *, then: str = "") -> str:
     """Until `condition`, an expression, is true there: the row of it, with the columns `then`.
 
     The server itself looks again; each question has its price.
     """
-    statement = (
-        f"do $wait$ begin for try in 1..{_TRIES} loop exit when {condition}; perform pg_sleep(0.002); end loop;"
-        f" end $wait$; select {condition}{then}"
-    )
+    statement = _until(condition, condition + then)
     deadline = time.monotonic() + timeout_seconds
     while not (row := standby.sql_when_up(statement)).startswith("t"):
         if time.monotonic() > deadline:
             raise ReplicaLagging(f"{standby.host.name}: {standby.cluster.name} {what} within {timeout_seconds:g} s")
     return row
+
+
+def _until(condition: str, columns: str) -> str:
+    """Select `columns` once `condition` holds, or after some tenths of a second: the server itself looks."""
+    return (
+        f"do $wait$ begin for try in 1..{_TRIES} loop exit when {condition}; perform pg_sleep(0.002); end loop;"
+        f" end $wait$; select {columns}"
+    )
 
 
 def fork_position(upstream: ClusterHost, timeline: int) -> int | None:
