@@ -248,6 +248,7 @@ class Workshop:
     def papers(self) -> Any:
         """What the runs of this estate rest on."""
         from orchestrator.evidence.papers import RunPapers
+        from orchestrator.evidence.policy_on_record import policy_in_force
         from orchestrator.evidence.surroundings import surroundings
 
         def around() -> dict[str, Any]:
@@ -270,7 +271,6 @@ class Workshop:
     # -- what persons allow
 
     @property
-        from orchestrator.evidence.policy_on_record import policy_in_force
     def playbook_path(self) -> Callable[[str], str]:
         """Where a shipped playbook lies, by name."""
         return lambda name: str(shipped_folder("playbooks") / f"{name}.yml")
