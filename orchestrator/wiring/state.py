@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.contracts.catalogue import Catalogue
-from orchestrator.contracts.engine import Runs, WorkersView
-from orchestrator.foundation.clock import SystemClock
-from orchestrator.foundation.database_name import named_database, with_password
+from orchestrator.contracts.engine import Runs
 from orchestrator.foundation.places import engine_database, skerry_home, state_database
 
 
