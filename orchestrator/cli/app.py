@@ -38,9 +38,11 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "failback": ("switch", "failback", "Bring a system home from the cloud, with everything written there."),
     "word": ("switch", "word", "Sign that a side is down, or that its writes may be given up."),
     "wave": ("wave", "commands", "Run waves, each after the one before passed its soak; decide at their gates."),
+    "worker": ("worker", "commands", "Carry runs until stopped, beside workers on other machines; see who does."),
     "runs": ("runs", "commands", "See runs and their steps; ask one to roll back."),
     "drill": ("drill", "commands", "Drill systems on a schedule: what is due, what came of each time."),
     "serve": ("drill", "serve", "Begin every drill at its time, until Ctrl-C."),
+    "state": ("state", "commands", "Copy the state into one file, and make a home of it on another machine."),
     "vault": ("vault", "commands", "A third copy of recovery points: encrypted, locked, verified by restoring it."),
     "evidence": ("evidence", "commands", "Verify, export and anchor the evidence of runs."),
     "witness": ("witness", "commands", "Vouch for other people's logs: cosign their heads, only when they grow."),
@@ -132,6 +134,12 @@ def _print_exit_codes(ctx: click.Context, _: click.Parameter, wanted: bool) -> N
     type=click.Path(path_type=Path, dir_okay=False),
     help="Read this file instead of the estate's hosts.yml; default $SKERRY_HOSTS.",
 )
+@click.option(
+    "--database",
+    metavar="URL",
+    help="State that several machines share: postgresql://USER@HOST/NAME, never with its password; default "
+    "$SKERRY_DATABASE, else a file in the home.",
+)
 @click.version_option(__version__, prog_name="skerry", message="%(prog)s %(version)s")
 @click.option(
     "--exit-codes",
@@ -141,16 +149,20 @@ def _print_exit_codes(ctx: click.Context, _: click.Parameter, wanted: bool) -> N
     callback=_print_exit_codes,
     help="List all of them.",
 )
-def skerry(home: Path | None, inventory: Path | None, hosts: Path | None) -> None:
+def skerry(home: Path | None, inventory: Path | None, hosts: Path | None, database: str | None) -> None:
     """Moves systems to the cloud in small waves, with their disaster-recovery replica as the stepping stone.
 
     In order: estate check · survey · plan make · approve · run · evidence verify. To see it all on this machine:
     skerry lab tour. Every command takes --json.
     """
-    # The environment is how every part of skerry, and every process it starts, learns of these three.
+    # The environment is how every part of skerry, and every process it starts, learns of these.
     for variable, value in (("SKERRY_HOME", home), ("SKERRY_INVENTORY", inventory), ("SKERRY_HOSTS", hosts)):
         if value is not None:
             os.environ[variable] = str(value.absolute())
+    if database is not None:
+        from orchestrator.foundation.database_name import VARIABLE, check_database
+
+        os.environ[VARIABLE] = check_database(database)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,14 +16,33 @@ AS_OPTION = click.option(
 @click.command("run", epilog=ENDS)
 @DIGEST
 @AS_OPTION
+@click.option("--detach", is_flag=True, help="Leave it to the workers (skerry worker), and return its id at once.")
 @JSON_OPTION
-def command(digest: str, operator: str, as_json: bool) -> None:
+def command(digest: str, operator: str, detach: bool, as_json: bool) -> None:
     """Run the plan DIGEST on its hosts, every system of the wave, in this process.
 
     Ctrl-C or a crash stops the program, not the move: what ran is recorded, and the same command goes on. Steps of a
     run are watched live; see them later with: skerry runs show RUN.
     """
-    carry_out(digest, operator, "", as_json=as_json)
+    if detach:
+        hand_over(digest, operator, as_json=as_json)
+    else:
+        carry_out(digest, operator, "", as_json=as_json)
+
+
+def hand_over(digest: str, operator: str, *, as_json: bool) -> None:
+    """Submit the plan for the workers."""
+    from orchestrator.cli.words import print_json
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.plan import find_plan
+
+    with open_desk(inventory_folder()) as desk:
+        run = desk.hand_over(find_plan(desk.catalogue, digest), operator=operator, kind="migrate")
+    if as_json:
+        print_json({"run": run})
+    else:
+        click.echo(f"run {run} waits for a worker; watch it with: skerry runs watch {run}")
 
 
 def _stage(stage: str, told: str) -> click.Command:

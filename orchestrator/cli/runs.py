@@ -100,6 +100,36 @@ def show(run: str, as_json: bool) -> None:
         out.print(table(("step", "result", ">time", ">tries", "what"), rows))
 
 
+@commands.command("watch", epilog=exit_codes_of("UsageError", "RunFailed", "RolledBack"))
+@click.argument("run")
+@JSON_OPTION
+def watch(run: str, as_json: bool) -> None:
+    """Follow RUN, whoever carries it, until it is at rest. Ctrl-C ends the watching and not the run."""
+    from orchestrator.cli.words import print_json
+    from orchestrator.foundation.printable import printable
+    from orchestrator.operations.migrate import complain
+    from orchestrator.operations.watching import followed
+
+    status: dict[str, Any] = {}
+    for seen, changes in followed(run):
+        status = seen
+        if as_json:
+            for change in changes:
+                print_json({"step": change})
+            continue
+        for change in changes:
+            back = "↩ " if change["mode"] == "undo" else ""
+            told = change["result"] or change["state"]
+            click.echo(printable(f"  {change['system']:<10} {back}{change['step']}  {told}  {change['message']}"))
+    if as_json:
+        print_json(status)
+    else:
+        click.echo(states_text(status["systems"]))
+    from orchestrator.contracts.engine import RunStatus
+
+    complain(RunStatus.model_validate(status))
+
+
 @commands.command("ask", epilog=exit_codes_of("UsageError", "GateClosed"))
 @click.argument("operation", type=click.Choice(_REQUESTS))
 @click.argument("run")

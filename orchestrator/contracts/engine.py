@@ -37,8 +37,19 @@ FINAL: frozenset[SystemState] = frozenset({"committed", "rolled_back", "cancelle
 #   waive          take a failed inverse for done: a deviation that the evidence shows
 #   found_applied  a person looked: the step (or inverse) whose outcome is unknown took effect
 #   found_absent   a person looked: it did not; it is done again
+#   skip_gate      go round the gate called `step`, for the reason given: it is told where it is done, and is never a pass
 Operation = Literal[
-    "rollback", "cancel", "pause", "resume", "confirm", "reject", "retry", "waive", "found_applied", "found_absent"
+    "rollback",
+    "cancel",
+    "pause",
+    "resume",
+    "confirm",
+    "reject",
+    "retry",
+    "waive",
+    "found_applied",
+    "found_absent",
+    "skip_gate",
 ]
 
 # Judges a gate over the `observed` of this system's finished steps, by step id. Pure.
@@ -126,8 +137,15 @@ class Runs(Protocol):
     ) -> None: ...
 
 
+class WorkersView(Protocol):
+    """Who carries runs, as people see it; documents as --json prints them."""
+
+    def shown(self, *, dead_seconds: float, host: str) -> list[dict[str, Any]]: ...
+    def takeovers(self, *, limit: int) -> list[dict[str, Any]]: ...
+
+
 class Worker(Protocol):
-    """Carries runs forward. One process on SQLite.
+    """Carries runs forward. One process on SQLite; any number, on several machines, where they share PostgreSQL.
 
     A run is finished when each of its systems is at rest. When evidence can no longer be written (LedgerFull) or the
     store or engine is out of order (EngineUnavailable), the worker halts before the next deed and await_finished
@@ -139,6 +157,10 @@ class Worker(Protocol):
         ...
 
     def await_finished(self, run: str, *, timeout_seconds: float | None = None) -> RunStatus: ...
+
+    def serve(self) -> None:
+        """Carry whatever is submitted, until the process is told to end. Raises what halted the worker."""
+        ...
 
     def stop(self) -> None:
         """End this process's work; what is under way is resumed by the next worker."""

@@ -30,6 +30,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url  # may hold a password
         self._is_sqlite = url.startswith("sqlite")
         # SQLite's own wait for the write lock is an unfair busy loop; within one process a lock is fair and cheap.
         self._writing = threading.Lock()

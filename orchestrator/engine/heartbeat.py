@@ -16,8 +16,8 @@ from collections.abc import Callable
 from orchestrator.engine.durable import DurableEngine
 from orchestrator.engine.workers_store import WorkersStore
 from orchestrator.foundation.errors import EngineUnavailable
+from orchestrator.foundation.limits import WORKER_DEAD_SECONDS
 
-DEAD_SECONDS = 20.0
 OWN_DEATH_PART = 0.6  # of the dead limit: before others could take over
 BEATS_PER_LIMIT = 10
 
@@ -31,7 +31,7 @@ class Heartbeat:
         engine: DurableEngine,
         worker: str,
         *,
-        dead_seconds: float = DEAD_SECONDS,
+        dead_seconds: float = WORKER_DEAD_SECONDS,
         end_process: Callable[[str], None],
     ) -> None:
         self._workers = workers

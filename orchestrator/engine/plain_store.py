@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from orchestrator.contracts.catalogue import Kind
 from orchestrator.contracts.engine import Operation, RunStatus
-from orchestrator.engine.plain_reader import PlainReader
+from orchestrator.contracts.reading import StateReader
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.names import SystemName
 from orchestrator.model.plan import Plan
@@ -14,7 +14,7 @@ from orchestrator.model.plan import Plan
 class ReadOnlyCatalogue:
     """The reading half of contracts.catalogue.Catalogue; the other half raises UsageError."""
 
-    def __init__(self, reader: PlainReader) -> None:
+    def __init__(self, reader: StateReader) -> None:
         self._reader = reader
 
     def get(self, kind: Kind, key: str) -> dict[str, Any] | None:
@@ -33,7 +33,7 @@ class ReadOnlyCatalogue:
 class ReadOnlyRuns:
     """The reading half of contracts.engine.Runs; the other half raises UsageError."""
 
-    def __init__(self, reader: PlainReader) -> None:
+    def __init__(self, reader: StateReader) -> None:
         self._reader = reader
 
     def status(self, run: str) -> RunStatus:

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 # Raised with every change below; a change only ever adds tables and columns, each column with a default.
-SCHEMA_NUMBER = 7
+SCHEMA_NUMBER = 8
 
 schema = sa.Table("schema_number", metadata, sa.Column("number", sa.Integer, primary_key=True))
 
@@ -154,6 +154,15 @@ tickets = sa.Table(
     metadata,
     sa.Column("system", sa.Text, primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
+)
+
+# Times at which the state was put back from a copy: runs from before ask the world of what the copy does not know.
+restorations = sa.Table(
+    "restorations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("tickets_from", sa.BigInteger, nullable=False),
 )
 
 # Outside of runs: how far replicas were behind, thinned as they grow old, and the rounds that brought them up to date.

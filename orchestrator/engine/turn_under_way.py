@@ -83,8 +83,9 @@ class TurnUnderWay:
 
     def _passed_too_late(self, step_id: str) -> None:
         """The step was under way when the run turned back. After a commit, or a point of no return, it does not."""
-        if self._asked_back and self._committed:
-            self._announce("request.refused", step_id, operation="rollback", because="the commit was under way")
+        if self._asked_back and (self._committed or (self._beyond_return and not self._to_undo())):
+            what = "the commit" if self._committed else "the point of no return, which has no inverse,"
+            self._announce("request.refused", step_id, operation="rollback", because=f"{what} was under way")
             self._course, self._reason = "forward", ""
         elif not self._asked_back and (self._committed or self._beyond_return):
             self._course = "stopping"

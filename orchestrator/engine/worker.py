@@ -9,10 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn
-
-import sqlalchemy as sa
 
 from orchestrator.contracts.engine import GateJudge, KnownAt, RunStatus, nothing_known
 from orchestrator.contracts.handler import Handlers
@@ -22,7 +19,7 @@ from orchestrator.engine.admission import Admission, Limits
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.durable import DurableEngine
 from orchestrator.engine.event_stream import EventStream
-from orchestrator.engine.heartbeat import DEAD_SECONDS, Heartbeat
+from orchestrator.engine.heartbeat import Heartbeat
 from orchestrator.engine.orphan_guard import OrphanGuard
 from orchestrator.engine.reducer import Reducer
 from orchestrator.engine.run_events import tell_run_begun, tell_run_finished
@@ -30,11 +27,12 @@ from orchestrator.engine.slots_store import SlotsStore
 from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.store import Store, open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
-from orchestrator.engine.worker_lock import WorkerLock
+from orchestrator.engine.worker_lock import worker_lock
 from orchestrator.engine.worker_store import RunRow, WorkerStore
 from orchestrator.engine.workers_store import WorkersStore
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import EngineUnavailable, UsageError
+from orchestrator.foundation.limits import WORKER_DEAD_SECONDS
 from orchestrator.model.plan import Plan
 
 ENQUEUED_AT_ONCE_MAX = 100
@@ -47,7 +45,7 @@ class WorkerSettings:
 
     deeds_parallel_max: int = 32
     poll_seconds: float = 0.1
-    dead_seconds: float = DEAD_SECONDS
+    dead_seconds: float = WORKER_DEAD_SECONDS
     limits: Limits = field(default_factory=Limits)
 
 
@@ -105,7 +103,7 @@ class EngineWorker:
         self._judge_gate = judge_gate
         self._known_of = known_of
         self._settings = settings
-        self._lock = _worker_lock(urls[0])
+        self._lock = worker_lock(urls[0])
         # Each life is another worker: what its former ones left is taken over.
         self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._threads: DeedThreads[Ended] = DeedThreads(threads_max=settings.deeds_parallel_max)
@@ -330,7 +328,7 @@ class EngineWorker:
 
 def refuse_second_worker(store_url: str) -> None:
     """Raise RunInProgress, naming the process, where another one carries the runs of this store already."""
-    lock = _worker_lock(store_url)
+    lock = worker_lock(store_url)
     if lock is not None:
         lock.take()
         lock.release()
@@ -339,7 +337,7 @@ def refuse_second_worker(store_url: str) -> None:
 @contextmanager
 def outside_of_workers(store_url: str) -> Iterator[None]:
     """While inside, no worker carries runs of this store. RunInProgress, naming the process, where one does."""
-    lock = _worker_lock(store_url)
+    lock = worker_lock(store_url)
     if lock is None:
         yield
         return
@@ -354,11 +352,3 @@ def _end_process(why: str) -> NoReturn:
     """At once, without clean-up: another worker may be doing what this one was about to do."""
     os.write(2, f"skerry worker: {why}; this process ends\n".encode())
     os._exit(EngineUnavailable.exit_code)
-
-
-def _worker_lock(store_url: str) -> WorkerLock | None:
-    """SQLite counts its limits outside its write lock, and so allows one worker; PostgreSQL allows many."""
-    path = sa.make_url(store_url).database
-    if not store_url.startswith("sqlite") or not path:
-        return None
-    return WorkerLock(Path(path).with_name("worker.lock"))

@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from orchestrator.foundation.errors import EngineUnavailable, RunInProgress
 
 # How long the guard of a worker that just died may still be ending what that one left behind.
@@ -49,6 +51,15 @@ class WorkerLock:
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
 
+    def owner(self) -> int:
+        """The process that holds it; 0 where none does. Takes nothing."""
+        try:
+            with self._path.open("rb") as stream:
+                owner = _owner(stream.fileno())
+        except FileNotFoundError:
+            return 0
+        return owner if _lives(owner) else 0
+
     def release(self) -> None:
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
@@ -69,3 +80,11 @@ def _lives(process: int) -> bool:
     except (OSError, IndexError):
         return False
     return state != "Z"
+
+
+def worker_lock(store_url: str) -> WorkerLock | None:
+    """SQLite counts its limits outside its write lock, and so allows one worker; PostgreSQL allows many."""
+    path = sa.make_url(store_url).database
+    if not store_url.startswith("sqlite") or not path:
+        return None
+    return WorkerLock(Path(path).with_name("worker.lock"))

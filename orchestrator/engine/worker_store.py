@@ -13,6 +13,7 @@ from orchestrator.engine.tables import (
     announced,
     plans,
     requests,
+    restorations,
     run_locks,
     runs,
     slots,
@@ -262,7 +263,9 @@ class WorkerStore:
                 row: dict[str, Any] = {"key": key, "run": run, "system": system, "step": step, "mode": mode}
                 row |= {"state": state, "starts": 1, "attempt": attempt, "worker": worker}
                 connection.execute(_INSERT_STEP, row | {"begun_at": now, "started_at": now})
-                return EarlierIntent(None, None, 1, ticket=self._next_ticket(connection, system))
+                # Of a run that was put back from a copy, the step may have been begun after that copy was made.
+                known = "started" if connection.execute(_WAS_RESTORED, {"the_run": run}).scalar() else None
+                return EarlierIntent(known, None, 1, ticket=self._next_ticket(connection, system))
             outcome = Outcome.model_validate_json(earlier.outcome) if earlier.outcome else None
             if earlier.state == "done" or (earlier.state in ("failed", "unknown") and earlier.attempt == attempt):
                 return EarlierIntent(earlier.state, outcome, earlier.starts, ended=True)
@@ -277,7 +280,8 @@ class WorkerStore:
 
     def _next_ticket(self, connection: sa.Connection, system: str) -> int:
         if connection.execute(_NEXT_TICKET, {"the_system": system}).rowcount == 0:
-            self._database.add_new(connection, tickets, [{"system": system, "number": 0}])
+            first = connection.execute(sa.select(sa.func.max(restorations.c.tickets_from))).scalar() or 0
+            self._database.add_new(connection, tickets, [{"system": system, "number": first}])
             connection.execute(_NEXT_TICKET, {"the_system": system})
         return int(connection.execute(_TICKET, {"the_system": system}).scalar_one())
 
@@ -347,6 +351,11 @@ _NEXT_TICKET = (
     sa.update(tickets).where(tickets.c.system == sa.bindparam("the_system")).values(number=tickets.c.number + 1)
 )
 _TICKET = sa.select(tickets.c.number).where(tickets.c.system == sa.bindparam("the_system"))
+_WAS_RESTORED = sa.select(
+    sa.exists()
+    .where(restorations.c.at >= runs.c.created_at)
+    .where(runs.c.run == sa.bindparam("the_run"))
+)
 _STEP_BY_KEY = sa.select(steps).where(steps.c.key == sa.bindparam("key"))
 _INSERT_STEP = sa.insert(steps)
 _RESTART_STEP = (

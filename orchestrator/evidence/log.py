@@ -93,6 +93,21 @@ class Publisher:
         self._remove_superseded(old_size, size)
         return note
 
+    def write_anew(self) -> int:
+        """Write the published form out of the database, where it is not there; returns the size of its newest head."""
+        with self._one_at_a_time:
+            heads = self._connection.execute(
+                "SELECT size, root, note FROM checkpoints WHERE note IS NOT NULL ORDER BY size"
+            ).fetchall()
+            if not heads:
+                return 0
+            size, root, _ = heads[-1]
+            if self._write_tiles(size, 0).root(size) != root:
+                raise BrokenLog(f"the entries do not produce the checkpoint signed at size {size}")
+            for signed_size, _, note in heads:
+                self._put_note(signed_size, note)
+            return int(size)
+
     def _settle(self, size: int, root: bytes) -> None:
         self._connection.execute("INSERT OR IGNORE INTO checkpoints VALUES(?, ?, NULL)", (size, root))
 

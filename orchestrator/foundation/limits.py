@@ -35,3 +35,7 @@ BUNDLE_BYTES_MAX = 4 * GIB
 BUNDLE_FILE_BYTES_MAX = 256 * MIB
 EVIDENCE_PUBLISH_SECONDS_MAX = 300  # how long recorded events may wait for a signed head while a run is going
 STORE_READ_WAIT_SECONDS_MAX = 30  # for another process that just changes the file
+
+# How long a worker of a shared database may be silent before others take its work over, unless it says otherwise.
+WORKER_DEAD_SECONDS = 20.0
+WORKER_DEAD_SECONDS_MIN = 5.0

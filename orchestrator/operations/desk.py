@@ -175,6 +175,7 @@ class Desk(Workshop):
         kind: str,
         on_run: migrate.OnRun = migrate.tell_nobody,
         stage: migrate.Stage | None = None,
+        skip: Mapping[str, str] | None = None,
     ) -> RunStatus:
         """Run the plan in this process, to its end or the end of `stage`; one that was broken off goes on."""
         with self.worker() as worker:
@@ -187,8 +188,15 @@ class Desk(Workshop):
                 allowed=self.ensure_allowed,
                 on_run=on_run,
                 stage=stage,
+                skip=skip,
                 withdrawn=lambda each: revoking.withdrawn(each, self.catalogue, timestamp(self.clock.now())),
             )
+
+    def hand_over(self, plan: Plan, *, operator: Name, kind: str, stage: migrate.Stage | None = None) -> str:
+        """Submit the plan for whatever worker carries runs; the run's id."""
+        return migrate.hand_over(
+            plan, operator=operator, kind=kind, runs=self.runs, allowed=self.ensure_allowed, stage=stage
+        )
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from orchestrator.contracts.engine import AT_REST, Runs, RunStatus, Worker
-from orchestrator.foundation.errors import GateClosed, OrchestratorError, RolledBack, RunFailed
+from orchestrator.foundation.errors import GateClosed, OrchestratorError, RolledBack, RunFailed, RunInProgress, UsageError
 from orchestrator.model.plan import Plan
 from orchestrator.model.step import Phase
 
@@ -70,12 +70,14 @@ def run_plan(
     on_run: OnRun = tell_nobody,
     stage: Stage | None = None,
     withdrawn: Callable[[Plan], str] = lambda plan: "",
+    skip: Mapping[str, str] | None = None,
 ) -> RunStatus:
     """Run `plan` to its end or to the end of `stage`, in this process; a run of it that was broken off goes on.
 
     `allowed` raises GateClosed or its kin unless the plan is approved; a run under way was allowed when it began, and
     goes on unless `withdrawn` says why it is no longer: then only ways back go on, and GateClosed is raised for the
-    rest. Returns the status whatever the systems came to: see `complain`.
+    rest. `skip` names gates that may be gone round, each with the reason: UsageError where the plan has none of the name.
+    Returns the status whatever the systems came to: see `complain`.
     """
     found = unfinished_run(runs, plan.digest)
     run = found.run if found else new_run_id()
@@ -83,10 +85,17 @@ def run_plan(
     if found is None:
         allowed(plan, operator)
     stops = first_steps_after(plan, stage)
+    doors = _steps_behind(plan, skip or {})
     worker.start()
     try:
         if found is None:
-            runs.submit(run, plan, kind=kind, operator=operator, pause_before=stops)
+            # No worker comes to such a gate before it heard who goes round it.
+            runs.submit(run, plan, kind=kind, operator=operator, pause_before=[*stops, *doors])
+        for gate, because in (skip or {}).items():
+            runs.request(run, "", "skip_gate", by=operator, reason=because, step=gate)
+        if found is None:
+            if doors:
+                runs.request(run, "", "resume", by=operator, reason="the door is known", step=" ".join(stops))
         elif closed:
             _go_back_only(found, runs, operator=operator, because=closed)
         elif stops or any(system.state == "paused" for system in found.systems):
@@ -103,6 +112,42 @@ def run_plan(
         return status
     finally:
         worker.stop()
+
+
+def hand_over(
+    plan: Plan,
+    *,
+    operator: str,
+    kind: str,
+    runs: Runs,
+    allowed: Callable[[Plan, str], None],
+    stage: Stage | None = None,
+) -> str:
+    """Submit `plan` for whatever worker carries runs, and return the run's id at once. Nothing is carried here.
+
+    `allowed` as in `run_plan`. Raises RunInProgress where a run of this plan is under way already.
+    """
+    found = unfinished_run(runs, plan.digest)
+    if found is not None:
+        raise RunInProgress(
+            f"run {found.run} of this plan is under way",
+            hint=f"Watch it: skerry runs watch {found.run}; what rests is asked to go on: skerry runs ask resume",
+        )
+    allowed(plan, operator)
+    run = new_run_id()
+    runs.submit(run, plan, kind=kind, operator=operator, pause_before=first_steps_after(plan, stage))
+    return run
+
+
+def _steps_behind(plan: Plan, skip: Mapping[str, str]) -> list[str]:
+    """The steps behind the gates that are to be gone round."""
+    behind = {step.gate.id: step.id for step in plan.systems[0].steps if step.gate is not None}
+    for gate, because in skip.items():
+        if gate not in behind:
+            raise UsageError(f"the plan has no gate {gate} (there are: {', '.join(sorted(behind)) or 'none'})")
+        if not because.strip():
+            raise UsageError(f"say why gate {gate} is skipped: --because TEXT")
+    return [step.id for step in plan.systems[0].steps if step.gate is not None and step.gate.id in skip]
 
 
 def _go_back_only(found: RunStatus, runs: Runs, *, operator: str, because: str) -> None:

@@ -5,17 +5,23 @@ Nothing here imports the nouns, an engine or a vendor before it is needed: that 
 
 import errno
 import os
-from pathlib import Path
 from typing import Any
 
+from orchestrator.contracts.reading import StateReader
 from orchestrator.engine.plain_reader import PlainReader, bring_up_to_date
+from orchestrator.foundation.database_name import named_database
 from orchestrator.foundation.errors import UsageError
 from orchestrator.foundation.places import state_database
 
 
-def open_reader(path: Path | None = None) -> PlainReader:
-    """The stored state of this home. A store of an older skerry is brought up to date first."""
-    place = path or state_database()
+def open_reader() -> StateReader:
+    """The stored state: of the shared database, or of this home. A store of an older skerry is brought up to date."""
+    if named_database():
+        from orchestrator.engine.server_reader import ServerReader  # noqa: PLC0415 SQLAlchemy, only where it is needed
+        from orchestrator.wiring.state import state_url  # noqa: PLC0415 likewise
+
+        return ServerReader(state_url())
+    place = state_database()
     if place.parent.exists() and not place.parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place.parent))
     reader = PlainReader(place)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.engine import Runs
-from orchestrator.engine.plain_reader import PlainReader
+from orchestrator.contracts.reading import StateReader
 from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
 from orchestrator.operations.reading import open_reader
 from orchestrator.operations.wave_status import WaveDesk
@@ -18,7 +18,7 @@ class ReadingDesk(WaveDesk):
     """Reads the store plainly. What would write it raises UsageError."""
 
     @cached_property
-    def _reader(self) -> PlainReader:
+    def _reader(self) -> StateReader:
         return open_reader()
 
     @property

@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.bubbles import Bubbles
+from orchestrator.contracts.buckets import ObjectStore
 from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.cloud_things import CloudThings
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.engine import Runs, Worker
 from orchestrator.contracts.handler import Handlers
@@ -33,7 +35,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.model.vault import VaultSettings
-from orchestrator.wiring.ledger import log_origin, open_enrolled
+from orchestrator.wiring.ledger import log_origin, open_enrolled, shared_ledger
 from orchestrator.wiring.state import engine_url, make_home, state_url
 
 
@@ -151,30 +153,45 @@ class Workshop:
         return bind_vault(settings, self.transports, self.resolve_secret)
 
 
+    @cached_property
+    def cloud_things(self) -> CloudThings:
+        from orchestrator.targets.aws.session import open_session
+        from orchestrator.targets.aws.things import AwsThings
+
+        return AwsThings(open_session(self.inventory, self.clock))
+
+    def object_store(self, bucket: str, prefix: str) -> ObjectStore:
+        from orchestrator.targets.aws.session import open_session
+        from orchestrator.targets.s3.store import S3Store
+
+        return S3Store(open_session(self.inventory, self.clock), self.transports, bucket, prefix)
+
     # -- what runs
 
     @contextmanager
     def recorder(self) -> Iterator[Recorder]:
-        """The ledger, opened for writing while inside. One process at a time."""
+        """The ledger, opened for writing while inside. One process at a time, where no database is shared."""
         from orchestrator.evidence.elsewhere import compare_with_places
         from orchestrator.evidence.recorder import controller_source, open_recorder
 
-        recorder = open_recorder(
-            ledger_folder(),
-            origin=log_origin(),
-            source=controller_source(),
-            clock=self.clock,
-            conceal=self.inventory.concealed,
-            compare=lambda ledger: compare_with_places(ledger, open_lock=open_enrolled),
-        )
-        if recorder.not_compared:
-            self._warn(recorder.not_compared)
-        self._keeper = recorder
-        try:
-            yield recorder
-        finally:
-            self._keeper = None
-            recorder.close()
+        with shared_ledger() as shared:
+            recorder = open_recorder(
+                ledger_folder(),
+                origin=log_origin(),
+                source=controller_source(),
+                clock=self.clock,
+                conceal=self.inventory.concealed,
+                compare=lambda ledger: compare_with_places(ledger, open_lock=open_enrolled),
+                shared=shared,
+            )
+            if recorder.not_compared:
+                self._warn(recorder.not_compared)
+            self._keeper = recorder
+            try:
+                yield recorder
+            finally:
+                self._keeper = None
+                recorder.close()
 
     def resolve_secret(self, reference: str) -> str:
         """A secret's value; from then on the ledger keeps it out of all that it records."""
@@ -184,13 +201,14 @@ class Workshop:
         return value
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
-        """A worker in this process; the ledger is open while inside."""
-        from orchestrator.engine.worker import open_worker, refuse_second_worker
+    def worker(self, dead_seconds: float | None = None) -> Iterator[Worker]:
+        """A worker in this process; the ledger is open while inside. `dead_seconds`: where a database is shared, how
+        long one may be silent before others take its work over; all must be told the same.
+        """
+        from orchestrator.engine.worker import WorkerSettings, open_worker, refuse_second_worker
         from orchestrator.evidence.preface import PrefacedRecorder
         from orchestrator.planning.gates import judge_gate
         from orchestrator.planning.windows import facts_of_terms
-        from orchestrator.steps.handlers import handlers_over
 
         # Before the ledger is asked for: it would only say that some process writes to it.
         refuse_second_worker(state_url())
@@ -198,12 +216,13 @@ class Workshop:
             yield open_worker(
                 state_url(),
                 engine_url(),
-                handlers_over(self.drivers),
+                self.handlers,
                 PrefacedRecorder(recorder, self.papers, self._plan_of),
                 self.observers,
                 self.clock,
                 judge_gate=judge_gate,
                 known_of=lambda plan: facts_of_terms(plan.terms),
+                settings=WorkerSettings() if dead_seconds is None else WorkerSettings(dead_seconds=dead_seconds),
             )
 
     @contextmanager

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.run_state import PERSON_VERBS
 from orchestrator.foundation.errors import LedgerFull
 from orchestrator.model.action import Wait
 from orchestrator.model.outcome import Outcome, Result
@@ -273,9 +274,11 @@ def expected_states(case: Case, trial: Trial, steps: tuple[Step, ...]) -> tuple[
         late = is_the_end(step, steps) or step.point_of_no_return
         return ("rolled_back", "committed") if late else ("rolled_back",)
     if case.trouble == "host unreachable once" and step.retry.attempts_max > 1:
-        return ("committed",)
+        # Nobody notices; but where a step waits for a person, that person may ask to go back instead.
+        asks = any(found.action.verb in PERSON_VERBS for found in steps)
+        return ("rolled_back",) if asks and case.way == "roll back" else ("committed",)
     if case.trouble == CUT_OFF and not sides_of(step.action):
-        return ("committed",)  # it asks no site
+        return ("committed", "rolled_back")  # it asks no site, and whichever step does first meets the cut
     if case.trouble != "timeout, unknown" and step.on_failure == "rollback" and not after_commit(step, steps):
         return ("rolled_back",)
     if after_commit(step, steps):

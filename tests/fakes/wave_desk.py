@@ -47,6 +47,9 @@ class InterruptedWorker:
         self._worker, self._when, self._pressed = worker, when, False
         self.start, self.stop = worker.start, worker.stop
 
+    def serve(self) -> None:
+        raise AssertionError("only the command worker serves")
+
     def await_finished(self, run: str, *, timeout_seconds: float | None = None) -> RunStatus:
         status = self._worker.await_finished(run, timeout_seconds=min(timeout_seconds or 0.02, 0.02))
         if not self._pressed and self._when(status):
@@ -62,7 +65,7 @@ class SimulatedWaveDesk(WaveDesk):
     faults: Faults = field(default_factory=Faults)
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
+    def worker(self, dead_seconds: float | None = None) -> Iterator[Worker]:
         refuse_second_worker(f"sqlite:///{state_database()}")
         with self.recorder() as recorder:
             worker = open_worker(

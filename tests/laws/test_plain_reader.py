@@ -7,6 +7,7 @@ import pytest
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.engine.plain_reader import PlainReader
 from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
+from orchestrator.engine.server_reader import ServerReader
 from orchestrator.engine.store import open_store
 from orchestrator.engine.worker_store import WorkerStore
 from orchestrator.foundation.clock import SystemClock
@@ -143,3 +144,22 @@ def test_a_file_that_is_no_database_is_told_by_name(tmp_path):
     path.write_text(json.dumps({"not": "a database"}) * 100)
     with pytest.raises(EngineUnavailable, match="state.db: file is not a database"):
         PlainReader(path).runs(limit=1)
+
+
+def test_the_reader_of_a_shared_database_tells_the_same(filled, path):
+    plain, server = PlainReader(path), ServerReader(f"sqlite:///{path}")
+    try:
+        plan = plain.run("run-0")["plan"]
+        for ask in (
+            lambda reader: reader.runs(limit=5),
+            lambda reader: reader.run("run-0"),
+            lambda reader: reader.run_ids("run-1"),
+            lambda reader: reader.plan_of("run-0"),
+            lambda reader: reader.plans(limit=5),
+            lambda reader: reader.document("plan", plan),
+            lambda reader: reader.documents("plan", limit=2),
+            lambda reader: reader.authority(["alpha-0"]),
+        ):
+            assert ask(server) == ask(plain)
+    finally:
+        server.close()

@@ -41,3 +41,13 @@ def test_what_fails_before_it_is_planned_again():
     driver.outcomes["count"] = [Outcome.failed("host down")]
     driver.take(Begun(at=0)).run()
     assert (driver.state.status, driver.state.is_over) == ("failed", True)
+
+
+def test_what_asks_to_go_back_while_it_is_under_way_is_refused_once_it_is_done():
+    driver = a_way_back()
+    driver.take(Begun(at=0)).end("count").ask("rollback")
+    driver.end("drain")
+    assert driver.last_announced == "request.refused"
+    driver.run()
+    assert driver.state.status == "committed"
+    assert driver.performed == ["count", "drain", "carry"]
