@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.hosts.ssh import open_transports
 from orchestrator.lab.blueprint import LabHost
 from orchestrator.lab.town import Town, open_town
+from tests.platform.clusters import ClusterGround, make_ground
 
 TOWN_HOSTS = (
     LabHost("onprem-a", "onprem", "10.10.1.11"),
@@ -25,3 +27,13 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield lab
     finally:
         lab.down()
+
+
+@pytest.fixture(scope="module")
+def cluster_on_hosts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterGround]:
+    """A PostgreSQL cluster's units and template on the hosts; `fresh` makes a primary of it, and clears the rest."""
+    with open_transports(town.ssh_config, tmp_path_factory.mktemp("clusters"), None) as transports:
+        made = make_ground(town, transports)
+        made.prepare()
+        yield made
+        made.clear()

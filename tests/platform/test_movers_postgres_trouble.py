@@ -9,30 +9,15 @@ import pytest
 from orchestrator.contracts.bandwidth import Allowance
 from orchestrator.contracts.databases import Role
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace, OrchestratorError, VersionMismatch
-from orchestrator.hosts.ssh import open_transports
 from orchestrator.lab.faults import parse_fault
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.fit import check_fit
 from orchestrator.movers.postgres.mover import PostgresMover
-from tests.platform.clusters import BINARIES, DATA, FOLDER, PASSWORD, PORT, make_ground
+from tests.platform.clusters import BINARIES, DATA, FOLDER, PASSWORD, PORT
 
 pytestmark = [pytest.mark.platform("hosts", "postgresql"), pytest.mark.timeout(300)]
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def transports(town, tmp_path_factory):
-    with open_transports(town.ssh_config, tmp_path_factory.mktemp("run"), None) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def cluster_on_hosts(town, transports):
-    made = make_ground(town, transports)
-    made.prepare()
-    yield made
-    made.clear()
 
 
 @pytest.fixture

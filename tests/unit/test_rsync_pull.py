@@ -47,7 +47,9 @@ def test_a_target_that_lies_is_read_whole_once_it_is_distrusted_and_trusted_agai
     failed = program(
         **{**request, "words": [*words[:2], "--no-such-option", *words[2:]]}, resume=False, distrusted=True
     )
+    looked = program(**{**request, "words": [*words, "--dry-run"]}, resume=False, distrusted=True)
     assert failed["code"] != 0
+    assert looked["statistics"]["files_moved"] == 1  # it is told that there is something to bring
     assert mark.exists()
     healed = program(**request, resume=False, distrusted=True)
     assert (healed["code"], (target / "a").read_bytes()) == (0, b"honest")

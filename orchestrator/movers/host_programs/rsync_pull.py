@@ -215,9 +215,22 @@ def ask_words(words: list[str]) -> dict[str, Any]:
     return {"code": done.returncode, "complaints": done.stderr.decode("utf-8", "replace").splitlines()[-5:]}
 
 
+def distrust(target: str) -> None:
+    """Have the next copy read all of it, also while one is under way. What takes no mark takes no copy either."""
+    mark = distrusted_mark(target)
+    with contextlib.suppress(OSError):
+        os.makedirs(os.path.dirname(mark), mode=0o700, exist_ok=True)
+        with open(mark, "wb"):
+            pass
+
+
 def main() -> None:
     request = json.loads(sys.argv[1])
     target = request["target"]
+    if request.get("distrust"):
+        distrust(target)
+        say("result", {"code": 0})
+        return
     try:
         os.makedirs(os.path.dirname(target.rstrip("/")), exist_ok=True)
         held = lock(target)
@@ -229,10 +242,7 @@ def main() -> None:
         return
     try:
         mark = distrusted_mark(target)
-        if request.get("distrust"):
-            with open(mark, "wb"):
-                say("result", {"code": 0})
-        elif request.get("ask"):
+        if request.get("ask"):
             # A file that broke off is worth a comparison of blocks; else whole files are quicker.
             resume = os.path.isdir(request["partial"]) and bool(os.listdir(request["partial"]))
             way = {"resume": resume, "distrusted": os.path.exists(mark)}
@@ -240,7 +250,7 @@ def main() -> None:
         else:
             way = {"resume": request["resume"], "distrusted": request["distrusted"]}
             result = pull(choose_words(request["words"], **way), request.get("stop_after_seconds"))
-            if request["distrusted"] and result["code"] == 0:
+            if request["distrusted"] and result["code"] == 0 and "--dry-run" not in request["words"]:
                 os.unlink(mark)
             say("result", result)
     except FileNotFoundError:
