@@ -12,6 +12,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import network_guard
+
+network_guard.begin()
+
 # A slow machine is no finding; how to see a finding again is printed. `make test` draws the same examples each time, so
 # that it says the same of the same code; `make test-long` draws new ones.
 LONG_RUN = os.environ.get("SKERRY_LONG") == "1"
@@ -74,6 +78,7 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
     "spin": lambda: program("spin", "gcc"),
     "chromium": lambda: program("chromium"),
     "restic": lambda: program("restic"),
+    "awscli": lambda: program("aws"),
 }
 
 
@@ -82,6 +87,10 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
 LONG = {
     "tests/crash/test_engine_matrix.py",
     "tests/crash/test_engine_takeover.py",
+    "tests/platform/test_aws_cli.py",
+    "tests/platform/test_aws_images.py",
+    "tests/platform/test_aws_isolation.py",
+    "tests/platform/test_aws_things.py",
     "tests/platform/test_bubbles.py",
     "tests/platform/test_hosts_town.py",
     "tests/platform/test_lab_estate.py",
@@ -97,10 +106,12 @@ LONG = {
     "tests/platform/test_movers_trouble.py",
     "tests/platform/test_movers_volume_trouble.py",
     "tests/platform/test_movers_volumes.py",
+    "tests/platform/test_s3_store.py",
     "tests/platform/test_snapshots.py",
     "tests/platform/test_strict_ebs.py",
     "tests/platform/test_strict_ec2.py",
     "tests/platform/test_strict_s3.py",
+    "tests/scenarios/test_seeded_machine.py",
     "tests/scenarios/test_volume_system.py",
     "tests/scenarios/test_replication.py",
     "tests/scenarios/test_switch_on_hosts.py",

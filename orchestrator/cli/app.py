@@ -44,6 +44,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "serve": ("drill", "serve", "Begin every drill at its time, until Ctrl-C."),
     "state": ("state", "commands", "Copy the state into one file, and make a home of it on another machine."),
     "vault": ("vault", "commands", "A third copy of recovery points: encrypted, locked, verified by restoring it."),
+    "cloud": ("cloud", "commands", "What is ours in the cloud, what nobody needs any more, and what it costs."),
     "evidence": ("evidence", "commands", "Verify, export and anchor the evidence of runs."),
     "witness": ("witness", "commands", "Vouch for other people's logs: cosign their heads, only when they grow."),
     "lab": ("lab", "commands", "A whole source, DR site and cloud on this machine, and the tour."),

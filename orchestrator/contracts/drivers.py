@@ -7,6 +7,8 @@ from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.databases import DatabaseDigests, Databases
 from orchestrator.contracts.host_keys import HostKeyRing
+from orchestrator.contracts.images import CloudImages
+from orchestrator.contracts.isolation import Isolation
 from orchestrator.contracts.playbooks import Playbooks
 from orchestrator.contracts.target import Front, Target
 from orchestrator.contracts.transport import Transports
@@ -27,6 +29,8 @@ class Drivers:
     databases: Databases
     database_digests: DatabaseDigests
     target: Target
+    images: CloudImages
+    isolation: Isolation
     front: Front
     authority: AuthorityStore
     catalogue: Catalogue

@@ -45,7 +45,10 @@ class Front(Protocol):
     Laws (tests/laws/front_laws.py):
       switch    returns when the change is in force at the authority; the same switch twice is one
       current   is what the authority says now, None where there is no record
+      lower_ttl changes how long answers are kept, never where they lead; it gives what was before. A record that is
+                kept as shortly already, or not there, stays as it is
     """
 
     def current(self, front: Route53Front) -> FrontAnswer | None: ...
     def switch(self, front: Route53Front, address: str, *, key: str) -> None: ...
+    def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None: ...

@@ -26,6 +26,30 @@ class ProvisionTarget(Frozen):
     verb: Literal["provision_target"] = "provision_target"
 
 
+class SeedImage(Frozen):
+    """Make an image of the cloud from each volume that a machine of the cloud side starts from.
+
+    The blocks of the last recovery point go from DR to the cloud, are read back there and must give the point's digest.
+    """
+
+    verb: Literal["seed_image"] = "seed_image"
+
+
+class StartTestMachine(Frozen):
+    """Start the cloud side's machines beside the real ones, where no network leads out, and see that each has started.
+
+    That nothing leads out is read back from the cloud, before and after.
+    """
+
+    verb: Literal["start_test_machine"] = "start_test_machine"
+
+
+class EndTestMachine(Frozen):
+    """End the test machines of this run and see that they are gone."""
+
+    verb: Literal["end_test_machine"] = "end_test_machine"
+
+
 class Replicate(Frozen):
     """Bring every dataset from one side to the next: first copy or delta. Databases get a streaming standby."""
 
@@ -156,6 +180,13 @@ class PromoteAlone(Frozen):
     side: Side
 
 
+class PrepareFront(Frozen):
+    """Lower the time that clients keep the answer to their name, and say from when on all of them follow quickly."""
+
+    verb: Literal["prepare_front"] = "prepare_front"
+    ttl_seconds: int = Field(default=5, ge=0, le=3600)
+
+
 class SwitchFront(Frozen):
     """Point the clients' name at `side`, and see it from a client's point of view."""
 
@@ -218,6 +249,9 @@ class Wait(Frozen):
 Action = Annotated[
     Preflight
     | ProvisionTarget
+    | SeedImage
+    | StartTestMachine
+    | EndTestMachine
     | Replicate
     | TakeRecoveryPoint
     | RunPlaybook
@@ -230,6 +264,7 @@ Action = Annotated[
     | WeighWindow
     | SeizeAuthority
     | PromoteAlone
+    | PrepareFront
     | SwitchFront
     | Check
     | Watch

@@ -17,6 +17,18 @@ class HeldDataset(Frozen):
     bytes_total: int = 0
 
 
+class SeededImage(Frozen):
+    """A volume of a point as the cloud holds it: read back there, and equal. `aggregate` is the checksum that the cloud
+    itself compared when the blocks had come: base64 of SHA-256 over their digests.
+    """
+
+    dataset: DatasetName
+    snapshot: str
+    image: str
+    digest: Digest
+    aggregate: str
+
+
 class RecoveryPoint(Frozen):
     """All datasets of a system at one moment. The digest covers what is held, not where."""
 
@@ -27,6 +39,7 @@ class RecoveryPoint(Frozen):
     datasets: tuple[HeldDataset, ...]
     sides: tuple[Side, ...]
     holds: tuple[str, ...] = ()
+    images: tuple[SeededImage, ...] = ()
 
     @property
     def digest(self) -> str:

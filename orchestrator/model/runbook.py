@@ -36,7 +36,7 @@ class Runbook(Frozen):
     version: Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)*$")]
     title: str
     # `part`: to be included by others, and no plan of its own.
-    kind: Literal["migrate", "cutover", "rollback", "failover", "failback", "drill", "part"]
+    kind: Literal["migrate", "cutover", "rollback", "failover", "failback", "drill", "seed", "part"]
     author: Name
     scope: Scope | None = None  # what auditors ask of it, and no program can observe
     inputs: dict[Name, RunbookInput] = {}

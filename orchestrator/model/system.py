@@ -78,15 +78,29 @@ class Route53Front(Frozen):
     name: str  # filing.skerry.test
     zone: str  # skerry.test
     ttl_seconds: int = Field(default=1, ge=0, le=86400)
+    # `weighted`: every side that clients were sent to keeps a record of its own, and a switch moves the weight alone:
+    # the way back is there already.
+    routing: Literal["simple", "weighted"] = "simple"
 
 
 class MachineSpec(Frozen):
-    """The machine to start in the cloud for a host of the cloud side."""
+    """The machine to start in the cloud for a host of the cloud side.
+
+    `image` is an AMI's id or name, or `dataset:NAME`: what was seeded last from that block volume of the system.
+    """
 
     instance_type: str = "t3.small"
     image: str
     subnet: str  # by Name tag
     security_group: str  # by Name tag
+    # Where test machines start, by Name tag: nothing leads out of there. "" where the system has no such place.
+    drill_subnet: str = ""
+    drill_security_group: str = ""
+
+    @property
+    def seeded_from(self) -> str:
+        """The dataset that the image is made of; "" for an image that is just there."""
+        return self.image.removeprefix("dataset:") if self.image.startswith("dataset:") else ""
 
 
 class Dependency(Frozen):

@@ -1,16 +1,46 @@
-"""SwitchFront: the clients' name points at a side, seen as clients see it."""
+"""PrepareFront and SwitchFront: the clients' name, seen as clients see it."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import TargetError
-from orchestrator.model.action import SwitchFront
+from orchestrator.model.action import PrepareFront, SwitchFront
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.steps.asked import asked
 from orchestrator.steps.places import host_at
+
+
+@dataclass(frozen=True)
+class PrepareFrontHandler:
+    """It does not wait: what was given to clients before is kept by them until `clients_follow_at`."""
+
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # a time to live that is low already is left, and observed
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        action = asked(deed, PrepareFront)
+        front = deed.system_plan.system.front
+        before = self.drivers.front.lower_ttl(front, action.ttl_seconds, key=deed.key)
+        if before is None:
+            raise TargetError(f"{front.name} has no record yet", hint="Clients cannot be moved from nowhere.")
+        after = self.drivers.front.current(front)
+        if after is None or after.ttl_seconds > action.ttl_seconds or after.address != before.address:
+            raise TargetError(f"{front.name} was to be kept {action.ttl_seconds} s, but now it says {after}")
+        data = {
+            "name": front.name,
+            "address": after.address,
+            "ttl_before_seconds": before.ttl_seconds,
+            "ttl_seconds": after.ttl_seconds,
+            "clients_follow_at": timestamp(self.drivers.clock.now() + timedelta(seconds=before.ttl_seconds)),
+        }
+        emit("front.prepared", data)
+        return Outcome.done(f"{front.name} is kept {after.ttl_seconds} s by clients", **data)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from orchestrator.steps.accounting import AccountWritesHandler, WeighWindowHandl
 from orchestrator.steps.authority import CarryBackHandler, MoveAuthorityHandler, PromoteHandler
 from orchestrator.steps.committing import CommitHandler
 from orchestrator.steps.following import FollowHandler
-from orchestrator.steps.fronting import SwitchFrontHandler
+from orchestrator.steps.fronting import PrepareFrontHandler, SwitchFrontHandler
 from orchestrator.steps.moving import ReplicateHandler
 from orchestrator.steps.playing import CheckHandler, RunPlaybookHandler, WatchHandler
 from orchestrator.steps.points import TakeRecoveryPointHandler
@@ -15,7 +15,9 @@ from orchestrator.steps.preflight import PreflightHandler
 from orchestrator.steps.proving import VerifyDigestsHandler
 from orchestrator.steps.provisioning import ProvisionTargetHandler
 from orchestrator.steps.refusals import Refusing
+from orchestrator.steps.seeding import SeedImageHandler
 from orchestrator.steps.seizing import PromoteAloneHandler, SeizeAuthorityHandler
+from orchestrator.steps.testing import EndTestMachineHandler, StartTestMachineHandler
 
 
 def handlers_over(drivers: Drivers) -> Handlers:
@@ -23,6 +25,9 @@ def handlers_over(drivers: Drivers) -> Handlers:
     by_verb: dict[str, Handler] = {
         "preflight": PreflightHandler(drivers),
         "provision_target": ProvisionTargetHandler(drivers),
+        "seed_image": SeedImageHandler(drivers),
+        "start_test_machine": StartTestMachineHandler(drivers),
+        "end_test_machine": EndTestMachineHandler(drivers),
         "replicate": ReplicateHandler(drivers),
         "take_recovery_point": TakeRecoveryPointHandler(drivers),
         "run_playbook": RunPlaybookHandler(drivers),
@@ -35,6 +40,7 @@ def handlers_over(drivers: Drivers) -> Handlers:
         "weigh_window": WeighWindowHandler(drivers),
         "seize_authority": SeizeAuthorityHandler(drivers),
         "promote_alone": PromoteAloneHandler(drivers),
+        "prepare_front": PrepareFrontHandler(drivers),
         "switch_front": SwitchFrontHandler(drivers),
         "check": CheckHandler(drivers),
         "watch": WatchHandler(drivers),

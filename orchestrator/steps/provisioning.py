@@ -3,16 +3,33 @@
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.errors import HostUnreachable, TargetError
+from orchestrator.foundation.errors import HostUnreachable, PlanningError, TargetError
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
+from orchestrator.model.system import MachineSpec
 from orchestrator.steps.places import hosts_at
 
 ANSWERS_SECONDS_MAX = 120.0
+
+
+def spec_of(catalogue: Catalogue, deed: Deed, host: Host) -> MachineSpec:
+    """The host's machine as planned, with the image that was seeded last where it starts from a volume of ours."""
+    spec = deed.plan.machines[host.name]
+    if not spec.seeded_from:
+        return spec
+    system = deed.system_plan.system.name
+    found = catalogue.get("cloud_image", f"{system}/{spec.seeded_from}")
+    if found is None:
+        raise PlanningError(
+            f"{host.name} starts from {spec.seeded_from} of {system}, of which the cloud has no image",
+            hint="Seed it first: the step seed_image.",
+        )
+    return spec.model_copy(update={"image": str(found["image"])})
 
 
 @dataclass(frozen=True)
@@ -35,7 +52,7 @@ class ProvisionTargetHandler:
             progress(Progress(text=f"asking for {host.name}"))
             machine = self.drivers.target.ensure(
                 host,
-                deed.plan.machines[host.name],
+                spec_of(self.drivers.catalogue, deed, host),
                 key=f"{deed.key}:{host.name}",
                 tags={"skerry:system": deed.system_plan.system.name, "skerry:run": deed.run, "skerry:host": host.name},
             )

@@ -22,6 +22,8 @@ from orchestrator.movers.postgres.mover import PostgresMover
 from orchestrator.planning.bandwidth import allowance_at
 from orchestrator.snapshots.stores import HostPointStores
 from orchestrator.survey.access import HostAccessLog
+from orchestrator.targets.aws.images import AwsImages
+from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.session import open_session
 from orchestrator.targets.aws.traffic import Route53Traffic
@@ -60,6 +62,8 @@ def bind_drivers(
         databases=databases,
         database_digests=databases,
         target=AwsMachines(session),
+        images=AwsImages(session, transports, kms_key=inventory.cloud.kms_key or ""),
+        isolation=AwsIsolation(session),
         front=Route53Traffic(session),
         authority=authority,
         catalogue=catalogue,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.foundation.clock import SystemClock
+from orchestrator.foundation.places import shipped_folder
 from orchestrator.lab.cloud import landing_zone, launch, name_server
 from orchestrator.lab.cloud.images import write_image
 from orchestrator.lab.demo.programs.name_lookup import NameLookup, NameUnknown
@@ -33,13 +34,30 @@ class AwsCloud:
         allowed_regions: frozenset[str] = frozenset({REGION}),
         credentials: Path | None = None,
         attempts_max: int = ATTEMPTS_MAX,
+        role: str = "",
     ) -> AwsSession:
+        """With the account's own key, or in the role that a shipped policy is for."""
         settings = CloudSettings(
             region=region,
             endpoint=f"file:{self.folder / 'endpoint'}",
             credentials_file=str(credentials or self.folder / "credentials"),
+            role=self._role(role) if role else None,
         )
         return AwsSession(settings, allowed_regions=allowed_regions, clock=SystemClock(), attempts_max=attempts_max)
+
+    def _role(self, name: str) -> str:
+        """The ARN of a role with the shipped policy of that name, made when first asked for."""
+        iam = self.client("iam")
+        there = {each["RoleName"]: str(each["Arn"]) for each in iam.list_roles()["Roles"]}
+        if name not in there:
+            there[name] = str(iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"])
+            document = (shipped_folder("policies") / f"{name}.json").read_text()
+            iam.put_role_policy(RoleName=name, PolicyName="shipped", PolicyDocument=document)
+        return there[name]
+
+    def end_keys(self) -> None:
+        """Every key that was issued for a while is over, as after its hour."""
+        launch.control(self.url, "/_lab/keys", "DELETE")
 
     def client(self, service: str) -> Any:
         return self.session().client(service)
@@ -121,6 +139,12 @@ class AwsCloud:
         """filing.skerry.test as somebody else would put it."""
         record = {"Name": "filing.skerry.test.", "Type": "A", "TTL": 1, "ResourceRecords": [{"Value": "10.9.9.9"}]}
         self._change("CREATE", {**record, **fields})
+
+    def weights(self, name: str) -> dict[str, int]:
+        """Address → weight of a name's records."""
+        records = self.client("route53").list_resource_record_sets(HostedZoneId=self._zone())["ResourceRecordSets"]
+        mine = [each for each in records if each["Name"] == f"{name}." and each["Type"] == "A"]
+        return {each["ResourceRecords"][0]["Value"]: each["Weight"] for each in mine}
 
     def forget_records(self) -> None:
         records = self.client("route53").list_resource_record_sets(HostedZoneId=self._zone())["ResourceRecordSets"]

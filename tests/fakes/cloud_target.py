@@ -87,6 +87,12 @@ class FakeFront:
         self._check(front)
         self.records[front.name] = FrontAnswer(address=address, ttl_seconds=front.ttl_seconds)
 
+    def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
+        before = self.current(front)
+        if before is not None and before.ttl_seconds > ttl_seconds:
+            self.records[front.name] = before.model_copy(update={"ttl_seconds": ttl_seconds})
+        return before
+
     def _check(self, front: Route53Front) -> None:
         if front.zone not in self.zones:
             raise TargetError(f"one public zone must be called {front.zone}; found 0")

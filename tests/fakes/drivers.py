@@ -38,6 +38,7 @@ from tests.fakes.access_log import MemoryAccessLog
 from tests.fakes.authority import MemoryAuthority
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.clock import SetClock
+from tests.fakes.cloud_images import FakeImages, FakeIsolation
 from tests.fakes.cloud_target import FakeFront, FakeTarget
 from tests.fakes.databases import FakeDatabases
 from tests.fakes.host_keys import MemoryHostKeys
@@ -179,6 +180,7 @@ class FakeWorld:
         self.trees = SeenTreeMover(FakeHosts(), self.access_log)
         self.volumes = FakeVolumeMover()
         self.target, self.front = FakeTarget(), FakeFront()
+        self.images, self.isolation = FakeImages(self.volumes, self.target), FakeIsolation()
         self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
         self.host_keys = MemoryHostKeys()
         self.playbooks = FakePlaybooks(
@@ -297,6 +299,8 @@ class FakeWorld:
             databases=watched(self.databases),
             database_digests=watched(self.databases),
             target=watched(self.target),
+            images=watched(self.images),
+            isolation=watched(self.isolation),
             front=watched(self.front),
             authority=watched(self.authority),
             catalogue=watched(self.catalogue),

@@ -36,6 +36,17 @@ class FrontLaws:
         front.switch(FRONT.model_copy(update={"ttl_seconds": 30}), "10.30.1.11", key="k")
         assert front.current(FRONT) == FrontAnswer(address="10.30.1.11", ttl_seconds=30)
 
+    def test_a_lowered_time_to_live_leaves_the_address(
+        self, front: Front, authority: Callable[[str], str | None]
+    ) -> None:
+        assert front.lower_ttl(FRONT, 5, key="k") is None
+        front.switch(FRONT.model_copy(update={"ttl_seconds": 300}), "10.30.1.11", key="k")
+        assert front.lower_ttl(FRONT, 5, key="k") == FrontAnswer(address="10.30.1.11", ttl_seconds=300)
+        assert front.current(FRONT) == FrontAnswer(address="10.30.1.11", ttl_seconds=5)
+        assert front.lower_ttl(FRONT, 60, key="k") == FrontAnswer(address="10.30.1.11", ttl_seconds=5)
+        assert front.current(FRONT) == FrontAnswer(address="10.30.1.11", ttl_seconds=5)
+        assert authority(FRONT.name) == "10.30.1.11"
+
     def test_other_names_keep_their_answer(self, front: Front, authority: Callable[[str], str | None]) -> None:
         other = Route53Front(name="archive.skerry.test", zone="skerry.test")
         front.switch(other, "10.10.1.12", key="k")

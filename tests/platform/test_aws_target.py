@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contracts.target import FrontAnswer
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import (
     TargetError,
@@ -59,6 +60,21 @@ class TestRoute53Traffic(FrontLaws):
     @pytest.fixture
     def authority(self, cloud: AwsCloud) -> Callable[[str], str | None]:
         return cloud.answered_address
+
+
+class TestWeightedRecords:
+    def test_a_switch_moves_the_weight_and_the_way_back_is_there(self, front: Route53Traffic, cloud: AwsCloud) -> None:
+        weighted = FRONT.model_copy(update={"routing": "weighted"})
+        front.switch(FRONT, "10.10.1.11", key="k")  # simple, as it was found
+        front.switch(weighted, "10.30.1.11", key="k")
+        assert cloud.answered_address(FRONT.name) == "10.30.1.11"
+        assert cloud.weights(FRONT.name) == {"10.10.1.11": 0, "10.30.1.11": 100}
+        assert front.lower_ttl(weighted, 0, key="k") == FrontAnswer(address="10.30.1.11", ttl_seconds=1)
+        front.switch(weighted, "10.10.1.11", key="k")
+        assert cloud.answered_address(FRONT.name) == "10.10.1.11"
+        assert cloud.weights(FRONT.name) == {"10.10.1.11": 100, "10.30.1.11": 0}
+        with pytest.raises(TargetError, match="not simple"):
+            front.switch(FRONT, "10.30.1.11", key="k")
 
 
 class TestTroubleWithMachines:
@@ -155,7 +171,7 @@ class TestTroubleWithTheFront:
 
     def test_a_weighted_record_is_not_replaced(self, front: Route53Traffic, cloud: AwsCloud) -> None:
         cloud.put_record(SetIdentifier="a", Weight=1)
-        with pytest.raises(TargetError, match="weighted"):
+        with pytest.raises(TargetError, match="not simple"):
             front.switch(FRONT, "10.30.1.11", key="k")
         assert cloud.answered_address(FRONT.name) == "10.9.9.9"
 

@@ -13,6 +13,7 @@ from orchestrator.targets.aws.session import AwsSession, aws_errors
 VAULT = "skerry-vault"  # the bucket of the lab's inventory
 VAULT_DAYS = 30
 NAME = "cloud-hosts"  # the Name tag of subnet and security group in the lab's inventory
+DRILL_NAME = "cloud-drills"  # the same of a network of its own that nothing leads out of
 
 
 def lay_out(
@@ -30,6 +31,7 @@ def lay_out(
     session = AwsSession(settings, allowed_regions=frozenset([region]), clock=SystemClock())
     with aws_errors("laying out the lab's account"):
         _network(session.client("ec2"), network, subnet, f"{region}a")
+        _closed_network(session.client("ec2"), network.replace(".0.0/16", ".200.0/24"), f"{region}a")
         _names(session.client("route53"), zone, names)
         _vault(session.client("s3"), region)
 
@@ -44,6 +46,30 @@ def _vault(s3: Any, region: str) -> None:
     s3.put_object_lock_configuration(
         Bucket=VAULT, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
     )
+
+
+def _closed_network(ec2: Any, network: str, availability_zone: str) -> None:
+    """A network for test machines: without a gateway, its group's rules let nothing out."""
+    mine = [{"Name": "tag:Name", "Values": [DRILL_NAME]}]
+    if ec2.describe_security_groups(Filters=mine)["SecurityGroups"]:
+        return
+    tags = [{"Key": "Name", "Value": DRILL_NAME}]
+
+    def tagged(kind: str) -> list[dict[str, Any]]:
+        return [{"ResourceType": kind, "Tags": tags}]
+
+    vpc = ec2.create_vpc(CidrBlock=network, TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
+    ec2.create_subnet(
+        VpcId=vpc, CidrBlock=network, AvailabilityZone=availability_zone, TagSpecifications=tagged("subnet")
+    )
+    group = ec2.create_security_group(
+        GroupName=DRILL_NAME,
+        Description="Test machines of drills",
+        VpcId=vpc,
+        TagSpecifications=tagged("security-group"),
+    )["GroupId"]
+    everything = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]  # what a new group lets out
+    ec2.revoke_security_group_egress(GroupId=group, IpPermissions=everything)
 
 
 def _network(ec2: Any, network: str, subnet: str, availability_zone: str) -> None:

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.foundation.errors import LabError
 from orchestrator.lab.blueprint import LabHost, PlacedFile, Unit
+from orchestrator.lab.cloud.boot_disk import BootDisk, boot_disk
 from orchestrator.lab.cloud.images import Images
 from orchestrator.lab.cloud.strict.moto_state import all_instances, find_instance, release_address, set_state
 from orchestrator.lab.demo.units import host_environment
@@ -59,14 +61,24 @@ touch "$state/done"
 """
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a host starts with. `disk` is a file with the content of its first disk, where its image was made of one."""
+
+    services: tuple[Unit, ...]
+    files: Mapping[str, PlacedFile]
+    disk: Path | None
+
+
 class Machines(Protocol):
     """Where instances really are.
 
-    on    makes the host where there is none, and powers it on; returns its SSH host key line once it answers
+    on    makes the host where there is none, and powers it on; returns its SSH host key line once it answers.
+          Where it has a disk, that is its /dev/xvda, and the units and files that the disk holds are its own
     off   cuts its power; gone removes it with all it holds. Both are idempotent
     """
 
-    def on(self, name: str, address: str, services: tuple[Unit, ...], files: Mapping[str, PlacedFile]) -> str: ...
+    def on(self, name: str, address: str, content: Content) -> str: ...
     def off(self, name: str) -> None: ...
     def gone(self, name: str) -> None: ...
 
@@ -78,12 +90,18 @@ class TownMachines:
         self._town = town
         self._network = "127.0.0.0/8" if town.kind == "loopback" else "10.0.0.0/8"
 
-    def on(self, name: str, address: str, services: tuple[Unit, ...], files: Mapping[str, PlacedFile]) -> str:
+    def on(self, name: str, address: str, content: Content) -> str:
         environment = host_environment("cloud", address, self._network)
-        first = Unit("cloud-init", USER_DATA_UNIT, {**files, **environment}, enabled=True)
+        first = Unit("cloud-init", USER_DATA_UNIT, {**content.files, **environment}, enabled=True)
         # On loopback the API's 127.x is the blueprint's 10.x.
         in_blueprint = "10." + address.split(".", 1)[1]
-        self._town.add_host(LabHost(name, "cloud", in_blueprint, services=(first, *services)))
+        disk = content.disk
+        booted = boot_disk(disk) if disk else BootDisk()
+        self._town.add_host(
+            LabHost(name, "cloud", in_blueprint, services=(first, *content.services, *booted.units)),
+            files=booted.files,
+            disks={"xvda": disk} if disk and self._town.kind == "namespaces" else None,
+        )
         return self._town.host_key(name)
 
     def off(self, name: str) -> None:
@@ -100,7 +118,7 @@ class ImaginaryMachines:
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
 
-    def on(self, name: str, address: str, services: tuple[Unit, ...], files: Mapping[str, PlacedFile]) -> str:
+    def on(self, name: str, address: str, content: Content) -> str:
         if name not in self._keys:
             with tempfile.TemporaryDirectory() as folder:
                 words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", f"{folder}/key"]
@@ -118,7 +136,11 @@ class ImaginaryMachines:
 class Reconciler:
     """Follows the instances' asked-for states in threads of its own; `lock` is the gateway's, held to read and set."""
 
-    def __init__(self, machines: Machines, images: Images, lock: threading.RLock) -> None:
+    def __init__(
+        self, machines: Machines, images: Images, lock: threading.RLock, disk_of: Callable[[str, str], Path | None]
+    ) -> None:
+        """`disk_of`: the file with an instance's first disk, by instance and image; None for the lab's own images."""
+        self._disk_of = disk_of
         self._machines = machines
         self._images = images
         self._lock = lock
@@ -166,7 +188,8 @@ class Reconciler:
             services = self._images.services(instance.image_id)
             files = user_data_files(instance.user_data)
         if asked == "pending":
-            key = self._machines.on(name, address, services, files)
+            content = Content(services, files, self._disk_of(instance_id, instance.image_id))
+            key = self._machines.on(name, address, content)
             self._consoles[instance_id] = CONSOLE.format(name=name, key=key)
         elif asked == "stopping":
             self._machines.off(name)

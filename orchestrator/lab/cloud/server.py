@@ -22,6 +22,7 @@ from orchestrator.lab.cloud.answers import Answer
 from orchestrator.lab.cloud.faults import Faults
 from orchestrator.lab.cloud.gateway import Gateway
 from orchestrator.lab.cloud.images import Images
+from orchestrator.lab.cloud.issued_keys import IssuedKeys, StrictSts
 from orchestrator.lab.cloud.journal import Journal
 from orchestrator.lab.cloud.machines import ImaginaryMachines, Machines, Reconciler, TownMachines
 from orchestrator.lab.cloud.request_handler import CloudRequestHandler
@@ -45,9 +46,10 @@ class Cloud:
         self._region = region
         route53 = StrictRoute53(folder / "zones.json")
         ebs = StrictEbs(folder / "ebs")
+        issued = IssuedKeys(folder / "issued_keys.json")
         # The strict EC2 layer needs the reconciler, which needs the gateway's lock: the lock is made first.
         lock = threading.RLock()
-        self.reconciler = Reconciler(machines, self._images, lock)
+        self.reconciler = Reconciler(machines, self._images, lock, ebs.disk_of)
         self.gateway = Gateway(
             {
                 "ec2": StrictEc2(self.reconciler, self.reconciler.changed),
@@ -55,11 +57,12 @@ class Cloud:
                 "kms": StrictKms(),
                 "ebs": ebs,
                 "s3": StrictS3(),
+                "sts": StrictSts(issued),
             },
             journal=Journal(folder / "journal"),
             faults=Faults(),
-            check_access=Access(folder / "keys.json").check,
-            control={"/_lab/images": self._register_images},
+            check_access=Access(folder / "keys.json", issued).check,
+            control={"/_lab/images": self._register_images, "/_lab/keys": issued.end_all},
             lock=lock,
         )
         self._images.register(region)

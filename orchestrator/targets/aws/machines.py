@@ -54,7 +54,7 @@ class AwsMachines:
             instance_id = self._make(host, spec, key, wanted)
         else:
             instance_id = str(instance["InstanceId"])
-            found = _tags(instance).get(SYSTEM_TAG)
+            found = tags_of(instance).get(SYSTEM_TAG)
             if found != wanted[SYSTEM_TAG]:
                 raise TargetForbidden(f"{host.name}: {instance_id} belongs to {found}, not {wanted[SYSTEM_TAG]}")
             if instance["State"]["Name"] in ("stopping", "stopped"):
@@ -139,7 +139,7 @@ class AwsMachines:
         instance = self._describe(machine_id)
         if instance is None:
             raise _UnknownMachine(f"machine {machine_id} does not exist")
-        if not {HOST_TAG, RUN_TAG} <= set(_tags(instance)):
+        if not {HOST_TAG, RUN_TAG} <= set(tags_of(instance)):
             raise TargetForbidden(f"machine {machine_id} does not carry our tags; it is not touched")
         return instance
 
@@ -174,7 +174,7 @@ class AwsMachines:
                 MinCount=1,
                 MaxCount=1,
                 SubnetId=subnet,
-                PrivateIpAddress=host.address,
+                **({"PrivateIpAddress": host.address} if host.address else {}),
                 SecurityGroupIds=[group],
                 ClientToken=token,
                 UserData=first_boot_script(self._session.ssh_user_ca),
@@ -202,13 +202,13 @@ class AwsMachines:
     def _subnet(self, spec: MachineSpec) -> str:
         with aws_errors(f"looking for the subnet {spec.subnet}"):
             answer = self._ec2.describe_subnets(Filters=[{"Name": "tag:Name", "Values": [spec.subnet]}])
-        return _the_one("subnet", spec.subnet, [str(subnet["SubnetId"]) for subnet in answer["Subnets"]])
+        return the_one("subnet", spec.subnet, [str(subnet["SubnetId"]) for subnet in answer["Subnets"]])
 
     def _group(self, spec: MachineSpec) -> str:
         with aws_errors(f"looking for the security group {spec.security_group}"):
             answer = self._ec2.describe_security_groups(Filters=[{"Name": "tag:Name", "Values": [spec.security_group]}])
         found = [str(group["GroupId"]) for group in answer["SecurityGroups"]]
-        return _the_one("security group", spec.security_group, found)
+        return the_one("security group", spec.security_group, found)
 
     # -- waiting
 
@@ -275,7 +275,7 @@ def host_keys_in(console: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _tags(instance: dict[str, Any]) -> dict[str, str]:
+def tags_of(instance: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
 
 
@@ -285,11 +285,11 @@ def _machine(instance: dict[str, Any], host_keys: tuple[str, ...]) -> Machine:
         state=instance["State"]["Name"],
         private_address=instance.get("PrivateIpAddress", ""),
         host_keys=host_keys,
-        tags=_tags(instance),
+        tags=tags_of(instance),
     )
 
 
-def _the_one(kind: str, name: str, found: list[str]) -> str:
+def the_one(kind: str, name: str, found: list[str]) -> str:
     if len(found) != 1:
         what = "none" if not found else ", ".join(sorted(found))
         raise TargetError(f"one {kind} must carry the Name tag {name}; found: {what}")

@@ -1,7 +1,8 @@
 """The way to AWS: credentials by the SDK's own chain, one region, and only where residency allows it.
 
 Rules: a region that no residency rule names is refused before the first call; credentials are found by the SDK
-(profile, environment, instance role), never handed around; the SDK retries a call that the service throttled or lost,
+(profile, environment, instance role), and hosts get only such as end by themselves; a role, where one is named, is
+assumed anew by each session; the SDK retries a call that the service throttled or lost,
 a bounded number of times, and nobody above retries single calls.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config
+from botocore.credentials import DeferredRefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -38,6 +40,8 @@ from orchestrator.model.inventory import CloudSettings, Inventory
 ATTEMPTS_MAX = 8  # of one call: half of all calls throttled still lets 255 of 256 pass
 CONNECT_SECONDS_MAX = 5
 READ_SECONDS_MAX = 30
+ROLE_SESSION_SECONDS = 3600
+HOST_KEYS_SECONDS = 3600
 
 THROTTLED = {
     "RequestLimitExceeded",
@@ -99,10 +103,14 @@ def error_code(error: ClientError) -> str:
 
 
 def _from_answer(deed: str, error: ClientError) -> TargetError:
-    code = error_code(error)
     said = str(error.response.get("Error", {}).get("Message", "")).strip()
-    message = f"{deed}: {code}: {said}" if said else f"{deed}: {code}"
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return refusal(deed, error_code(error), said, status)
+
+
+def refusal(deed: str, code: str, said: str, status: int) -> TargetError:
+    """The error that a refusal in AWS's words stands for; `status` is 0 where no answer came."""
+    message = f"{deed}: {code}: {said}" if said else f"{deed}: {code}"
     if code in THROTTLED:
         return TargetThrottled(message)
     if code in EXPIRED:
@@ -111,7 +119,7 @@ def _from_answer(deed: str, error: ClientError) -> TargetError:
         return TargetForbidden(message, hint=HINTS.get(code, ""))
     if code in HINTS:
         return TargetError(message, hint=HINTS[code])
-    if status >= 500:
+    if status >= 500 or code == "Unreachable":
         return TargetUnreachable(message)
     return TargetError(message, hint=HINTS.get(code, ""))
 
@@ -147,10 +155,76 @@ class AwsSession:
                 f"region {self.region} is allowed by no residency rule (allowed: {allowed})",
                 hint="Nothing was called. Mend cloud.region or policy.residency in the estate.",
             )
+        self._check_account()
         core = botocore.session.Session(profile=self.settings.profile)
         if self.settings.credentials_file:
             core.set_config_variable("credentials_file", self.settings.credentials_file)
+        if self.settings.role:
+            self._assume(core, self.settings.role)
         return boto3.Session(botocore_session=core, region_name=self.region)
+
+    def _check_account(self) -> None:
+        """An account is known before the first call by its role alone; so where accounts are named a role must be."""
+        account = (self.settings.role or "").split(":")[4:5]
+        if self.settings.accounts and not set(self.settings.accounts).issuperset(account or [""]):
+            found = account[0] if account else "(no cloud.role names one)"
+            raise TargetForbidden(
+                f"account {found} is not among those allowed: {', '.join(self.settings.accounts)}",
+                hint="Nothing was called. Mend cloud.role or cloud.accounts in the estate.",
+            )
+
+    def _assume(self, core: botocore.session.Session, role: str) -> None:
+        """From now on `core` acts as the role; what it is given ends by itself and is renewed before."""
+        asking = boto3.Session(botocore_session=core, region_name=self.region)
+        own = asking.get_credentials()  # the chain's; `core` will show the role's instead
+
+        def assumed() -> dict[str, Any]:
+            frozen = own.get_frozen_credentials() if own else None
+            sts = boto3.client(
+                "sts",
+                region_name=self.region,
+                endpoint_url=self._endpoint(),
+                aws_access_key_id=frozen.access_key if frozen else None,
+                aws_secret_access_key=frozen.secret_key if frozen else None,
+                aws_session_token=frozen.token if frozen else None,
+            )
+            with aws_errors(f"assuming {role}"):
+                given = sts.assume_role(RoleArn=role, RoleSessionName="skerry", DurationSeconds=ROLE_SESSION_SECONDS)[
+                    "Credentials"
+                ]
+            return {
+                "access_key": given["AccessKeyId"],
+                "secret_key": given["SecretAccessKey"],
+                "token": given["SessionToken"],
+                "expiry_time": given["Expiration"].isoformat(),
+            }
+
+        core._credentials = DeferredRefreshableCredentials(  # type: ignore[attr-defined]  # noqa: SLF001 - the SDK's
+            assumed, method="assume-role"
+        )
+
+    def keys_for_host(self) -> dict[str, str]:
+        """Keys that a host may use for a while: the role's, or such as the chain's identity gets for a session."""
+        credentials = self._boto3.get_credentials()
+        with aws_errors("getting keys for a host"):
+            if credentials is None:
+                raise NoCredentialsError
+            frozen = credentials.get_frozen_credentials()
+        if frozen.token:
+            known = (frozen.access_key or "", frozen.secret_key or "", frozen.token)
+            return dict(zip(("access_key", "secret_key", "token"), known, strict=True))
+        with aws_errors("getting keys for a host"):
+            given = self.client("sts").get_session_token(DurationSeconds=HOST_KEYS_SECONDS)["Credentials"]
+        return {
+            "access_key": given["AccessKeyId"],
+            "secret_key": given["SecretAccessKey"],
+            "token": given["SessionToken"],
+        }
+
+    def endpoint_at_hosts(self, service: str) -> str:
+        """The URL by which hosts reach a service."""
+        named = written_endpoint(self.settings.endpoint_at_hosts) or self._endpoint()
+        return named or f"https://{service}.{self.region}.amazonaws.com"
 
     def client(self, service: str) -> Any:
         """The SDK's client of a service. Use it within `aws_errors`."""

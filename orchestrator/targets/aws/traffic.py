@@ -1,9 +1,10 @@
 """The name that clients use, as a Route 53 record.
 
-A switch is an UPSERT of the whole record and is done when Route 53 says INSYNC: then all its name servers answer with
-it. Clients follow within the record's TTL.
+A switch is one batch of changes and is done when Route 53 says INSYNC: then all its name servers answer with it.
+Clients follow within the TTL that they were given last, so it is lowered ahead of time.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.contracts.target import FrontAnswer
@@ -11,6 +12,7 @@ from orchestrator.foundation.errors import TargetError
 from orchestrator.model.system import Route53Front
 from orchestrator.targets.aws.session import AwsSession, aws_errors
 
+SET_PREFIX, WEIGHT = "skerry-", 100
 IN_SYNC_SECONDS_MAX = 180.0
 POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.05, 5.0
 
@@ -27,38 +29,52 @@ class Route53Traffic:
         return self._session.client("route53")
 
     def current(self, front: Route53Front) -> FrontAnswer | None:
-        zone = self._zone(front.zone)
-        name = _absolute(front.name)
-        with aws_errors(f"reading {front.name}"):
-            answer = self._route53.list_resource_record_sets(
-                HostedZoneId=zone, StartRecordName=name, StartRecordType="A", MaxItems="5"
-            )
-        found = [record for record in answer["ResourceRecordSets"] if record["Name"] == name and record["Type"] == "A"]
+        found = self._records(front)
         if not found:
             return None
-        if len(found) > 1 or "SetIdentifier" in found[0] or len(found[0].get("ResourceRecords", [])) != 1:
+        serving = [record for record in found if record.get("Weight", WEIGHT)]
+        ours = all(_is_ours(front, record) for record in found)
+        if not ours or len(serving) != 1 or len(serving[0].get("ResourceRecords", [])) != 1:
             raise TargetError(
-                f"{front.name}: the record is weighted or has several addresses; it was not made by us",
-                hint="Make it a simple A record with one address, then run the same command again.",
+                f"{front.name}: the record is not {front.routing} or has several addresses; it was not made by us",
+                hint=f"Make it one {front.routing} record with one address, then run the same command again.",
             )
-        return FrontAnswer(address=found[0]["ResourceRecords"][0]["Value"], ttl_seconds=int(found[0]["TTL"]))
+        return FrontAnswer(address=serving[0]["ResourceRecords"][0]["Value"], ttl_seconds=int(serving[0]["TTL"]))
 
     def switch(self, front: Route53Front, address: str, *, key: str) -> None:
         """Point the name at `address`. Asked twice it changes nothing, and still returns only when in force."""
-        zone = self._zone(front.zone)
         self.current(front)  # refuses a record that is not ours to replace
-        record = {
-            "Name": _absolute(front.name),
-            "Type": "A",
-            "TTL": front.ttl_seconds,
-            "ResourceRecords": [{"Value": address}],
-        }
-        with aws_errors(f"pointing {front.name} at {address}"):
+        if front.routing == "simple":
+            changes = [("UPSERT", _record(front, address, front.ttl_seconds))]
+        else:
+            changes = list(_moved_weight(front, address, self._records(front)))
+        self._change(front, changes, f"pointing {front.name} at {address}", key)
+
+    def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
+        before = self.current(front)
+        if before is None or before.ttl_seconds <= ttl_seconds:
+            return before
+        changes = [("UPSERT", {**record, "TTL": ttl_seconds}) for record in self._records(front)]
+        self._change(front, changes, f"lowering the TTL of {front.name}", key)
+        return before
+
+    def _records(self, front: Route53Front) -> list[dict[str, Any]]:
+        """Every A record of the name."""
+        name = _absolute(front.name)
+        with aws_errors(f"reading {front.name}"):
+            answer = self._route53.list_resource_record_sets(
+                HostedZoneId=self._zone(front.zone), StartRecordName=name, StartRecordType="A", MaxItems="100"
+            )
+        return [record for record in answer["ResourceRecordSets"] if record["Name"] == name and record["Type"] == "A"]
+
+    def _change(self, front: Route53Front, changes: list[tuple[str, dict[str, Any]]], deed: str, key: str) -> None:
+        """All of `changes` or none, in force when this returns."""
+        with aws_errors(deed):
             answer = self._route53.change_resource_record_sets(
-                HostedZoneId=zone,
+                HostedZoneId=self._zone(front.zone),
                 ChangeBatch={
                     "Comment": f"skerry {key}"[:256],
-                    "Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}],
+                    "Changes": [{"Action": action, "ResourceRecordSet": record} for action, record in changes],
                 },
             )
         self._await_in_sync(front, answer["ChangeInfo"]["Id"])
@@ -93,6 +109,34 @@ class Route53Traffic:
                 raise TargetError(f"one public zone must be called {name}; found {len(found)}")
             self._zones[name] = found[0]
         return self._zones[name]
+
+
+def _is_ours(front: Route53Front, record: dict[str, Any]) -> bool:
+    """A simple record may be replaced; of weighted ones those that we made, where the estate wants them."""
+    identifier = record.get("SetIdentifier", "")
+    return not identifier or (front.routing == "weighted" and identifier.startswith(SET_PREFIX))
+
+
+def _record(front: Route53Front, address: str, ttl_seconds: int) -> dict[str, Any]:
+    return {
+        "Name": _absolute(front.name),
+        "Type": "A",
+        "TTL": ttl_seconds,
+        "ResourceRecords": [{"Value": address}],
+    }
+
+
+def _moved_weight(
+    front: Route53Front, address: str, found: list[dict[str, Any]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`address` gets all the weight. A simple record becomes weighted: its address stays, as the way back."""
+    addresses = {record["ResourceRecords"][0]["Value"] for record in found} | {address}
+    for record in found:
+        if "SetIdentifier" not in record:
+            yield "DELETE", record
+    for each in sorted(addresses):
+        weighted = {"SetIdentifier": f"{SET_PREFIX}{each}", "Weight": WEIGHT if each == address else 0}
+        yield "UPSERT", {**_record(front, each, front.ttl_seconds), **weighted}
 
 
 def _absolute(name: str) -> str:

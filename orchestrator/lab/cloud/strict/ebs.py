@@ -23,6 +23,7 @@ from orchestrator.lab.cloud.answers import Answer, AwsError, json_answer
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
 from orchestrator.lab.cloud.strict.block_store import BLOCK_BYTES, SnapshotBlocks
 from orchestrator.lab.cloud.strict.layer import Lenient
+from orchestrator.lab.cloud.strict.registered_images import root_snapshot
 
 GIB = 1024**3
 VOLUME_GIB_MAX = 64 * 1024
@@ -260,6 +261,28 @@ class StrictEbs(Lenient):
                     row[name] = self._token(snapshot.blocks.identifier, number, expires)
             rows.append(row)
         return json_answer({"ChangedBlocks": rows, **_frame(second, expires, more)})
+
+    # -- what machines start with
+
+    def disk_of(self, instance_id: str, image_id: str) -> Path | None:
+        """A file with the content of the snapshot under the image, made when first asked for; the machine's own."""
+        identifier = root_snapshot(image_id)
+        if not identifier:
+            return None
+        snapshot = self._completed(identifier)
+        path = self._folder / "disks" / instance_id
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(".making")
+            with unfinished.open("wb") as stream:
+                stream.truncate(snapshot.size_gib * GIB)
+                for number in snapshot.blocks.numbers():
+                    held = snapshot.blocks.read(number)
+                    if held is not None:
+                        stream.seek(number * BLOCK_BYTES)
+                        stream.write(held[0])
+            unfinished.replace(path)
+        return path
 
     # -- small print
 

@@ -18,7 +18,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from orchestrator.lab.cloud.answers import Answer, AwsError, ec2_answer
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
-from orchestrator.lab.cloud.strict import volumes
+from orchestrator.lab.cloud.strict import registered_images, volumes
 from orchestrator.lab.cloud.strict.layer import Lenient
 from orchestrator.lab.cloud.strict.moto_state import address_is_taken, all_instances, find_instance, set_state
 
@@ -50,6 +50,8 @@ class StrictEc2(Lenient):
         if call.action == "RunInstances":
             return self._before_run(call)
         volumes.check(call)
+        if call.action == "RegisterImage":
+            return registered_images.register(call)
         if call.action in ("StartInstances", "StopInstances", "RebootInstances"):
             self._check_transition(call)
         if call.action == "GetConsoleOutput":
@@ -135,6 +137,7 @@ class StrictEc2(Lenient):
             if instance is None:
                 continue
             set_state(instance, "pending")
+            registered_images.give_root_volume(instance.id)
             for interface in instance.nics.values():
                 interface.delete_on_termination = True
             self._changed(instance.id)

@@ -19,6 +19,7 @@ from orchestrator.lab.cloud.answers import Answer, AwsError
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
 from orchestrator.lab.cloud.strict.checksums import ALGORITHMS, checksum
 from orchestrator.lab.cloud.strict.layer import Lenient
+from orchestrator.lab.cloud.strict.object_checksums import ObjectChecksums, place_of
 
 PART_NUMBER_MAX = 10_000
 SINGLE_PUT_BYTES_MAX = 5 * 1024**3
@@ -28,6 +29,10 @@ CHUNK = re.compile(rb"([0-9a-fA-F]+)(;[^\r\n]*)?\r\n")
 class StrictS3(Lenient):
     """Integrity of what comes in, multipart numbers, Object Lock."""
 
+    def __init__(self) -> None:
+        self._checksums = ObjectChecksums()
+        self._locks: dict[str, tuple[str, str]] = {}  # upload → mode and time that it was begun with; moto forgets them
+
     def before(self, call: AwsCall) -> Answer | None:
         if call.method in ("PUT", "POST") and "/" in call.path.strip("/"):
             content, trailers = payload(call)
@@ -35,6 +40,8 @@ class StrictS3(Lenient):
             _check_digests(call, content, trailers)
             if "partNumber" in call.query:
                 _check_part_number(call.query["partNumber"])
+            if call.method == "POST" and "uploadId" in call.query:
+                self._checksums.check_complete(call)
         if call.action == "PutBucketObjectLockConfiguration":
             return _put_default_retention(call)
         if call.action == "PutObjectRetention":
@@ -44,6 +51,24 @@ class StrictS3(Lenient):
         if call.action == "PutObjectLegalHold":
             _needs_lock(_bucket_and_key(call)[0])
         return None
+
+    def after(self, call: AwsCall, answer: Answer) -> Answer:
+        if "/" not in call.path.strip("/"):
+            return answer
+        if call.action == "PutObject" and "uploads" not in call.query and "x-amz-copy-source" not in call.headers:
+            content, trailers = payload(call)
+            self._checksums.heard(call, answer, len(content), trailers)
+            if call.method == "POST" and (lock := self._locks.pop(call.query["uploadId"], None)):
+                found = s3_backends[ACCOUNT]["aws"].get_object(*place_of(call))
+                if found is not None:
+                    found.lock_mode, found.lock_until = lock
+        begun = re.search(rb"<UploadId>(.*?)</UploadId>", answer.body) if "uploads" in call.query else None
+        if begun and "x-amz-object-lock-mode" in call.headers:
+            until = call.headers.get("x-amz-object-lock-retain-until-date", "")
+            self._locks[begun[1].decode()] = (call.headers["x-amz-object-lock-mode"], until)
+        if call.action == "GetObject":
+            return self._checksums.tell(call, answer)
+        return answer
 
 
 def payload(call: AwsCall) -> tuple[bytes, dict[str, str]]:

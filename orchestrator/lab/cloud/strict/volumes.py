@@ -11,6 +11,7 @@ from moto.ec2.models import ec2_backends
 
 from orchestrator.lab.cloud.answers import AwsError
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
+from orchestrator.lab.cloud.strict.registered_images import is_in_use
 
 # Least and greatest size in GiB: EBS user guide, "Amazon EBS volume types".
 VOLUME_GIB = {
@@ -31,6 +32,7 @@ def check(call: AwsCall) -> None:
         "AttachVolume": _attach,
         "DeleteVolume": _delete,
         "RegisterImage": _register,
+        "DeleteSnapshot": _delete_snapshot,
     }.get(call.action)
     if rule is not None:
         rule(call, ec2_backends[ACCOUNT][call.region])
@@ -90,6 +92,12 @@ def _delete(call: AwsCall, backend: Any) -> None:
     volume = backend.volumes.get(call.parameters.get("VolumeId", ""))
     if volume is not None and volume.attachment is not None:
         raise AwsError("VolumeInUse", f"Volume {volume.id} is currently attached to {volume.attachment.instance.id}")
+
+
+def _delete_snapshot(call: AwsCall, backend: Any) -> None:
+    identifier = call.parameters.get("SnapshotId", "")
+    if image := is_in_use(backend, identifier):
+        raise AwsError("InvalidSnapshot.InUse", f"The snapshot {identifier} is currently in use by {image}")
 
 
 def _register(call: AwsCall, backend: Any) -> None:

@@ -1,0 +1,280 @@
+"""Seeding a disk into EBS and storing a file in S3, against the strict cloud: beside a bare client, boto3, aws s3 cp.
+
+What the server can take is measured in the same run by a client that computes nothing: one block, signed beforehand,
+sent again and again over as many connections. Server and client share this machine, so the figures are ratios.
+"""
+
+import base64
+import hashlib
+import http.client
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.row import BenchmarkFailed, row
+from orchestrator.contracts.images import SeedWish
+from orchestrator.foundation.clock import SystemClock
+from orchestrator.hosts.local import LocalTransport
+from orchestrator.lab.cloud.launch import cloud_alone
+from orchestrator.model.dataset import BlockVolume
+from orchestrator.model.host import Host
+from orchestrator.model.inventory import CloudSettings
+from orchestrator.movers.host_programs.block_delta.leaves import Volume, leaf_size, root_digest
+from orchestrator.targets.aws.images import STREAMS, AwsImages
+from orchestrator.targets.aws.session import AwsSession
+from orchestrator.targets.host_programs.cloud_data.signing import Signer
+from orchestrator.targets.s3.store import S3Store
+
+COMMAND = "make bench BENCH=cloud"
+REGION = "eu-central-1"
+MIB = 1024 * 1024
+BLOCK = 512 * 1024
+DISK_BYTES = 192 * MIB
+FILE_BYTES = 128 * MIB
+PART_BYTES = 8 * MIB
+ROUNDS = 3
+CHANGED_SHARE = 0.01
+BUCKET = "skerry-bench"
+DISK = BlockVolume(name="disk", path="/srv/disk.img")
+# Run by another process, so that it takes what a client of its own would take.
+BOTO3 = """
+import sys, time, base64, hashlib, boto3
+from botocore.config import Config
+what, url, region, path = sys.argv[1:]
+client = boto3.client('ebs' if what == 'ebs' else 's3', endpoint_url=url, region_name=region)
+begin = time.perf_counter()
+if what == 'ebs':
+    snapshot = client.start_snapshot(VolumeSize=1)['SnapshotId']
+    begin = time.perf_counter()
+    with open(path, 'rb') as stream:
+        for number in range(10 ** 6):
+            block = stream.read(512 * 1024)
+            if not block:
+                break
+            digest = base64.b64encode(hashlib.sha256(block).digest()).decode()
+            client.put_snapshot_block(SnapshotId=snapshot, BlockIndex=number, BlockData=block, DataLength=len(block),
+                                      Checksum=digest, ChecksumAlgorithm='SHA256')
+else:
+    client.upload_file(path, 'skerry-bench', 'boto3-' + str(time.time_ns()))
+print(time.perf_counter() - begin)
+"""
+
+
+class Bench:
+    """A cloud of its own, one disk and one file."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.folder = folder
+        credentials = folder / "cloud" / "credentials"
+        settings = CloudSettings(region=REGION, endpoint=url, credentials_file=str(credentials))
+        self.session = AwsSession(settings, allowed_regions=frozenset({REGION}), clock=SystemClock())
+        self.environment = {**os.environ, "AWS_SHARED_CREDENTIALS_FILE": str(credentials)}
+        self.host = Host(name="dr-a", site="dr", address="127.0.0.1", path_prefix=str(folder / "host"), become=False)
+        self.disk, self.file = folder / "disk.img", folder / "file"
+        for path, size in ((self.disk, DISK_BYTES), (self.file, FILE_BYTES)):
+            path.write_bytes(os.urandom(size))
+        where: Any = {"LocationConstraint": REGION}
+        self.session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
+        self.memory_bytes = 0
+
+    def seed(self, key: str) -> tuple[float, int]:
+        """Rate of the sending alone in MiB/s, and blocks sent; reading back is no part of any peer's work."""
+        tags = {"skerry:system": "bench", "skerry:run": "bench"}
+        begin = time.perf_counter()
+        wish = SeedWish(
+            volume=DISK, host=self.host, path=str(self.disk), expected=digest_of(self.disk), key=key, tags=tags
+        )
+        seeded = AwsImages(self.session, LocalTransport).seed(wish)
+        self.memory_bytes = max(self.memory_bytes, seeded.memory_bytes)
+        if time.perf_counter() - begin < seeded.sending_seconds:
+            raise BenchmarkFailed("the program measures more time than went by")
+        return seeded.bytes_wire / MIB / seeded.sending_seconds, seeded.blocks_sent
+
+    def store(self, prefix: str) -> float:
+        stored = S3Store(self.session, LocalTransport, BUCKET, prefix).store(self.host, str(self.file))
+        self.memory_bytes = max(self.memory_bytes, stored.memory_bytes)
+        return stored.bytes_sent / MIB / stored.seconds
+
+    def bare(self, service: str, count: int, size: int, path_of: Callable[[int], str], extra: dict[str, str]) -> float:
+        """MiB/s of one body sent `count` times over STREAMS connections, with headers that are made once."""
+        body = os.urandom(size)
+        digest = hashlib.sha256(body)
+        encoded = base64.b64encode(digest.digest()).decode()
+        signer = Signer(self.session.keys_for_host(), REGION, service)
+        place = urlsplit(self.url)
+        numbers = iter(range(count))
+        lock = threading.Lock()
+        wrong: list[str] = []
+        name = {"ebs": "x-amz-checksum", "s3": "x-amz-checksum-sha256"}[service]
+        headers = signer.headers("PUT", place.netloc, "/", {}, {**extra, name: encoded}, digest.hexdigest())
+
+        def work() -> None:
+            connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
+            while True:
+                with lock:
+                    number = next(numbers, None)
+                if number is None:
+                    break
+                connection.request("PUT", path_of(number), body, headers)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status >= 300:
+                    wrong.append(f"{answer.status} for {path_of(number)}")
+            connection.close()
+
+        threads = [threading.Thread(target=work) for _ in range(STREAMS)]
+        begin = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - begin
+        if wrong:
+            raise BenchmarkFailed(f"the bare client was refused: {wrong[0]}")
+        return count * size / MIB / seconds
+
+    def bare_ebs(self) -> float:
+        snapshot = self.session.client("ebs").start_snapshot(VolumeSize=1)["SnapshotId"]
+        extra = {
+            "x-amz-data-length": str(BLOCK),
+            "x-amz-checksum-algorithm": "SHA256",
+            "content-type": "application/octet-stream",
+        }
+        return self.bare("ebs", DISK_BYTES // BLOCK, BLOCK, lambda n: f"/snapshots/{snapshot}/blocks/{n}", extra)
+
+    def bare_s3(self) -> float:
+        s3 = self.session.client("s3")
+        key = f"bare-{time.time_ns()}"
+        upload = s3.create_multipart_upload(Bucket=BUCKET, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
+        return self.bare(
+            "s3",
+            FILE_BYTES // PART_BYTES,
+            PART_BYTES,
+            lambda n: f"/{BUCKET}/{key}?partNumber={n + 1}&uploadId={upload}",
+            {},
+        )
+
+    def boto3(self, what: str) -> float:
+        path = self.disk if what == "ebs" else self.file
+        words = [sys.executable, "-c", BOTO3, what, self.url, REGION, str(path)]
+        return path.stat().st_size / MIB / float(self._said(words))
+
+    def aws_cp(self, program: str) -> float:
+        """With the start of the program taken off: the time of `aws --version`."""
+        begin = time.perf_counter()
+        self._said([program, "--version"])
+        start = time.perf_counter() - begin
+        where = ["--endpoint-url", self.url, "--region", REGION]
+        words = [program, *where, "s3", "cp", "--quiet", str(self.file), f"s3://{BUCKET}/cp-{time.time_ns()}"]
+        begin = time.perf_counter()
+        self._said(words)
+        return FILE_BYTES / MIB / (time.perf_counter() - begin - start)
+
+    def _said(self, words: list[str]) -> str:
+        done = subprocess.run(words, capture_output=True, env=self.environment, check=False, text=True)
+        if done.returncode:
+            raise BenchmarkFailed(f"{words[0]} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+        return done.stdout.strip()
+
+
+def digest_of(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        volume = Volume(descriptor, os.fstat(descriptor).st_size)
+        read = (volume.digests(volume.read(leaf, 1)) for leaf in range(volume.leaves))
+        digests = b"".join(each for leaf in read for each in leaf)
+        return root_digest(volume.size, leaf_size(volume.size), digests)
+    finally:
+        os.close(descriptor)
+
+
+def median(measure: Callable[[], float]) -> float:
+    return statistics.median(measure() for _ in range(ROUNDS))
+
+
+def rate_row(name: str, ours: float, peer: float, peer_name: str, least: float | None) -> dict[str, Any]:
+    goal = f"at least {least:g} x" if least else ""
+    met = ours >= least * peer if least else None
+    return row(name, ours=ours, unit="MiB/s", command=COMMAND, peer=peer, peer_name=peer_name, goal=goal, met=met)
+
+
+def rows() -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="skerry-bench-") as scratch:
+        folder = Path(scratch)
+        with cloud_alone(folder / "cloud", region=REGION) as url:
+            bench = Bench(url, folder)
+            bench.seed("warm")
+            for path in (folder / "host").rglob("snap-*"):
+                path.unlink()
+            return [*_ebs_rows(bench), *_s3_rows(bench), _memory_row(bench)]
+
+
+def _ebs_rows(bench: Bench) -> list[dict[str, Any]]:
+    def whole() -> float:
+        for path in bench.folder.rglob("snap-*.blocks"):
+            path.unlink()  # without a parent: all of it goes
+        return bench.seed(f"whole-{time.time_ns()}")[0]
+
+    bare, ours, boto3 = median(bench.bare_ebs), median(whole), median(lambda: bench.boto3("ebs"))
+    changed = max(1, int(DISK_BYTES // BLOCK * CHANGED_SHARE))
+    with bench.disk.open("r+b") as stream:
+        for number in range(changed):
+            stream.seek(number * 97 * BLOCK % DISK_BYTES)
+            stream.write(b"changed")
+    sent = bench.seed("delta")[1]
+    delta = row(
+        "EBS: blocks moved for a 1 % delta",
+        ours=sent,
+        unit="blocks",
+        command=COMMAND,
+        peer=changed,
+        peer_name="blocks changed",
+        goal="at most 1.2 x",
+        met=sent <= 1.2 * changed,
+    )
+    return [
+        rate_row("EBS seeding", ours, bare, "bare client", 0.85),
+        rate_row("EBS seeding against boto3", ours, boto3, "boto3, one call after the other", 1.5),
+        delta,
+    ]
+
+
+def _s3_rows(bench: Bench) -> list[dict[str, Any]]:
+    bare = median(bench.bare_s3)
+    ours = median(lambda: bench.store(f"ours-{time.time_ns()}"))
+    boto3 = median(lambda: bench.boto3("s3"))
+    found = [
+        rate_row("S3 upload", ours, bare, "bare client", 0.85),
+        rate_row("S3 upload against boto3", ours, boto3, "boto3 upload_file", 1.5),
+    ]
+    program = shutil.which("aws")
+    if program:
+        found.append(
+            rate_row("S3 upload against aws s3 cp", ours, median(lambda: bench.aws_cp(program)), "aws s3 cp", None)
+        )
+    return found
+
+
+def _memory_row(bench: Bench) -> dict[str, Any]:
+    own = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return row(
+        "cloud: memory of the program on the host",
+        ours=bench.memory_bytes / MIB,
+        unit="MiB",
+        command=COMMAND,
+        peer=own / MIB,
+        peer_name="largest child of the benchmark",
+        goal="< 256 MiB",
+        met=bench.memory_bytes < 256 * MIB,
+    )

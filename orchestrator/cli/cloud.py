@@ -1,0 +1,124 @@
+"""skerry cloud: what is ours there, what nobody needs any more, what it costs, and which machine to take."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.words import JSON_OPTION, exit_codes_of
+
+PRICES = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group("cloud")
+def commands() -> None:
+    """Look at what is ours in the cloud. Nothing is deleted here."""
+
+
+@commands.command("orphans", epilog=exit_codes_of("InventoryError", "TargetError", "TargetForbidden"))
+@click.option("--prices", type=PRICES, help="A price file: says what each costs in a month.")
+@JSON_OPTION
+def orphans(prices: Path | None, as_json: bool) -> None:
+    """List what carries our tags and serves nothing that the estate knows, with why, and what it costs."""
+    from orchestrator.cli.console import console, print_json, table
+    from orchestrator.operations.cloud import open_cloud, orphans_of, priced
+    from orchestrator.operations.estate import inventory_folder
+
+    known = priced(prices).prices if prices else None
+    with open_cloud(inventory_folder()) as desk:
+        found = orphans_of(desk, known)
+    total = round(sum(each.per_month or 0.0 for each in found), 2)
+    currency = known.currency if known else ""
+    if as_json:
+        rows = [each.model_dump(mode="json") for each in found]
+        print_json({"orphans": rows, "per_month": total if known else None, "currency": currency})
+        return
+    if not found:
+        click.echo("nothing of ours is left without use")
+        return
+    columns = ("what", "id", "state", "since", "why", "a month")
+    console().print(table(columns, [_row(each, currency) for each in found]))
+    if known:
+        click.echo(f"together {total:.2f} {currency} a month, by {known.source}")
+
+
+def _row(orphan: Any, currency: str) -> tuple[str, ...]:
+    thing = orphan.thing
+    cost = "not priced" if orphan.per_month is None else f"{orphan.per_month:.2f} {currency}"
+    return thing.kind, thing.id, thing.state, thing.made_at, orphan.why, cost
+
+
+@commands.command("store", epilog=exit_codes_of("DigestMismatch", "SnapshotError", "TargetError", "TargetForbidden"))
+@click.argument("system")
+@click.argument("dataset")
+@click.option("--bucket", required=True, help="Where to; the replicator's policy knows buckets called skerry-*.")
+@click.option("--point", help="The recovery point; the newest where none is named.")
+@click.option("--as", "person", required=True, metavar="PERSON", help="Who does this; it is put on record.")
+@JSON_OPTION
+def store(system: str, dataset: str, bucket: str, point: str | None, person: str, as_json: bool) -> None:
+    """Put a tree of SYSTEM, as DR holds it at a recovery point, into a bucket, and compare by checksum."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.operations.cloud import open_cloud, store_point
+    from orchestrator.operations.estate import inventory_folder
+
+    with open_cloud(inventory_folder()) as desk:
+        found = store_point(desk, system, dataset, bucket, point_id=point, by=person)
+    stored, compared = found.stored.model_dump(mode="json"), found.compared.model_dump(mode="json")
+    if as_json:
+        print_json({"point": found.point, "host": found.host, "stored": stored, "compared": compared})
+        return
+    click.echo(
+        f"{found.stored.files} files of {found.point} are in {bucket}, {found.stored.bytes_sent} bytes were sent"
+    )
+    click.echo(f"{found.compared.objects} objects, each compared by checksum with what {found.host} holds")
+
+
+@commands.command("size", epilog=exit_codes_of("InventoryError", "PlanningError", "UsageError"))
+@click.argument("system")
+@click.option("--prices", type=PRICES, required=True, help="A price file of the region.")
+@click.option("--vcpus", type=float, required=True, help="Processors that were busy at the busiest time.")
+@click.option("--memory", type=float, required=True, metavar="GIB", help="Memory that was used then.")
+@click.option("--disk-rate", type=float, required=True, metavar="MIB/S", help="Read and written per second then.")
+@click.option("--disk", type=float, required=True, metavar="GIB", help="Size of the disk.")
+@click.option("--architecture", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True)
+@click.option("--tier", type=click.Choice(["hot", "warm", "dr_small"]), default="hot", show_default=True)
+@click.option("--drill-hours", type=float, default=4.0, show_default=True, help="How long a drill's machine runs.")
+@click.option("--as", "person", required=True, metavar="PERSON", help="Who asks; the choice is put on record.")
+@JSON_OPTION
+def size(
+    system: str,
+    prices: Path,
+    vcpus: float,
+    memory: float,
+    disk_rate: float,
+    disk: float,
+    architecture: str,
+    tier: str,
+    drill_hours: float,
+    person: str,
+    as_json: bool,
+) -> None:
+    """Propose an instance type for SYSTEM from what was measured, and say what a month and a drill cost."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.model.price import MeasuredLoad
+    from orchestrator.operations.cloud import choose_size, open_cloud, priced
+    from orchestrator.operations.estate import inventory_folder
+
+    load = MeasuredLoad.model_validate(
+        {
+            "vcpus_busy": vcpus,
+            "memory_gib": memory,
+            "disk_mib_per_second": disk_rate,
+            "disk_gib": disk,
+            "architecture": architecture,
+        }
+    )
+    known = priced(prices)
+    with open_cloud(inventory_folder()) as desk:
+        chosen: Any = choose_size(desk, system, load, tier, known, drill_hours=drill_hours, by=person)  # type: ignore[arg-type]
+    if as_json:
+        print_json(chosen.model_dump(mode="json"))
+        return
+    click.echo(f"{system} on {chosen.host}, {tier}: {chosen.instance_type} ({chosen.because})")
+    click.echo(f"a month: {chosen.per_month:.2f} {chosen.currency}; a drill: {chosen.per_drill:.2f} {chosen.currency}")
+    click.echo(f"by {chosen.prices_from}")

@@ -1,0 +1,117 @@
+"""Checksums of objects as S3 keeps and tells them, and what it refuses when parts become an object.
+
+Sources: S3 user guide "Checking object integrity in Amazon S3" (a composite checksum is that of the parts' checksums,
+followed by a dash and their number), API reference HeadObject (x-amz-checksum-mode) and CompleteMultipartUpload
+(InvalidPart, InvalidPartOrder, EntityTooSmall, If-None-Match, x-amz-mp-object-size). Moto forgets what a plain PUT was
+checked with, and takes any list of parts. What is kept here comes back when calls are replayed.
+"""
+
+import base64
+import re
+import urllib.parse
+from xml.sax.saxutils import unescape
+
+from moto.s3.models import s3_backends
+
+from orchestrator.lab.cloud.answers import Answer, AwsError
+from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
+from orchestrator.lab.cloud.strict.checksums import ALGORITHMS
+
+PART_BYTES_MIN = 5 * 1024 * 1024
+PREFIX = "x-amz-checksum-"
+
+
+def place_of(call: AwsCall) -> tuple[str, str]:
+    bucket, _, key = urllib.parse.unquote(call.path).lstrip("/").partition("/")
+    return bucket, key
+
+
+def checksum_named(headers: dict[str, str]) -> tuple[str, str]:
+    """(algorithm, base64) of the checksum among headers or trailers; ("", "") where there is none."""
+    for name, value in headers.items():
+        if name.removeprefix(PREFIX) in ALGORITHMS and name.startswith(PREFIX):
+            return name.removeprefix(PREFIX), value
+    return "", ""
+
+
+class ObjectChecksums:
+    """Of every version of every object, and of the parts of uploads under way."""
+
+    def __init__(self) -> None:
+        self._objects: dict[tuple[str, str, str], dict[str, str]] = {}
+        self._parts: dict[tuple[str, int], tuple[str, str, int]] = {}  # upload, number → algorithm, base64, size
+
+    def check_complete(self, call: AwsCall) -> None:
+        """Refuse what S3 refuses of a list of parts."""
+        upload = call.query["uploadId"]
+        rows = _rows(call)
+        numbers = [number for number, _ in rows]
+        if numbers != sorted(set(numbers)):
+            raise AwsError("InvalidPartOrder", "The list of parts was not in ascending order.", 400)
+        for number, given in rows:
+            algorithm, known, size = self._parts.get((upload, number), ("", "", -1))
+            if size < 0:
+                raise AwsError("InvalidPart", f"Part {number} could not be found.", 400)
+            if number != numbers[-1] and size < PART_BYTES_MIN:
+                raise AwsError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size", 400)
+            if algorithm and given.get(algorithm, known) != known:
+                raise AwsError("InvalidPart", f"The {algorithm.upper()} of part {number} does not match.", 400)
+        whole = sum(self._parts[upload, number][2] for number in numbers)
+        if call.headers.get("x-amz-mp-object-size", str(whole)) != str(whole):
+            raise AwsError("InvalidRequest", "The provided 'x-amz-mp-object-size' does not match the parts.", 400)
+        bucket, key = place_of(call)
+        if call.headers.get("if-none-match") == "*" and s3_backends[ACCOUNT]["aws"].get_object(bucket, key):
+            raise AwsError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412)
+
+    def heard(self, call: AwsCall, answer: Answer, size: int, trailers: dict[str, str]) -> None:
+        """Remember what a good PUT or completion was checked with."""
+        named = checksum_named({**call.headers, **trailers})
+        if "partNumber" in call.query:
+            self._parts[call.query["uploadId"], int(call.query["partNumber"])] = (*named, size)
+            return
+        version = answer.headers.get("x-amz-version-id", "")
+        told: dict[str, str] = {}
+        if call.method == "POST":
+            told = self._composite(call)
+            found = s3_backends[ACCOUNT]["aws"].get_object(*place_of(call))
+            version = str(found.version_id) if found is not None and found.version_id else ""
+        elif named[0]:
+            told = {PREFIX + named[0]: named[1], PREFIX + "type": "FULL_OBJECT"}
+        for each in {version, ""}:
+            self._objects[(*place_of(call), each)] = told
+
+    def tell(self, call: AwsCall, answer: Answer) -> Answer:
+        """The answer with the object's checksum, where the client asks for it."""
+        if call.headers.get("x-amz-checksum-mode", "").upper() != "ENABLED" or "range" in call.headers:
+            return answer
+        known = self._objects.get((*place_of(call), call.query.get("versionId", "")))
+        if not known:
+            return answer
+        kept = {name: value for name, value in answer.headers.items() if not name.lower().startswith(PREFIX)}
+        return Answer(answer.status, {**kept, **known}, answer.body)
+
+    def _composite(self, call: AwsCall) -> dict[str, str]:
+        parts = [self._parts.pop((call.query["uploadId"], number)) for number, _ in _rows(call)]
+        algorithms = {algorithm for algorithm, _, _ in parts}
+        if algorithms - {"sha256", "sha1", "crc32", "crc32c"} or len(algorithms) != 1:
+            return {}
+        [algorithm] = algorithms
+        digest = ALGORITHMS[algorithm](b"".join(base64.b64decode(value) for _, value, _ in parts))
+        value = f"{base64.b64encode(digest).decode()}-{len(parts)}"
+        return {PREFIX + algorithm: value, PREFIX + "type": "COMPOSITE"}
+
+
+def _rows(call: AwsCall) -> list[tuple[int, dict[str, str]]]:
+    """Number and checksums of each part in the request."""
+    rows = []
+    for part in re.findall(rb"<Part>(.*?)</Part>", call.body, re.DOTALL):
+        fields = {
+            name.decode().lower(): unescape(value.decode()) for name, value in re.findall(rb"<(\w+)>([^<]*)</\1>", part)
+        }
+        if not fields.get("partnumber", "").isdigit():
+            raise AwsError("MalformedXML", "A part has no number", 400)
+        given = {name.removeprefix("checksum"): value for name, value in fields.items() if name.startswith("checksum")}
+        rows.append((int(fields["partnumber"]), given))
+    if not rows:
+        raise AwsError("MalformedXML", "The list of parts is empty", 400)
+    return rows

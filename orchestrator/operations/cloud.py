@@ -1,0 +1,139 @@
+"""The cloud as a cost: what nobody needs any more there, and which machine a system should have."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.contracts.buckets import BucketComparison, StoredFolder
+from orchestrator.contracts.cloud_things import CloudThings
+from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.errors import (
+    DigestMismatch,
+    InventoryError,
+    OrchestratorError,
+    SnapshotError,
+    UsageError,
+)
+from orchestrator.model.dataset import FileTree
+from orchestrator.model.event import RunEvent
+from orchestrator.model.inventory import Inventory
+from orchestrator.model.names import DatasetName, Name, PointId, SystemName
+from orchestrator.model.price import MeasuredLoad, PriceFile, SizeChoice, Tier
+from orchestrator.model.site import Side
+from orchestrator.model.system import System
+from orchestrator.operations.desk import Desk, open_desk
+from orchestrator.operations.vault import recovery_point
+from orchestrator.planning.orphans import Orphan, find_orphans
+from orchestrator.planning.prices import month_of, propose, read_prices
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A price file as it was read, with the digest of its bytes."""
+
+    prices: PriceFile
+    digest: str
+
+
+def priced(path: Path) -> Priced:
+    """InventoryError with file and line where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InventoryError(f"{path}: {error.strerror}", hint="Name a file of prices.") from error
+    return Priced(*read_prices(content, str(path)))
+
+
+def orphans(
+    inventory: Inventory, things: CloudThings, images: frozenset[str], prices: PriceFile | None
+) -> Sequence[Orphan]:
+    """What carries our tags and serves nothing that is known, the dearest first. Nothing is touched."""
+    if prices is not None and prices.region != inventory.cloud.region:
+        raise InventoryError(f"the prices are those of {prices.region}, the estate is in {inventory.cloud.region}")
+    found = find_orphans(things.all(), hosts=frozenset(inventory.machines), images=images)
+    if prices is not None:
+        found = [each.model_copy(update={"per_month": month_of(each.thing, prices)}) for each in found]
+    return sorted(found, key=lambda each: (-(each.per_month or 0.0), each.thing.kind, each.thing.id))
+
+
+@contextmanager
+def open_cloud(folder: Path) -> Iterator[Desk]:
+    """The estate in `folder`, for whoever asks about its cloud."""
+    with open_desk(folder) as desk:
+        yield desk
+
+
+def orphans_of(desk: Desk, prices: PriceFile | None) -> Sequence[Orphan]:
+    images = frozenset(str(kept["image"]) for _, kept in desk.catalogue.list("cloud_image"))
+    return orphans(desk.inventory, desk.cloud_things, images, prices)
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """A tree of a recovery point in a bucket, compared by checksum after it was stored."""
+
+    point: PointId
+    host: Name
+    stored: StoredFolder
+    compared: BucketComparison
+
+
+def store_point(
+    desk: Desk, system_name: SystemName, dataset: DatasetName, bucket: str, *, point_id: PointId | None, by: Name
+) -> StoredPoint:
+    """What DR holds of a tree at a point goes into `bucket`, below system, dataset and point; it is on record.
+
+    DigestMismatch, naming files, where the bucket is not what DR holds when all has been sent.
+    """
+    tree = next((each for each in system_of(desk, system_name).datasets if each.name == dataset), None)
+    if not isinstance(tree, FileTree):
+        raise UsageError(f"{system_name} has no file tree {dataset}", hint="Only trees go into buckets.")
+    point = recovery_point(desk.catalogue, system_name, point_id)
+    host = desk.inventory.hosts[desk.inventory.systems[system_name].host_of(Side.DR, dataset)]
+    held = desk.points(tree, host).find(point.id)
+    if held is None:
+        raise SnapshotError(f"{host.name} does not hold {point.id} of {dataset}")
+    where = desk.object_store(bucket, f"{system_name}/{dataset}/{point.id}")
+    told = {"by": by, "bucket": bucket, "point": point.id, "dataset": dataset, "host": host.name}
+    with desk.recorder() as recorder:
+
+        def record(kind: str, data: dict[str, Any]) -> None:
+            at = timestamp(desk.clock.now())
+            run = f"bucket-{point.id}"
+            recorder.record(RunEvent(type=f"bucket.{kind}", run=run, system=system_name, at=at, data=data))
+
+        record("store_started", told)
+        try:
+            stored = where.store(host, held.path)
+            compared = where.compare(host, held.path)
+            if not compared.equal:
+                named = [*compared.missing, *compared.different, *compared.extra][:5]
+                raise DigestMismatch(f"s3://{bucket} is not what {host.name} holds of {dataset}: {', '.join(named)}")
+        except OrchestratorError as error:
+            record("store_failed", {**told, "error": type(error).__name__, "message": error.message})
+            raise
+        data = {**told, **stored.model_dump(mode="json"), "objects": compared.objects, "inventory": compared.inventory}
+        record("store_finished", data)
+    return StoredPoint(point=point.id, host=host.name, stored=stored, compared=compared)
+
+
+def system_of(desk: Desk, name: SystemName) -> System:
+    system = desk.inventory.systems.get(name)
+    if system is None:
+        raise UsageError(f"the estate has no system {name}")
+    return system
+
+
+def choose_size(
+    desk: Desk, system_name: SystemName, load: MeasuredLoad, tier: Tier, priced: Priced, *, drill_hours: float, by: Name
+) -> SizeChoice:
+    """The machine that is proposed for the services of a system; who asked, the load and the prices go on record."""
+    host = system_of(desk, system_name).host_of(Side.CLOUD)
+    choice = propose(system_name, host, load, tier, priced.prices, drill_hours=drill_hours, digest=priced.digest)
+    at = timestamp(desk.clock.now())
+    data = {**choice.model_dump(mode="json"), "by": by}
+    with desk.recorder() as recorder:
+        recorder.record(RunEvent(type="size.chosen", run=f"size-{system_name}", system=system_name, at=at, data=data))
+    return choice

@@ -1,0 +1,87 @@
+"""StartTestMachine and EndTestMachine: machines of a drill, where nothing leads out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.errors import PlanningError, TargetError
+from orchestrator.model.host import Host
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.model.system import MachineSpec
+from orchestrator.steps.places import hosts_at
+from orchestrator.steps.provisioning import spec_of
+from orchestrator.steps.seeding import run_tags
+
+
+def hosts_beside(deed: Deed) -> list[tuple[Host, Host]]:
+    """(host of the cloud side, its test machine). A test machine takes whatever address it is given."""
+    hosts = [host for host in hosts_at(deed, Side.CLOUD) if host.name in deed.plan.machines]
+    return [(host, host.model_copy(update={"name": f"{host.name}-drill", "address": ""})) for host in hosts]
+
+
+@dataclass(frozen=True)
+class StartTestMachineHandler:
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        return Probe.ABSENT  # a machine that runs is found, and what leads out is read back anew
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        observed: dict[str, Any] = {}
+        for host, tested in hosts_beside(deed):
+            spec = self._spec(deed, host)
+            before = self.drivers.isolation.prove(spec)
+            progress(Progress(text=f"asking for {tested.name}"))
+            machine = self.drivers.target.ensure(
+                tested,
+                spec.model_copy(update={"subnet": spec.drill_subnet, "security_group": spec.drill_security_group}),
+                key=f"{deed.key}:{tested.name}",
+                tags={**run_tags(deed), "skerry:host": tested.name},
+            )
+            after = self.drivers.isolation.prove(spec, machine_id=machine.id)
+            observed[tested.name] = {
+                "machine": machine.id,
+                "image": spec.image,
+                "network": before.network,
+                "isolated_before": list(before.seen),
+                "isolated_after": list(after.seen),
+                "host_keys": len(machine.host_keys),
+            }
+            emit("test_machine.started", {"host": tested.name, **observed[tested.name]})
+        if not observed:
+            raise PlanningError(f"no machine of {deed.system_plan.system.name} is made by the cloud")
+        return Outcome.done(f"{len(observed)} test machines started, nothing leads out", machines=observed)
+
+    def _spec(self, deed: Deed, host: Host) -> MachineSpec:
+        spec = spec_of(self.drivers.catalogue, deed, host)
+        if not spec.drill_subnet or not spec.drill_security_group:
+            raise PlanningError(
+                f"{host.name} has no place for test machines",
+                hint="Name a closed one in the estate: drill_subnet and drill_security_group of the machine.",
+            )
+        return spec
+
+
+@dataclass(frozen=True)
+class EndTestMachineHandler:
+    drivers: Drivers
+
+    def probe(self, deed: Deed) -> Probe:
+        gone = all(self.drivers.target.find(tested) is None for _, tested in hosts_beside(deed))
+        return Probe.APPLIED if gone else Probe.ABSENT
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        ended = []
+        for _, tested in hosts_beside(deed):
+            machine = self.drivers.target.find(tested)
+            if machine is None:
+                continue
+            if machine.tags.get("skerry:system") != deed.system_plan.system.name:
+                raise TargetError(f"{tested.name}: {machine.id} belongs to {machine.tags.get('skerry:system')}")
+            self.drivers.target.terminate(machine.id)
+            ended.append(machine.id)
+            emit("test_machine.ended", {"host": tested.name, "machine": machine.id})
+        return Outcome.done(f"{len(ended)} test machines ended", machines=ended)

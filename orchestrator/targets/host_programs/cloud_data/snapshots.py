@@ -1,0 +1,117 @@
+"""Puts an image's blocks into a snapshot, reads a snapshot back, and keeps what later runs need."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+
+from orchestrator.targets.host_programs.cloud_data.blocks import (
+    BLOCK,
+    ZEROS,
+    ZEROS_DIGEST,
+    Image,
+    Journal,
+    VolumeDigest,
+    digests_in,
+    forget_but,
+    linear_digest,
+    write_digests,
+)
+from orchestrator.targets.host_programs.cloud_data.calls import Refused
+from orchestrator.targets.host_programs.cloud_data.crew import Crew, only_one
+from orchestrator.targets.host_programs.cloud_data.ebs import DirectApis
+
+MYPY = False  # true for the type checker alone
+if MYPY:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def put(request: dict[str, Any], service: DirectApis) -> dict[str, Any]:
+    """Bring into the snapshot whatever differs from its parent, but what an earlier try brought already."""
+    work, snapshot = request["work"], request["snapshot"]
+    lock = only_one(work)
+    image = Image(request["path"])
+    journal = Journal(os.path.join(work, snapshot + ".put"))
+    parent = digests_in(os.path.join(work, request["parent"] + ".blocks")) if request["parent"] else {}
+    resumed = len(journal.done)
+    found: dict[int, bytes] = {}
+    counts = {"sent": 0}
+
+    def one(number: int) -> int:
+        content = ZEROS if image.is_hole(number) else image.read(number)
+        digest = ZEROS_DIGEST if content == ZEROS else hashlib.sha256(content).digest()
+        if digest != ZEROS_DIGEST:
+            found[number] = digest
+        if digest != journal.done.get(number, parent.get(number, ZEROS_DIGEST)):
+            service.put_block(snapshot, number, content, digest)
+            journal.add(number, digest)
+            with crew.lock:
+                counts["sent"] += 1
+        return BLOCK
+
+    crew = Crew(request["streams"], image.count * BLOCK)
+    crew.work(iter(range(image.count)), one)
+    # A parent that was longer would show through.
+    crew.work(iter([number for number in parent if number >= image.count]), one_of_zeros(service, snapshot, journal))
+    write_digests(os.path.join(work, snapshot + ".candidate"), found)
+    journal.close()
+    image.close()
+    lock.close()
+    return {
+        "size": image.size,
+        "blocks": image.count,
+        "blocks_with_data": len(found),
+        "blocks_written": len(journal.done),
+        "blocks_sent": counts["sent"],
+        "blocks_resumed": resumed,
+        "aggregate": base64.b64encode(linear_digest(journal.done)).decode(),
+    }
+
+
+def one_of_zeros(service: DirectApis, snapshot: str, journal: Journal) -> Callable[[int], int]:
+    def one(number: int) -> int:
+        if journal.done.get(number) != ZEROS_DIGEST:
+            service.put_block(snapshot, number, ZEROS, ZEROS_DIGEST)
+            journal.add(number, ZEROS_DIGEST)
+        return BLOCK
+
+    return one
+
+
+def read_back(request: dict[str, Any], service: DirectApis) -> dict[str, Any]:
+    """What the snapshot holds, as a digest of the volume; the image itself is not looked at."""
+    snapshot = request["snapshot"]
+    volume = VolumeDigest(request["size"])
+    listed = list(service.listed(snapshot))
+
+    def one(block: tuple[int, str]) -> int:
+        number, token = block
+        if not volume.add(number, service.get_block(snapshot, number, token)):
+            raise Refused("BeyondTheEnd", f"block {number} holds data beyond the end of the volume", 0)
+        return BLOCK
+
+    Crew(request["streams"], len(listed) * BLOCK).work(iter(listed), one)
+    return {"digest": volume.text(), "blocks": len(listed), "bytes": len(listed) * BLOCK}
+
+
+def known(request: dict[str, Any]) -> dict[str, Any]:
+    """Snapshots whose blocks are remembered here, and the image's size."""
+    image = Image(request["path"])
+    image.close()
+    try:
+        names = os.listdir(request["work"])
+    except FileNotFoundError:
+        names = []
+    return {"size": image.size, "parents": sorted(name[:-7] for name in names if name.endswith(".blocks"))}
+
+
+def settle(request: dict[str, Any]) -> dict[str, Any]:
+    """The snapshot is proved: the next one may be its child."""
+    work, snapshot = request["work"], request["snapshot"]
+    candidate = os.path.join(work, snapshot + ".candidate")
+    if os.path.exists(candidate):
+        os.replace(candidate, os.path.join(work, snapshot + ".blocks"))
+    forget_but(work, [snapshot])
+    return {"settled": snapshot}

@@ -1,0 +1,95 @@
+"""Folders of hosts as objects of a bucket: sent by the host itself, compared by checksum, locked where asked for."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from orchestrator.contracts.buckets import BucketComparison, StoredFolder
+from orchestrator.contracts.progress import ProgressSink
+from orchestrator.contracts.transport import Transports
+from orchestrator.foundation.limits import KIB
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.host import Host
+from orchestrator.targets.aws.session import AwsSession
+from orchestrator.targets.host_asking import ask_host
+
+PROGRAM = Path(__file__).parent.parent / "host_programs" / "cloud_data"
+STREAMS = 8
+DAY_SECONDS = 24 * 3600.0
+
+
+class StorageRule(Frozen):
+    """Files that nobody wrote to for so long, and that are large enough, go into this class: hot, warm and cold."""
+
+    storage_class: str
+    older_than_seconds: float = Field(ge=0)
+    bytes_min: int = Field(default=128 * KIB, ge=0)  # what S3 charges at least in its cooler classes
+
+
+# The coldest first: the first rule that fits a file is its own.
+USUAL_RULES = (
+    StorageRule(storage_class="GLACIER_IR", older_than_seconds=365 * DAY_SECONDS),
+    StorageRule(storage_class="STANDARD_IA", older_than_seconds=60 * DAY_SECONDS),
+)
+
+
+class S3Store:
+    """contracts.buckets.ObjectStore over S3 and what speaks like it."""
+
+    def __init__(
+        self,
+        session: AwsSession,
+        transports: Transports,
+        bucket: str,
+        prefix: str,
+        *,
+        rules: tuple[StorageRule, ...] = USUAL_RULES,
+        locked_until: str = "",
+    ) -> None:
+        """`locked_until` (RFC 3339) locks every new object in compliance mode; "" leaves that to the bucket."""
+        self._session = session
+        self._transports = transports
+        self._bucket = bucket
+        self._prefix = prefix.strip("/")
+        self._rules = rules
+        self._headers: dict[str, str] = {}
+        if locked_until:
+            self._headers = {
+                "x-amz-object-lock-mode": "COMPLIANCE",
+                "x-amz-object-lock-retain-until-date": locked_until,
+            }
+
+    def store(self, host: Host, path: str, *, progress: ProgressSink | None = None) -> StoredFolder:
+        """`path`, a folder or a file of the host, below the prefix."""
+        rules = [rule.model_dump() for rule in self._rules]
+        found = self._ask(host, {"do": "store", "path": path, "classes": rules, "headers": self._headers}, progress)
+        return StoredFolder(
+            files=found["files"],
+            present=found["present"],
+            bytes_total=found["bytes"],
+            bytes_sent=found["bytes_sent"],
+            storage_classes=found["storage_classes"],
+            seconds=found["seconds"],
+            memory_bytes=found["memory_bytes"],
+        )
+
+    def compare(self, host: Host, path: str, *, progress: ProgressSink | None = None) -> BucketComparison:
+        found = self._ask(host, {"do": "compare", "path": path}, progress)
+        names = BucketComparison.model_fields.keys() & found.keys()
+        return BucketComparison(**{name: found[name] for name in names}, bytes_read=found["bytes"])
+
+    def _ask(self, host: Host, wish: dict[str, Any], progress: ProgressSink | None) -> dict[str, Any]:
+        place = hashlib.sha256(f"{self._bucket}/{self._prefix}".encode()).hexdigest()[:16]
+        request = {
+            **wish,
+            "work": host.path(f"/var/lib/skerry/cloud/bucket-{place}"),
+            "endpoint": self._session.endpoint_at_hosts("s3"),
+            "region": self._session.region,
+            "bucket": self._bucket,
+            "prefix": self._prefix,
+            "streams": STREAMS,
+        }
+        where = f"s3://{self._bucket}/{self._prefix}"
+        return ask_host(self._session, self._transports(host), PROGRAM, request, where, progress)

@@ -1,0 +1,110 @@
+"""What is ours in the cloud is listed in the auditor's role, and nothing else; roles cannot do what is not theirs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from orchestrator.foundation.errors import TargetForbidden
+from orchestrator.model.host import Host
+from orchestrator.model.inventory import CloudSettings
+from orchestrator.targets.aws.machines import AwsMachines
+from orchestrator.targets.aws.session import AwsSession
+from orchestrator.targets.aws.things import AwsThings
+from orchestrator.targets.aws.traffic import Route53Traffic
+from tests.fakes.aws_cloud import AwsCloud, running_cloud
+from tests.laws.front_laws import FRONT
+from tests.laws.target_laws import HOST, OTHER, SPEC, TAGS
+
+pytestmark = pytest.mark.platform("ssh")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
+    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        yield cloud
+
+
+def test_everything_with_our_tag_is_listed_and_nothing_else(cloud: AwsCloud) -> None:
+    machine = AwsMachines(cloud.session(role="drill")).ensure(HOST, SPEC, key="k", tags=TAGS)
+    foreign = cloud.foreign_machine("cloud-a", OTHER.address)
+    ours = {"ResourceType": "snapshot", "Tags": [{"Key": "skerry:run", "Value": "r"}]}
+    ec2 = cloud.client("ec2")
+    volume = ec2.create_volume(Size=2, AvailabilityZone=f"{cloud.region}a")["VolumeId"]
+    left = ec2.create_snapshot(VolumeId=volume, TagSpecifications=[ours])["SnapshotId"]
+    found = {each.id: each for each in AwsThings(cloud.session(role="auditor")).all()}
+    assert found[machine.id].kind == "machine"
+    assert found[machine.id].tags["skerry:system"] == "filing"
+    assert found[left].gib == 2
+    assert foreign not in found
+    assert volume not in found
+    volumes = [each for each in found.values() if each.kind == "volume"]
+    assert [each.part_of for each in volumes] == [machine.id]
+
+
+DENIED: list[tuple[str, Callable[[AwsSession], Any]]] = [
+    (
+        "auditor",
+        lambda session: AwsMachines(session).ensure(
+            Host(**{**HOST.model_dump(), "name": "x"}), SPEC, key="d", tags=TAGS
+        ),
+    ),
+    ("replicator", lambda session: Route53Traffic(session).current(FRONT)),
+    ("drill", lambda session: Route53Traffic(session).switch(FRONT, "10.30.1.9", key="k")),
+]
+
+
+@pytest.mark.parametrize(("role", "deed"), DENIED, ids=[role for role, _ in DENIED])
+def test_a_role_is_refused_what_is_not_its_own(cloud: AwsCloud, role: str, deed: Callable[[AwsSession], Any]) -> None:
+    with pytest.raises(TargetForbidden, match=f"role {role} is not authorized to perform"):
+        deed(cloud.session(role=role))
+
+
+def test_even_in_the_right_role_a_foreign_machine_is_out_of_reach(cloud: AwsCloud) -> None:
+    """Not by our care alone: the policy's condition on the tag refuses it too (IAM guide, aws:ResourceTag)."""
+    foreign = cloud.foreign_machine("cloud-c", "10.30.1.77")
+    ec2 = cloud.session(role="cutover").client("ec2")
+    with pytest.raises(ec2.exceptions.ClientError, match="UnauthorizedOperation"):
+        ec2.terminate_instances(InstanceIds=[foreign])
+    assert cloud.state_of(foreign) == "running"
+
+
+def test_the_cutovers_role_moves_names_and_machines(cloud: AwsCloud) -> None:
+    session = cloud.session(role="cutover")
+    Route53Traffic(session).switch(FRONT, "10.30.1.11", key="k")
+    assert cloud.answered_address(FRONT.name) == "10.30.1.11"
+    machines = AwsMachines(session)
+    machine = machines.ensure(HOST, SPEC, key="k", tags=TAGS)
+    machines.stop(machine.id)
+    machines.terminate(machine.id)
+    assert machines.find(HOST) is None
+
+
+def test_keys_whose_hour_is_over_are_said_to_be(cloud: AwsCloud) -> None:
+    session = cloud.session(role="auditor")
+    AwsThings(session).all()
+    cloud.end_keys()
+    with pytest.raises(TargetForbidden, match="expired") as caught:
+        AwsThings(session).all()
+    assert "Sign in again" in caught.value.hint
+    AwsThings(cloud.session(role="auditor")).all()  # a new session assumes the role anew
+
+
+def test_an_account_that_is_not_allowed_is_refused_before_any_call(cloud: AwsCloud) -> None:
+    cloud.forget_calls()
+    settings = CloudSettings(
+        region=cloud.region,
+        endpoint=cloud.url,
+        role="arn:aws:iam::999999999999:role/replicator",
+        accounts=("123456789012",),
+    )
+    known = cloud.session()
+    for role, said in ((settings.role, "999999999999"), (None, "no cloud.role names one")):
+        session = AwsSession(
+            settings.model_copy(update={"role": role}),
+            allowed_regions=frozenset({cloud.region}),
+            clock=known.clock,
+        )
+        with pytest.raises(TargetForbidden, match=said):
+            AwsThings(session).all()
+    assert cloud.calls() == []

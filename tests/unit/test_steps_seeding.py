@@ -1,0 +1,117 @@
+"""Images from recovery points, machines that start from them, and test machines where nothing leads out."""
+
+import pytest
+
+from orchestrator.model import action as actions
+from orchestrator.model.dataset import BlockVolume
+from orchestrator.model.outcome import Result
+from orchestrator.model.recovery_point import RecoveryPoint
+from orchestrator.model.site import Side
+from orchestrator.steps.handlers import handlers_over
+from tests.fakes.drivers import CLOUD, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
+
+DISK = BlockVolume(name="disk", path="/srv/machine/disk.img")
+MACHINE = SYSTEM.model_copy(update={"datasets": (DISK,), "services": (), "quiesce": None})
+
+
+@pytest.fixture
+def world():
+    made = FakeWorld()
+    made.volumes.volumes.content[SOURCE.name, DISK.path] = b"bootable" + bytes(2_000_000)
+    act(made, actions.Replicate(source=Side.SOURCE, replica=Side.DR))
+    return made
+
+
+def plan(**spec):
+    made = the_plan(MACHINE)
+    wanted = {"image": "dataset:disk", "drill_subnet": "closed", "drill_security_group": "closed", **spec}
+    return made.model_copy(update={"machines": {CLOUD.name: made.machines[CLOUD.name].model_copy(update=wanted)}})
+
+
+def act(world, action, **spec):
+    deed = a_deed(action, step=action.verb, plan=plan(**spec))
+    return handlers_over(world.drivers)(action.verb).act(deed, lambda _: None, world.emit)
+
+
+def passed(world, action, **spec):
+    outcome = act(world, action, **spec)
+    assert outcome.passed, outcome.message
+    return outcome
+
+
+def test_a_machine_starts_from_what_dr_held_at_the_point(world):
+    point = passed(world, actions.TakeRecoveryPoint())
+    seeded = passed(world, actions.SeedImage()).observed["images"]["disk"]
+    assert seeded["digest"] == point.observed["datasets"]["disk"]
+    assert seeded["needs"][0]["holds"] is None
+    passed(world, actions.ProvisionTarget())
+    assert seeded["image"] in world.target.images
+    [machine] = world.target.machines.values()
+    assert machine.state == "running"
+
+
+def test_the_recovery_point_says_which_image_is_its_own(world):
+    point = passed(world, actions.TakeRecoveryPoint()).observed["point"]
+    seeded = passed(world, actions.SeedImage()).observed["images"]["disk"]
+    kept = RecoveryPoint.model_validate(world.catalogue.get("recovery_point", f"filing/{point}"))
+    assert [(each.dataset, each.image, each.digest) for each in kept.images] == [
+        ("disk", seeded["image"], seeded["digest"])
+    ]
+    passed(world, actions.SeedImage())  # once more is the same
+    again = RecoveryPoint.model_validate(world.catalogue.get("recovery_point", f"filing/{point}"))
+    assert again == kept
+    assert len(world.images.snapshots) == len(world.images.made) == 1
+
+
+def test_what_reads_back_as_something_else_is_no_image(world):
+    passed(world, actions.TakeRecoveryPoint())
+    world.images.spoiled.add("disk")
+    outcome = act(world, actions.SeedImage())
+    assert (outcome.result, outcome.error) == (Result.FAILED, "DigestMismatch")
+    assert world.images.made == {}
+    assert act(world, actions.ProvisionTarget()).error == "PlanningError"
+
+
+def test_without_a_point_and_without_a_machine_of_its_own_it_says_what_is_missing(world):
+    assert "no recovery point" in act(world, actions.SeedImage()).message
+    passed(world, actions.TakeRecoveryPoint())
+    assert "starts from a volume" in act(world, actions.SeedImage(), image="plain").message
+    assert "register is no block volume" in act(world, actions.SeedImage(), image="dataset:register").message
+
+
+def test_a_test_machine_stands_beside_the_real_one_and_goes(world):
+    passed(world, actions.TakeRecoveryPoint())
+    passed(world, actions.SeedImage())
+    passed(world, actions.ProvisionTarget())
+    started = passed(world, actions.StartTestMachine()).observed["machines"]
+    [tested] = started.values()
+    assert tested["isolated_before"] == tested["isolated_after"] == ["no route out"]
+    assert world.isolation.proofs == ["", tested["machine"]]
+    assert len(world.target.machines) == 2
+    ended = passed(world, actions.EndTestMachine()).observed["machines"]
+    assert ended == [tested["machine"]]
+    assert passed(world, actions.EndTestMachine()).observed["machines"] == []
+    states = {each.id: each.state for each in world.target.machines.values()}
+    assert sorted(states.values()) == ["running", "terminated"]
+
+
+def test_where_something_leads_out_nothing_starts(world):
+    passed(world, actions.TakeRecoveryPoint())
+    passed(world, actions.SeedImage())
+    world.isolation.leak = "route table rtb-1 leads to 0.0.0.0/0"
+    outcome = act(world, actions.StartTestMachine())
+    assert outcome.error == "TargetForbidden"
+    assert world.target.machines == {}
+    assert "drill_subnet" in act(world, actions.StartTestMachine(), drill_subnet="").hint
+
+
+def test_clients_are_made_to_follow_quickly_before_they_are_moved(world):
+    front = SYSTEM.front
+    world.front.switch(front.model_copy(update={"ttl_seconds": 300}), SOURCE.address, key="slow")
+    observed = passed(world, actions.PrepareFront(ttl_seconds=5)).observed
+    assert (observed["ttl_before_seconds"], observed["ttl_seconds"], observed["address"]) == (300, 5, SOURCE.address)
+    assert world.front.records[front.name].ttl_seconds == 5
+    again = passed(world, actions.PrepareFront(ttl_seconds=5)).observed
+    assert again["ttl_before_seconds"] == 5
+    world.front.records.clear()
+    assert "no record" in act(world, actions.PrepareFront()).message
