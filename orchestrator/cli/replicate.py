@@ -70,6 +70,7 @@ def run(
     A system that a run holds is refused; so is a source that has shrunk so much that a copy would empty its replica.
     """
     from orchestrator.cli.console import console, print_json, seconds_text, size_text
+    from orchestrator.cli.under_way import under_way
     from orchestrator.foundation.errors import OrchestratorError, UsageError
     from orchestrator.model.replication import Round
     from orchestrator.operations.desk import open_desk
@@ -101,16 +102,17 @@ def run(
             raise UsageError(f"nobody in people.yml is called {operator}")
 
         def rounds() -> list[Round]:
-            return run_rounds(
-                desk,
-                names,
-                by=operator,
-                override=Override(frozenset(accept_shrinkage), because),
-                wait_seconds=wait,
-                prune=not keep_points,
-                tell=lambda system, progress: None,
-                on_round=tell,
-            )
+            with under_way(screen, shown=not as_json) as show:
+                return run_rounds(
+                    desk,
+                    names,
+                    by=operator,
+                    override=Override(frozenset(accept_shrinkage), because),
+                    wait_seconds=wait,
+                    prune=not keep_points,
+                    tell=show,
+                    on_round=tell,
+                )
 
         def trouble(error: OrchestratorError) -> None:
             if as_json:

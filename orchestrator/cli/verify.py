@@ -33,6 +33,7 @@ def command(
     looks at what is due and leaves the rest.
     """
     from orchestrator.cli.console import bad, console, good, print_json, seconds_text, size_text, table
+    from orchestrator.cli.under_way import under_way
     from orchestrator.model.site import Side
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
@@ -43,8 +44,9 @@ def command(
     done, left = [], []
     with open_desk(inventory_folder()) as desk:
         names = systems_named(desk, systems, every=every_system)
-        with when_free(desk, 0.0) as recorder:
-            verifier = verifier_over(desk, recording(desk, recorder))
+        with when_free(desk, 0.0) as recorder, under_way(console(), shown=not as_json) as show:
+            record = recording(desk, recorder)
+            verifier = verifier_over(desk, record, lambda progress: show(progress.dataset, progress))
             for name in names:
                 due = if_older_than is None or verifier.is_due(
                     name, older_than_seconds=if_older_than, scrub=scrub, sides=chosen

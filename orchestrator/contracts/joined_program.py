@@ -5,18 +5,22 @@ by `from …<folder>.<part> import name, …`; it does nothing else when it is i
 """
 
 import ast
+import threading
 from functools import cache
 from pathlib import Path
 
 ENTRY = "program"
 FOR_TYPES_ALONE = {"__future__", "typing", "collections.abc"}  # hosts read no types, and importing them takes time
+# Python before 3.11.5 has one counter for the depth of all trees that threads build, and fails when two do at once.
+_BUILDING_TREES = threading.Lock()
 
 
 def joined_program(folder: Path) -> bytes:
     """The parts that `program.py` needs, each after those that it imports, as one file for a host's Python."""
     ordered: list[str] = []
-    _place(folder, ENTRY, ordered)
-    pieces = [_without_imports(folder, name) for name in ordered]
+    with _BUILDING_TREES:
+        _place(folder, ENTRY, ordered)
+        pieces = [_without_imports(folder, name) for name in ordered]
     return ("from __future__ import annotations\n\n" + "\n\n".join(pieces)).encode()
 
 
@@ -27,8 +31,9 @@ def with_libraries(program: Path, *libraries: Path) -> bytes:
     Of a library that is a folder, it gets the parts that it takes names from, and those that they need.
     """
     lines = program.read_text(encoding="utf-8").splitlines()
-    tree = ast.parse("\n".join(lines), filename=program.name)
-    pieces = [piece for library in libraries for piece in _definitions(library, tree)]
+    with _BUILDING_TREES:
+        tree = ast.parse("\n".join(lines), filename=program.name)
+        pieces = [piece for library in libraries for piece in _definitions(library, tree)]
     names = tuple(f".{library.stem}" for library in libraries)
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (

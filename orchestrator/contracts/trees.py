@@ -70,6 +70,8 @@ class TreeMover(Protocol):
     Laws (tests/laws/tree_mover_laws.py):
       copy    makes target equal to source, deletions included; a second copy moves no file
       copy    that broke off is resumed by calling it again; the bulk of data never passes through this machine
+      copy    of an empty tree to a replica that holds something raises SourceShrank and changes nothing: a disk that is
+              not mounted looks so; after `let_empty` it is copied like any other
       copy    leaves no key, certificate or entry for its access on either host
       outlook touches neither tree; after a copy of a still tree nothing is pending and nothing would be deleted
       digest  is made by the host from content and names alone, equal on both ends after a copy of a still tree
@@ -89,6 +91,10 @@ class TreeMover(Protocol):
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         """Bring the live tree of `source` (or its point) to the live tree of `replica`, host to host."""
+        ...
+
+    def let_empty(self, tree: FileTree) -> None:
+        """A person said that this tree is meant to be empty. It holds in this process alone, until that ends."""
         ...
 
     def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:

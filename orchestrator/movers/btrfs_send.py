@@ -134,6 +134,9 @@ class BtrfsSendMover:
             detail={"tracked": "btrfs", "parent": parent["name"] if parent else "none", "snapshot": here["uuid"]},
         )
 
+    def let_empty(self, tree: FileTree) -> None:
+        self._inner.let_empty(tree)
+
     def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
         if tree.snapshots == "btrfs":
             return f"{tree.name} is sent by snapshot: what it costs is what changed since the last one"

@@ -31,6 +31,7 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.line_refusals import refuse_access
 from orchestrator.movers.ready_trees import ReadyTrees
 from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
@@ -67,6 +68,7 @@ class FileTreeMover:
         self._access = access
         self._point_stores = point_stores
         self._ready = ReadyTrees(transports, access)
+        self._emptied = EmptiedTrees(transports)
         self._settings = settings or FileTreeSettings()
         self._bandwidth = bandwidth
         # A limit is for all copies together: while one holds, they go one after the other.
@@ -94,6 +96,9 @@ class FileTreeMover:
         finally:
             store.release(from_point, f"transfer-{replica.name}")
 
+    def let_empty(self, tree: FileTree) -> None:
+        self._emptied.let_empty(tree)
+
     def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
         if tree.changes != "replaced":
             return f"{tree.name} is changed in place: only reading all of it shows what changed"
@@ -112,7 +117,8 @@ class FileTreeMover:
     ) -> TransferReport:
         started = time.monotonic()
         here = self._ready.seen(tree, source)
-        if here is not None and here.names is not None and self._allowance().bytes_per_second is None:
+        # An emptied tree goes the long way, which asks whether it is meant.
+        if here and here.names is not None and here.entries > 1 and self._allowance().bytes_per_second is None:
             pulled = self._ready.pull(tree, source, replica, here.names)
             there = self._ready.seen(tree, replica) if pulled is not None and pulled.get("code") == 0 else None
             if pulled is not None and there is not None and there.digest == here.digest:
@@ -141,6 +147,7 @@ class FileTreeMover:
     def _copy(
         self, tree: FileTree, source: Host, replica: Host, source_path: str, progress: ProgressSink | None
     ) -> TransferReport:
+        self._emptied.refuse(tree, source, source_path, replica)
         passes: list[dict[str, Any]] = []
         stopped: list[dict[str, Any]] = []
         while not passes or (passes[-1]["unsettled"] and len(passes) < PASSES_MAX):

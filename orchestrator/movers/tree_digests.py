@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -66,11 +67,13 @@ def known_file(path: str) -> str:
 def ask(
     transport: Transport, request: dict[str, Any], dataset: str, progress: ProgressSink | None = None
 ) -> dict[str, Any]:
-    host = transport.host
+    host, started = transport.host, time.monotonic()
 
     def hear(kind: str, value: dict[str, Any]) -> None:
         if kind == "progress" and progress is not None:
-            progress(Progress(dataset=dataset, text=f"digest at {host.name}", bytes_done=value["bytes"]))
+            rate = value["bytes"] / max(0.001, time.monotonic() - started)
+            told = Progress(dataset=dataset, text=f"digest at {host.name}", bytes_done=value["bytes"])
+            progress(told.model_copy(update={"bytes_per_second": round(rate, 1)}))
 
     result = run_program(
         transport,

@@ -145,7 +145,8 @@ class Replication:
 
     def _look_before(self, system: System, round_: Round, override: Override) -> None:
         """How far DR is behind, as a sample; and no source that has shrunk beyond what is allowed, but by a word."""
-        outlooks = {tree.name: self._outlook(system, tree) for tree in system.datasets if isinstance(tree, FileTree)}
+        trees = {tree.name: tree for tree in system.datasets if isinstance(tree, FileTree)}
+        outlooks = {name: self._outlook(system, tree) for name, tree in trees.items()}
         last = newest_point(self.drivers, system.name)
         before = {held.dataset: held.bytes_total for held in last.datasets} if last else {}
         wrong = {}
@@ -154,6 +155,7 @@ class Replication:
             if problem := shrinkage(outlook, share_max=share_max, bytes_before=before.get(name, 0)):
                 wrong[name] = problem
         for name in sorted(wrong.keys() & override.datasets):
+            self.drivers.trees.let_empty(trees[name])
             said = {"what": f"{name}: {wrong.pop(name)}", "by": round_.by, "reason": override.because}
             self.record(system.name, "deviation.recorded", {"round": round_.id, **said})
         self._note_lag(system, None, {name: outlook.bytes_pending for name, outlook in outlooks.items()})

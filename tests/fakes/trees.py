@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.trees import CopyOutlook, Point, Reading
 from orchestrator.foundation.canonical_json import digest_of
-from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace, SnapshotError
+from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace, SnapshotError, SourceShrank
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
@@ -109,6 +109,7 @@ class FakeTreeMover:
 
     def __init__(self, hosts: FakeHosts | None = None) -> None:
         self.hosts = hosts or FakeHosts()
+        self.may_be_empty: set[str] = set()
 
     def points(self, tree: FileTree, host: Host) -> FakePointStore:
         return FakePointStore(self.hosts, tree, host)
@@ -128,6 +129,8 @@ class FakeTreeMover:
         if replica.name in self.hosts.full:
             raise NoSpace(f"{replica.name}: no room for {tree.name}")
         before = self.hosts.trees.get((replica.name, tree.path), {})
+        if before and not files and tree.name not in self.may_be_empty:
+            raise SourceShrank(f"{tree.name}: nothing is at {source.name}, and {replica.name} holds something")
         moved = [name for name in sorted(files) if before.get(name) != files[name]]
         self.hosts.trees[replica.name, tree.path] = copy.deepcopy(files)
         wire = sum(len(files[name].content) for name in moved)
@@ -145,6 +148,9 @@ class FakeTreeMover:
             changed=tuple(moved[:50]),
             detail={"deleted": str(len(before.keys() - files.keys()))},
         )
+
+    def let_empty(self, tree: FileTree) -> None:
+        self.may_be_empty.add(tree.name)
 
     def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
         """"in place" trees are never ready, as in reality."""

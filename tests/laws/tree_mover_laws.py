@@ -7,12 +7,14 @@ access (keys, certificates, entries) lies on the hosts.
 
 import pytest
 
-from orchestrator.foundation.errors import DataError, SnapshotError
+from orchestrator.foundation.errors import DataError, SnapshotError, SourceShrank
 
 ASPECTS = ("bit", "mode", "owner", "mtime", "attribute", "target")
 
 
 class TreeMoverLaws:
+    counts_files = True  # a stream of a file system brings what changed, and does not tell in how many files
+
     def fill(self, ground):
         ground.write(ground.source, "a", b"one")
         ground.write(ground.source, "b/c", b"two" * 1000)
@@ -22,9 +24,9 @@ class TreeMoverLaws:
         self.fill(ground)
         report = ground.mover.copy(ground.tree, ground.source, ground.replica)
         assert ground.read(ground.replica) == ground.read(ground.source)
-        assert report.files == 3
+        assert report.files == 3 or not self.counts_files
         assert (report.source, report.replica) == (ground.source.name, ground.replica.name)
-        assert report.bytes_total == 3003
+        assert report.bytes_total == 3003 or not self.counts_files
         assert report.bytes_wire >= 3003
 
     def test_a_copy_follows_changes_and_deletions(self, ground):
@@ -90,6 +92,23 @@ class TreeMoverLaws:
         ground.mover.copy_last(ground.tree, ground.source, ground.replica)
         assert ground.read(ground.replica) == ground.read(ground.source)
         ground.mover.release_last()
+
+    def test_an_empty_tree_does_not_empty_a_replica_but_by_a_word(self, ground):
+        """An unmounted disk looks like this; it holds for the last copy too, whatever was made ready for it."""
+        ground.write(ground.source, "a", b"one")
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        ground.mover.prepare_last(ground.tree, ground.source, ground.replica)
+        ground.remove(ground.source, "a")
+        for copy in (ground.mover.copy, ground.mover.copy_last):
+            with pytest.raises(SourceShrank, match="holds something"):
+                copy(ground.tree, ground.source, ground.replica)
+            assert ground.read(ground.replica) == {"a": b"one"}
+        ground.mover.release_last()
+        assert ground.traces() == []
+        ground.mover.let_empty(ground.tree)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        assert ground.read(ground.replica) == {}
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
 
     def test_a_copy_leaves_no_access_behind(self, ground):
         self.fill(ground)

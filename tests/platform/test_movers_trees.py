@@ -1,12 +1,8 @@
 """File trees between real hosts: rsync, certificates, points, digests."""
 
 import os
-import stat
-import subprocess
 import threading
-import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -103,7 +99,6 @@ def test_a_tree_that_is_changed_in_place_is_not_watched(town, transports):
     ground.clear()
 
 
-
 class TestFileTreeMover(TreeMoverLaws):
     pass
 
@@ -129,90 +124,6 @@ class TestPortablePointsByCopies(PointStoreLaws):
         with (ground.trees.path(ground.trees.source) / "a").open("r+b") as stream:
             stream.write(b"two")
         assert ground.read_point(point) == {"a": b"one"}
-
-
-def names_of_every_kind(top: Path) -> None:
-    """Everything a tree can hold and an ordinary user may make."""
-    raw = os.fsencode(top)
-    top.mkdir(parents=True)
-    for name in (
-        b"new\nline",
-        b"-leading",
-        b"bytes \xff\xfe",
-        b"n" * 255,
-        b" blank ",
-        b"quote'\"$x`",
-        b"back\\slash",
-        b"*?[",
-    ):
-        with open(raw + b"/" + name, "wb") as stream:
-            stream.write(name)
-    deep = os.open(top, os.O_RDONLY)
-    for _ in range(18):
-        os.mkdir("d" * 200, dir_fd=deep)
-        below = os.open("d" * 200, os.O_RDONLY, dir_fd=deep)
-        os.close(deep)
-        deep = below
-    os.close(os.open("bottom", os.O_WRONLY | os.O_CREAT, dir_fd=deep))
-    os.close(deep)
-    (top / "links").mkdir()
-    (top / "links/one").write_bytes(b"linked")
-    os.link(top / "links/one", top / "links/two")
-    os.link(top / "links/one", top / "elsewhere")
-    (top / "links/dangling").symlink_to("nowhere")
-    (top / "links/absolute").symlink_to("/etc/passwd")
-    (top / "links/loop").symlink_to("loop")
-    os.symlink(b"bytes \xff", raw + b"/links/raw")
-    os.mkfifo(top / "fifo")
-    with (top / "sparse").open("wb") as stream:
-        stream.truncate(64 * 1024 * 1024)
-        stream.seek(40 * 1024 * 1024)
-        stream.write(b"island")
-    (top / "empty").mkdir(mode=0o700)
-    (top / "empty file").write_bytes(b"")
-    (top / "setuid").write_bytes(b"#!")
-    (top / "setuid").chmod(0o4755)
-    (top / "sticky").mkdir()
-    (top / "sticky").chmod(0o1777)
-    os.setxattr(top / "setuid", "user.note", bytes(range(256)))
-    os.utime(top / "empty file", ns=(1, 1234567890_123456789))
-    os.utime(top / "links", ns=(1, 987654321_000000001))
-    (top / "none").write_bytes(b"nobody reads me")
-    (top / "none").chmod(0o000)
-    (top / "closed").mkdir()
-    (top / "closed" / "inside").write_bytes(b"x")
-    (top / "closed").chmod(0o000)
-
-
-def test_everything_a_tree_can_hold_arrives_equal(ground):
-    top = ground.path(ground.source)
-    names_of_every_kind(top)
-    if os.geteuid() == 0:
-        os.mknod(top / "character", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
-        os.mknod(top / "block", 0o600 | stat.S_IFBLK, os.makedev(7, 99))
-        os.mknod(top / "socket", 0o700 | stat.S_IFSOCK)
-        os.chown(top / "empty file", 4242, 2424)
-        ground.run(
-            ground.source, ["setfacl", "-m", "u:4242:r,d:u:4243:rwx", ground.source.path(ground.tree.path) + "/empty"]
-        )
-        ground.run(ground.source, ["setcap", "cap_net_raw+ep", ground.source.path(ground.tree.path) + "/setuid"])
-    ground.mover.copy(ground.tree, ground.source, ground.replica)
-    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
-    one = ground.mover.digest(ground.tree, ground.source)
-    other = ground.mover.digest(ground.tree, ground.replica)
-    assert one.digest == other.digest
-    assert one.entries > 40
-    # Holes stay holes on the disk; rsync sends their zeros, which is what block volumes are better at.
-    there = ground.path(ground.replica)
-    assert (there / "sparse").stat().st_blocks * 512 < 8 * 1024 * 1024
-    assert (there / "links/one").stat().st_ino == (there / "elsewhere").stat().st_ino
-    if os.geteuid() == 0:
-        assert "u:4242" in ground.run(
-            ground.replica, ["getfacl", "-cpE", ground.replica.path(ground.tree.path) + "/empty"]
-        ).replace("user", "u")
-        assert b"cap_net_raw" in subprocess.run(["getcap", there / "setuid"], capture_output=True, check=True).stdout
-    again = ground.mover.copy(ground.tree, ground.source, ground.replica)
-    assert (again.files, again.changed) == (0, ())
 
 
 def test_hard_links_that_became_two_files_are_found(ground):
@@ -264,34 +175,25 @@ def test_a_change_within_one_second_arrives(ground):
 
 
 def test_a_tree_that_changes_while_it_is_digested_has_no_digest(ground):
-    for number in range(40):
-        ground.write(ground.source, f"f{number:02d}", os.urandom(4 << 20))
-    busy = ground.path(ground.source) / "f39"
+    ground.write(ground.source, "still", b"x")
+    ground.write(ground.source, "busy", os.urandom(48 << 20))  # reading it lasts much longer than the writer rests
     stop = threading.Event()
 
     def scribble():
-        while not stop.is_set():
-            with busy.open("r+b") as stream:
-                stream.write(os.urandom(64))
-            time.sleep(0.001)
+        with (ground.path(ground.source) / "busy").open("r+b", buffering=0) as stream:
+            while not stop.wait(0.001):
+                os.pwrite(stream.fileno(), os.urandom(64), 0)
 
     writer = threading.Thread(target=scribble)
     writer.start()
     try:
-        with pytest.raises(SourceChanged, match="f39 .changed while it was read"):
-            ground.mover.digest(ground.tree, ground.source)
+        with pytest.raises(SourceChanged, match="busy .changed while it was read"):
+            # A machine that lets the writer wait for so long may see the file at rest: then it is asked again.
+            for _ in range(20):
+                ground.mover.digest(ground.tree, ground.source)
     finally:
         stop.set()
         writer.join()
-
-
-def test_an_unreadable_entry_is_an_error_not_an_omission(ground):
-    if ground.source.become:
-        pytest.skip("root reads everything; the next test has a disk that does not")
-    ground.write(ground.source, "secret", b"x")
-    (ground.path(ground.source) / "secret").chmod(0)
-    with pytest.raises(DataError, match="secret"):
-        ground.mover.digest(ground.tree, ground.source)
 
 
 def test_a_missing_source_is_refused_and_deletes_nothing(ground):

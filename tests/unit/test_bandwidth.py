@@ -121,7 +121,9 @@ def mover_over(pulls, allowances, settings=None):
             answer |= left.pop(0)
         return 0, b"result " + json.dumps(answer).encode() + b"\n", b""
 
-    transports = FakeTransports({REPLICA.name: FakeTransport(REPLICA, programs={"python3": program})})
+    not_empty = FakeTransport(SOURCE, programs={"find": lambda words, stdin: (0, b"there", b"")})
+    pulling = FakeTransport(REPLICA, programs={"python3": program})
+    transports = FakeTransports({SOURCE.name: not_empty, REPLICA.name: pulling})
     moments = iter(allowances)
     held = [Allowance()]
 

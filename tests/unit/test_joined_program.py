@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,9 @@ def test_it_runs_where_nothing_of_ours_is_installed(tmp_path):
 def test_a_program_of_one_file_is_sent_as_it_stands(tmp_path):
     (tmp_path / "alone.py").write_text("print(1)\n")
     assert program_text(tmp_path / "alone.py") == b"print(1)\n"
+
+
+def test_many_threads_may_join_programs_at_once():
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        joined = list(pool.map(joined_program, FOLDERS * 24))
+    assert len(set(joined)) == len(FOLDERS)

@@ -66,16 +66,15 @@ class Reader:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         total = os.readv(descriptor, (self.buffer,))
         made = hashlib.sha256(self.view[:total])
-        if total >= length_expected and total < READ_BYTES:
-            self.bytes_read += total
-            return made.digest(), total
-        while True:
+        # Not read on to the end of file: whether it grew is seen by its size afterwards.
+        while total < length_expected:
             count = os.readv(descriptor, (self.buffer,))
             if not count:
-                self.bytes_read += total
-                return made.digest(), total
+                break
             made.update(self.view[:count])
             total += count
+        self.bytes_read += total
+        return made.digest(), total
 
     def pieces(self, descriptor: int, first: int, last: int, size: int) -> bytes:
         """Digests of pieces first..last-1; pieces that lie in a hole are not read."""
@@ -145,8 +144,9 @@ def file_record(reader: Reader, folder: int, name: bytes, share_big: bool) -> tu
         if share_big and before.st_size >= BIG_FILE_BYTES:
             return None, before
         last = None
-        for _ in range(TRIES_MAX):
-            os.lseek(descriptor, 0, os.SEEK_SET)
+        for attempt in range(TRIES_MAX):
+            if attempt:
+                os.lseek(descriptor, 0, os.SEEK_SET)
             digest, size = reader.content(descriptor, before.st_size)
             after = os.fstat(descriptor)
             # Making a hard-linked point changes ctime alone; then two equal readings settle it.
