@@ -14,8 +14,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from orchestrator.engine.run_state import PERSON_VERBS
 from orchestrator.foundation.errors import LedgerFull
 from orchestrator.model.action import Wait
 from orchestrator.model.outcome import Outcome, Result
+from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.model.step import Step
 from tests.fakes.engine_lives import Trial
@@ -76,6 +78,7 @@ def shipped_runbooks() -> list[str]:
     return sorted(path.stem for path in RUNBOOKS.glob("*.yml"))
 
 
+@cache
 def steps_of(runbook: str) -> tuple[Step, ...]:
     """As shipped; but where it lets time pass, none passes."""
     steps = shipped_steps(runbook)
@@ -125,7 +128,17 @@ def comes_before(steps: list[Step], step: Step, other: Step) -> bool:
 def run_case(case: Case, folder: Path, url: str = "") -> str:
     """Empty when the cell passes, else what was wrong."""
     steps = steps_of(case.runbook)
-    trial = Trial(folder, a_plan(steps), url=url, kind=case.runbook)
+    trial = Trial(folder, plan_of(case.runbook), url=url, kind=case.runbook)
+    with closing(trial):
+        return run_trial(case, trial, steps)
+
+
+@cache
+def plan_of(runbook: str) -> Plan:
+    return a_plan(steps_of(runbook))
+
+
+def run_trial(case: Case, trial: Trial, steps: tuple[Step, ...]) -> str:
     trial.site.place(trial.system, SimulatedSystem.before(case.runbook))
     arrange(case, trial, steps)
     problem = carry_to_its_end(case, trial)

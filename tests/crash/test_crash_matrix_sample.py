@@ -1,23 +1,28 @@
-"""A fixed sample of the crash matrix in every test run; `make crash-matrix` tries all of it and prints the table."""
+"""Every third cell of the crash matrix in every test run; `make crash-matrix` tries all of it and prints the table."""
 
-import pytest
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 
-from tests.crash.crash_matrix import TROUBLES, sample, shipped_runbooks, try_case
+from tests.crash.crash_matrix import TROUBLES, WAYS, sample, shipped_runbooks, try_case
 
-# A prime: no trouble and no way is left out because its place in the list divides it.
-EVERY_NTH = 19
+# No divisor of the number of troubles and ways: none is left out because of its place in the list.
+EVERY_NTH = 3
 CELLS = list(sample(EVERY_NTH))
 
 
-@pytest.mark.parametrize("runbook", shipped_runbooks())
-def test_a_sample_of_the_cells(runbook):
-    chosen = [case for case in CELLS if case.runbook == runbook]
-    problems = [f"{case}: {problem}" for case in chosen if (problem := try_case(case))]
-    assert chosen
+def test_a_sample_of_the_cells():
+    fresh = multiprocessing.get_context("spawn")  # no process of ours is copied with its threads
+    with ProcessPoolExecutor(max_workers=os.cpu_count() or 1, mp_context=fresh) as pool:
+        found = dict(zip(CELLS, pool.map(try_case, CELLS, chunksize=16), strict=True))
+    problems = [f"{case}: {problem}" for case, problem in found.items() if problem]
     assert not problems, "\n".join(problems)
 
 
-def test_the_sample_meets_every_trouble_and_both_directions():
-    assert {case.trouble for case in CELLS} == set(TROUBLES)
+def test_the_sample_meets_every_trouble_in_both_ways_and_directions_of_every_runbook():
+    for runbook in shipped_runbooks():
+        chosen = [case for case in CELLS if case.runbook == runbook]
+        assert {(case.trouble, case.way) for case in chosen if case.mode == "do"} == {
+            (trouble, way) for trouble in TROUBLES for way in WAYS
+        }
     assert {case.mode for case in CELLS} == {"do", "undo"}
-    assert {case.way for case in CELLS} == {"go on", "roll back"}

@@ -6,8 +6,12 @@ rest, when it halts, or by a crash at an ordered place.
 """
 
 import asyncio
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from orchestrator.engine.slots_store import SlotsStore
 from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.store import Store, open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
-from orchestrator.engine.tables import system_runs
+from orchestrator.engine.tables import steps, system_runs
 from orchestrator.engine.turns import EVENTS, Event
 from orchestrator.engine.worker_store import WorkerStore
 from orchestrator.foundation.clock import SystemClock
@@ -35,7 +39,17 @@ from tests.fakes.handlers import Faults, SimulatedCrash, SimulatedHandlers
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.simulated_site import SimulatedSite
 
-LIFE_SECONDS_MAX = 5
+LIFE_SECONDS_MAX = 30
+LOOK_SECONDS = 0.004
+
+
+@cache
+def empty_state() -> Path:
+    """A store without rows, made once: making tables takes longer than most lives."""
+    folder = Path(tempfile.mkdtemp(prefix="skerry-empty-"))
+    atexit.register(shutil.rmtree, folder)
+    open_store(f"sqlite:///{folder}/state.db").close()
+    return folder / "state.db"
 
 
 class CrashingJournal:
@@ -74,17 +88,23 @@ class Trial:
     lives: int = 0
 
     def __post_init__(self) -> None:
-        self.url = self.url or f"sqlite:///{self.folder}/state.db"
+        if not self.url:
+            self.url = f"sqlite:///{self.folder}/state.db"
+            shutil.copyfile(empty_state(), self.folder / "state.db")
         self.system = self.plan.systems[0].system.name
+        self.persons = [step.id for step in self.plan.systems[0].steps if step.action.verb in PERSON_VERBS]
+        # What a process does not write is gone with it; opening the same file again would show the same rows.
+        self._store = open_store(self.url)
         self.submit()
+
+    def close(self) -> None:
+        self._store.close()
 
     def submit(self) -> None:
         """The plan is run, or run again once the run before is over."""
         self.runs += 1
         self.run = f"run-{self.runs}"
-        store = open_store(self.url)
-        store.runs.submit(self.run, self.plan, kind=self.kind, operator="ana")
-        store.close()
+        self._store.runs.submit(self.run, self.plan, kind=self.kind, operator="ana")
 
     def live(self) -> BaseException | None:
         """One life; what ended it, or None when the run is over or waits for a person."""
@@ -93,7 +113,7 @@ class Trial:
     async def _live(self) -> BaseException | None:
         self.lives += 1
         worker = f"worker-{self.lives}"
-        store = open_store(self.url)
+        store = self._store
         rows = WorkerStore(store.database, SystemClock())
         threads: DeedThreads[Ended] = DeedThreads(threads_max=4)
         loop = asyncio.get_running_loop()
@@ -137,16 +157,15 @@ class Trial:
             except SimulatedCrash as crash:
                 end(crash)
 
-        async def deliver() -> None:
+        async def look_for_a_person() -> None:
             while True:
-                requests = rows.open_requests()
-                for request in requests:
-                    turns.deliver(request)
-                if not requests and self.waits_for_a_person(store):
+                if self.waits_for_a_person(store) and not rows.open_requests():
                     end(None)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(LOOK_SECONDS)
 
-        tasks = [asyncio.create_task(carry()), asyncio.create_task(deliver())]
+        tasks = [asyncio.create_task(carry())]
+        if self.persons:
+            tasks.append(asyncio.create_task(look_for_a_person()))
         try:
             return await ended
         finally:
@@ -154,40 +173,26 @@ class Trial:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            store.close()
 
     def waits_for_a_person(self, store: Store) -> bool:
         """A step does, and nothing else is under way."""
-        persons = [step.id for step in self.plan.systems[0].steps if step.action.verb in PERSON_VERBS]
-        if not persons:
-            return False
-        found = {step.step: step.state for step in store.runs.status(self.run).systems[0].steps}
-        return any(found.get(step) == "waiting" for step in persons) and "started" not in found.values()
+        with store.database.reading() as connection:
+            query = sa.select(steps.c.step, steps.c.state).where(steps.c.run == self.run)
+            found = {row.step: row.state for row in connection.execute(query)}
+        return any(found.get(step) == "waiting" for step in self.persons) and "started" not in found.values()
 
     def ask(self, operation: Any) -> None:
         """A person asks, whether or not a process lives."""
-        store = open_store(self.url)
-        try:
-            store.runs.request(self.run, self.system, operation, by="ana", reason="test")
-        finally:
-            store.close()
+        self._store.runs.request(self.run, self.system, operation, by="ana", reason="test")
 
     def status(self) -> SystemStatus:
-        store = open_store(self.url)
-        try:
-            return store.runs.status(self.run).systems[0]
-        finally:
-            store.close()
+        return self._store.runs.status(self.run).systems[0]
 
     def is_over(self) -> bool:
         """Nothing can move the run any more."""
-        store = open_store(self.url)
-        try:
-            with store.database.reading() as connection:
-                is_over = sa.select(system_runs.c.over).where(system_runs.c.run == self.run)
-                return bool(connection.execute(is_over).scalar_one())
-        finally:
-            store.close()
+        with self._store.database.reading() as connection:
+            is_over = sa.select(system_runs.c.over).where(system_runs.c.run == self.run)
+            return bool(connection.execute(is_over).scalar_one())
 
     def problems(self) -> list[str]:
         """What must never be, in the world and in the evidence."""

@@ -137,6 +137,10 @@ def do_towards_a_switch(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
             return {"point": "p-1", "digest": "sha256:" + "0" * 64}
         case actions.AccountWrites() as action:
             return {"transactions": system.only_at(action.at.value, action.beside.value)}
+        case actions.SeedImage():
+            return {"images": {"disk": "image-1"}}
+        case actions.StartTestMachine():
+            return {"machines": ["machine-1"]}
         case actions.WeighWindow():
             return {"spare_seconds": 1.0}
         case actions.SeizeAuthority() as action:
