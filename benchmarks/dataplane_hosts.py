@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.row import row
+from benchmarks.row import BenchmarkFailed, row
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.hosts.certificates import CertifiedAccess
 from orchestrator.hosts.ssh import SshTransports, open_transports
@@ -33,7 +33,7 @@ RSYNC = f"rsync -e '{SSH}'"
 
 
 class Bench:
-    """Two hosts, our movers over them, and a key by which the peers reach the source from the replica."""
+    """Two hosts, our movers over them, and a key by which the peers on each reach the other."""
 
     def __init__(self, town: Town, transports: SshTransports) -> None:
         self.town = town
@@ -54,6 +54,9 @@ class Bench:
         """A shell line on the replica's host, as root."""
         self.transports(self.replica).run(["sh", "-ec", script], user="root", timeout_seconds=600)
 
+    def run_at_source(self, script: str) -> None:
+        self.transports(self.source).run(["sh", "-ec", script], user="root", timeout_seconds=600)
+
     def clear(self) -> None:
         """Nothing of a benchmark on either host."""
         for top in (self.at_source("/srv/bench"), self.at_replica("/srv/bench")):
@@ -68,7 +71,8 @@ class Bench:
         known = self.town.known_hosts.read_bytes()
         names = {KEY: key, f"{KEY}.pub": folder / "key.pub", f"{KEY}-cert.pub": folder / "key-cert.pub"}
         files = {name: PlacedFile(path.read_bytes(), 0o600) for name, path in names.items()}
-        self.town.place("dr-a", {**files, "/root/bench/known": PlacedFile(known)})
+        for name in ("onprem-a", "dr-a"):
+            self.town.place(name, {**files, "/root/bench/known": PlacedFile(known)})
 
 
 def seconds(deed: Callable[[], Any]) -> float:
@@ -105,18 +109,38 @@ def versus(
 
 
 @contextmanager
-def bench_hosts() -> Iterator[Bench]:
-    """The two hosts, up, with nothing on them; gone afterwards."""
+def bench_hosts(**disks_gib: int) -> Iterator[Bench]:
+    """The two hosts, up, with nothing on them; gone afterwards.
+
+    `xfs=20` gives each a file system of that kind and size, at most, at /srv/bench/xfs.
+    """
     folder = Path(tempfile.mkdtemp(prefix="skerry-bench-"))
     town = open_town(folder / "lab")
+    mounted: list[Path] = []
     try:
+        for name in ("onprem-a", "dr-a"):
+            town.path_on_machine(name, "/srv/bench").mkdir(parents=True)
+            for kind, size in disks_gib.items():
+                mounted.append(town.path_on_machine(name, f"/srv/bench/{kind}"))
+                mount_disk(folder / f"{name}.{kind}", kind, size, mounted[-1])
+        # Hosts see what is mounted before the lab begins.
         town.up([LabHost("onprem-a", "onprem", "10.10.1.11"), LabHost("dr-a", "dr", "10.20.1.11")])
         with open_transports(town.ssh_config, folder / "run", None) as transports:
             bench = Bench(town, transports)
             bench.give_key(folder)
-            bench.at_replica("/srv/bench").mkdir(parents=True)
-            bench.at_source("/srv/bench").mkdir(parents=True)
             yield bench
     finally:
         town.down()
+        for top in mounted:
+            subprocess.run(["umount", str(top)], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def mount_disk(image: Path, kind: str, size_gib: int, top: Path) -> None:
+    with image.open("wb") as stream:
+        stream.truncate(size_gib << 30)
+    top.mkdir()
+    for words in ([f"mkfs.{kind}", "-q", str(image)], ["mount", "-o", "loop", str(image), str(top)]):
+        done = subprocess.run(words, capture_output=True, check=False)
+        if done.returncode:
+            raise BenchmarkFailed(f"{' '.join(words)}: {done.stderr.decode(errors='replace').strip()} (it needs root)")

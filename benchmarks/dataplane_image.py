@@ -1,56 +1,21 @@
-"""Disk images between two hosts of the lab, beside the tools people would use: first copies and changes."""
+"""Disk images between two hosts of the lab, beside the tools of others: first copies, and changes found by hash."""
 
 import os
-import random
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chart import write_chart
 from benchmarks.dataplane_hosts import MIB, ROUNDS, RSYNC, SSH, Bench, bench_hosts, medians, seconds, versus
+from benchmarks.dataplane_images import change_pages, make_image, pages_with_data
 from benchmarks.row import BenchmarkFailed, row
 from orchestrator.model.dataset import BlockVolume
 
 COMMAND = "make bench BENCH=dataplane_image"
 IMAGE_MIB = int(os.environ.get("SKERRY_BENCH_IMAGE_MIB", "4096"))
 VOLUME = BlockVolume(name="disk", path="/srv/bench/disk.img")
-
-
-def make_image(path: Path, mebibytes: int) -> int:
-    """An image, half of it holes in runs of 1 to 64 MiB; gives back the bytes of data."""
-    chosen = random.Random(7)
-    data = position = 0
-    with path.open("wb") as stream:
-        stream.truncate(mebibytes * MIB)
-        while position < mebibytes:
-            run = min(chosen.randint(1, 64), mebibytes - position)
-            if data * 2 <= position:
-                stream.seek(position * MIB)
-                for _ in range(run):
-                    stream.write(chosen.randbytes(MIB))
-                data += run
-            position += run
-    return data * MIB
-
-
-def touch_pages(path: Path, share: float) -> int:
-    """Write that share of the 4 KiB pages that hold data, at random; gives back the bytes."""
-    with path.open("r+b") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        pages: list[int] = []
-        position = 0
-        while position < size:
-            try:
-                start = os.lseek(stream.fileno(), position, os.SEEK_DATA)
-            except OSError:
-                break
-            position = os.lseek(stream.fileno(), start, os.SEEK_HOLE)
-            pages += range(start // 4096, position // 4096)
-        chosen = random.sample(pages, int(len(pages) * share))
-        for page in chosen:
-            os.pwrite(stream.fileno(), os.urandom(4096), page * 4096)
-    return len(chosen) * 4096
 
 
 def first_copies(bench: Bench, data: int) -> dict[str, float]:
@@ -72,6 +37,7 @@ def first_copies(bench: Bench, data: int) -> dict[str, float]:
             "ours": (fresh("disk.img"), lambda: bench.volumes.copy(VOLUME, bench.source, bench.replica)),
             "rsync": (fresh("r.img"), lambda: bench.run(pull)),
             "cat": (fresh("c.img"), lambda: bench.run(cat)),
+            "cat, sync": (fresh("c.img"), lambda: bench.run(f"{cat}; sync /srv/bench/c.img")),
         },
     )
     fresh("c.img")()
@@ -83,10 +49,11 @@ def delta_copies(bench: Bench, image: Path) -> tuple[dict[str, float], float]:
     """Seconds after 1 % of the pages changed, and what ours put on the wire beside those pages."""
     bench.run("cp --sparse=always /srv/bench/r.img /srv/bench/r4.img")
     shares: list[float] = []
-    delta = f"{RSYNC} --inplace --no-whole-file {{}} {bench.source.address}:{VOLUME.path} /srv/bench/"
+    delta = f"{RSYNC} -I --inplace --no-whole-file {{}} {bench.source.address}:{VOLUME.path} /srv/bench/"
     taken: dict[str, list[float]] = {"ours": [], "rsync": [], "rsync 4096": []}
     for _ in range(ROUNDS):
-        changed = touch_pages(image, 0.01)
+        changed = change_pages([image], len(pages_with_data(image)) // 100)
+        os.sync()
         begin = time.perf_counter()
         report = bench.volumes.copy(VOLUME, bench.source, bench.replica)
         taken["ours"].append(time.perf_counter() - begin)
@@ -104,14 +71,23 @@ def image_rows(bench: Bench) -> list[dict[str, Any]]:
     first = first_copies(bench, data)
     delta, share = delta_copies(bench, image)
     what = f"image of {IMAGE_MIB} MiB, {data // MIB} MiB of data"
-    digests = "digests at both ends"
+    copied = f"{what}: first copy, durable, digests at both ends"
+    changed = f"{what}: 1 % of pages changed, found by hash"
     return [
-        versus(f"{what}: first copy, {digests}", first, "rsync", "rsync -W --inplace, aes128-gcm", 1.6, COMMAND),
-        versus(f"{what}: first copy, {digests}, beside cat", first, "cat", "ssh cat of the data alone", 0.85, COMMAND),
-        versus(f"{what}: 1 % of pages changed", delta, "rsync", "rsync --inplace --no-whole-file", 3.0, COMMAND),
-        versus(f"{what}: 1 % of pages changed, -B 4096", delta, "rsync 4096", "rsync -B 4096", 1.7, COMMAND),
+        versus(copied, first, "rsync", "rsync -W --inplace, aes128-gcm", 1.6, COMMAND),
+        versus(f"{copied}, beside cat", first, "cat", "ssh cat of the data alone", 0.85, COMMAND),
         row(
-            f"{what}: 1 % of pages changed, on the wire",
+            f"{copied}, beside cat and sync",
+            ours=first["ours"],
+            peer=first["cat, sync"],
+            peer_name="ssh cat of the data alone, then sync",
+            unit="s",
+            command=COMMAND,
+        ),
+        versus(changed, delta, "rsync", "rsync --inplace --no-whole-file", 3.0, COMMAND),
+        versus(f"{changed}, -B 4096", delta, "rsync 4096", "rsync -B 4096", 1.7, COMMAND),
+        row(
+            f"{changed}, on the wire",
             ours=share,
             peer=1.0,
             peer_name="the changed pages",
@@ -125,4 +101,6 @@ def image_rows(bench: Bench) -> list[dict[str, Any]]:
 
 def rows() -> list[dict[str, Any]]:
     with bench_hosts() as bench:
-        return image_rows(bench)
+        found = image_rows(bench)
+    write_chart("dataplane_image", "Disk images, host to host", found)
+    return found

@@ -23,7 +23,6 @@ from orchestrator.foundation.errors import (
     NoSpace,
     OrchestratorError,
     RunInProgress,
-    SnapshotError,
     SourceChanged,
 )
 from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
@@ -32,6 +31,7 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from orchestrator.movers.held_points import held_for, path_of
 from orchestrator.movers.line_refusals import refuse_access
 
 PROGRAM = Path(__file__).with_name("host_programs") / "block_delta"
@@ -93,15 +93,8 @@ class BlockVolumeMover:
         from_point: PointId | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
-        if from_point is None:
-            return self._copy(volume, source, replica, source.path(volume.path), progress)
-        store = self._point_stores(volume, source)
-        # Whatever prunes meanwhile, the point must stay until all of it has arrived.
-        held = store.hold(from_point, f"transfer-{replica.name}")
-        try:
-            return self._copy(volume, source, replica, held.path, progress)
-        finally:
-            store.release(from_point, f"transfer-{replica.name}")
+        with held_for(self.points(volume, source), volume, source, replica, from_point) as path:
+            return self._copy(volume, source, replica, path, progress)
 
     def _copy(
         self, volume: BlockVolume, source: Host, replica: Host, path: str, progress: ProgressSink | None
@@ -111,27 +104,17 @@ class BlockVolumeMover:
             served = self._hold(volume, source, path)
             paths = [served["held"] or path, served.get("earlier", ""), served.get("ranges", "")]
             serve = ["python3", "-I", "-S", agent, "serve", *paths]
-            access = held.enter_context(
-                self._access.grant(
-                    replica,
-                    source,
-                    force_command=shlex.join(["sudo", "-n", *serve] if source.become else serve),
-                    seconds=TRANSFER_CERTIFICATE_SECONDS,
-                    peer_user=source.user,
-                    initiator_user=root_user(replica),
-                )
-            )
             request = {
                 "do": "pull",
-                "words": [*access.ssh_words, access.destination],
                 "size": served.get("size", size),
                 "earlier_digest": served.get("digest", ""),
                 "target": replica.path(volume.path),
                 "work": work_folder(volume, replica),
                 "streams": self._settings.streams,
-                "bytes_per_second": self._limit(),
             }
-            result = self._ask(volume, replica, request, source=source, progress=progress)
+            command = shlex.join(["sudo", "-n", *serve] if source.become else serve)
+            results = self._pull(volume, source, replica, command, request, progress)
+            result = results[-1]
             if served["held"]:
                 settled = {"do": "settle", "work": work_folder(volume, source), "digest": result["digest"]}
                 self._ask(volume, source, settled)
@@ -144,8 +127,8 @@ class BlockVolumeMover:
             replica=replica.name,
             method="block_delta",
             bytes_total=result["size"],
-            bytes_wire=result["received"],
-            seconds=result["seconds"],
+            bytes_wire=sum(each["received"] for each in results),
+            seconds=sum(each["seconds"] for each in results),
             detail={
                 "digest": result["digest"],
                 "base": "target" if result["base"] else "none",
@@ -153,13 +136,42 @@ class BlockVolumeMover:
                 "bytes_rescanned": str(result["rescanned"]),
                 "leaves_resumed": str(result["resumed"]),
                 "tracked": tracked_by(served, since=result["since"]),
+                **({"relimited": str(len(results) - 1)} if len(results) > 1 else {}),
             },
         )
 
-    def _limit(self) -> int | None:
-        """What the hour allows, never more than the settings do."""
-        limits = [self._bandwidth().bytes_per_second, self._settings.bandwidth_bytes_per_second]
-        return min([limit for limit in limits if limit is not None], default=None)
+    def _pull(
+        self,
+        volume: BlockVolume,
+        source: Host,
+        replica: Host,
+        command: str,
+        request: dict[str, Any],
+        progress: ProgressSink | None,
+    ) -> list[dict[str, Any]]:
+        """What came of each run, the last of which came to its end; each has an access of its own. One ends with the
+        window in which it began, and the next goes on from there under the limit that holds then.
+        """
+        results: list[dict[str, Any]] = []
+        while not results or "stopped" in results[-1]:
+            with self._access.grant(
+                replica,
+                source,
+                force_command=command,
+                seconds=TRANSFER_CERTIFICATE_SECONDS,
+                peer_user=source.user,
+                initiator_user=root_user(replica),
+            ) as access:
+                now = self._bandwidth()
+                limits = [now.bytes_per_second, self._settings.bandwidth_bytes_per_second]
+                line = {
+                    "words": [*access.ssh_words, access.destination],
+                    "bytes_per_second": min([limit for limit in limits if limit is not None], default=None),
+                    "stop_after_seconds": None if now.seconds_left is None else max(1.0, now.seconds_left),
+                }
+                asked = {**request, **line}
+                results.append(self._ask(volume, replica, asked, source=source, progress=progress))
+        return results
 
     def digest(
         self,
@@ -170,7 +182,7 @@ class BlockVolumeMover:
         scrub: bool = False,
         progress: ProgressSink | None = None,
     ) -> ContentDigest:
-        request = {"do": "digest", "target": self._path(volume, host, point), "scrub": scrub}
+        request = {"do": "digest", "target": path_of(self.points(volume, host), volume, host, point), "scrub": scrub}
         result = self._ask(volume, host, request, progress=progress)
         return ContentDigest(
             dataset=volume.name,
@@ -198,14 +210,6 @@ class BlockVolumeMover:
             for host in (one, other):
                 self._ask(volume, host, {"do": "distrust", "work": work_folder(volume, host)})
         return found
-
-    def _path(self, volume: BlockVolume, host: Host, point: PointId | None) -> str:
-        if point is None:
-            return host.path(volume.path)
-        found = self._point_stores(volume, host).find(point)
-        if found is None:
-            raise SnapshotError(f"{host.name} has no point {point} of {volume.name}")
-        return found.path
 
     def _hold(self, volume: BlockVolume, source: Host, path: str) -> dict[str, Any]:
         """The shared copy to serve from; `held` is empty where the file system shares no blocks. Then a dirty bitmap of

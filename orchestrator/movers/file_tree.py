@@ -23,7 +23,6 @@ from orchestrator.foundation.errors import (
     MissingTool,
     NoSpace,
     RunInProgress,
-    SnapshotError,
 )
 from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
@@ -32,6 +31,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.emptied_trees import EmptiedTrees
+from orchestrator.movers.held_points import held_for, path_of
 from orchestrator.movers.line_refusals import refuse_access
 from orchestrator.movers.ready_trees import ReadyTrees
 from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
@@ -86,15 +86,8 @@ class FileTreeMover:
         from_point: PointId | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
-        if from_point is None:
-            return self._copy(tree, source, replica, source.path(tree.path), progress)
-        store = self._point_stores(tree, source)
-        # Whatever prunes meanwhile, the point must stay until all of it has arrived.
-        held = store.hold(from_point, f"transfer-{replica.name}")
-        try:
-            return self._copy(tree, source, replica, held.path, progress)
-        finally:
-            store.release(from_point, f"transfer-{replica.name}")
+        with held_for(self.points(tree, source), tree, source, replica, from_point) as path:
+            return self._copy(tree, source, replica, path, progress)
 
     def let_empty(self, tree: FileTree) -> None:
         self._emptied.let_empty(tree)
@@ -236,7 +229,7 @@ class FileTreeMover:
                     entries=seen.entries,
                 )
             reading = "all"
-        path = self._path(tree, host, point)
+        path = path_of(self.points(tree, host), tree, host, point)
         return tree_digest(self._transports(host), path, tree.name, reading=reading, progress=progress)
 
     def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
@@ -247,14 +240,6 @@ class FileTreeMover:
             for host, path in zip((one, other), paths, strict=True):
                 self._run(tree, one, host, {**pull_request(path, []), "distrust": True})
         return found
-
-    def _path(self, tree: FileTree, host: Host, point: PointId | None) -> str:
-        if point is None:
-            return host.path(tree.path)
-        found = self._point_stores(tree, host).find(point)
-        if found is None:
-            raise SnapshotError(f"{host.name} has no point {point} of {tree.name}")
-        return found.path
 
     def _rsync_words(self, source: Host, source_path: str, target_path: str, limit: int | None) -> list[str]:
         return [

@@ -73,14 +73,19 @@ def pull(request: dict[str, Any]) -> dict[str, Any]:
             next_word[0] = time.monotonic() + 0.5
             say("progress", {"bytes": sum(struct.unpack(f"<{plan.streams}Q", counters[:])), "total": size})
 
-    answers = spread(plan.streams, lambda number, _: Stream(number, plan, Counter(counters, number)).run(), watch)
+    try:
+        answers = spread(plan.streams, lambda number, _: Stream(number, plan, Counter(counters, number)).run(), watch)
+    except Broken as error:
+        if error.kind != "stopped":
+            raise
+        return {"stopped": True, "received": plan.received(), "seconds": round(time.monotonic() - started, 4)}
     plan.finish()
     os.close(lock)
     return {
         "digest": root_digest(size, plan.volume.leaf, plan.told()),
         "size": size,
         "base": plan.base,
-        "received": sum(answer["received"] for answer in answers),
+        "received": plan.received(),
         "written": sum(answer["written"] for answer in answers),
         "rescanned": plan.rescanned,
         "since": plan.since,

@@ -8,10 +8,12 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import mmap
 import os
 import stat
 import struct
+import time
 from typing import Any
 
 from orchestrator.movers.host_programs.block_delta.change_log import (
@@ -78,6 +80,9 @@ class Plan:
         self.words = request["words"]
         self.streams = request["streams"]
         self.rate = float(request.get("bytes_per_second") or 0)
+        # When to stop, because another limit holds from then on; what arrived is taken up by the next run.
+        self.until = time.monotonic() + float(request.get("stop_after_seconds") or math.inf)
+        self.wire = mmap.mmap(-1, 8 * max(1, self.streams))  # bytes received, where all processes see them
         self.work = request["work"]  # a folder of ours beside the target
         self.side = os.path.join(self.work, "incoming")
         self.signature = os.path.join(self.work, "signature")
@@ -107,9 +112,9 @@ class Plan:
             present = volume_size(self.target)
             if present != self.size:
                 if stat.S_ISBLK(found.st_mode):
-                    if present < self.size:
-                        raise Broken("target", f"{path} has {present} bytes, the source {self.size}")
-                elif is_side or present == 0:
+                    # A larger one would hold more than the source, and its digest would never be the source's.
+                    raise Broken("target", f"has {present} bytes, the source {self.size}: make it as large")
+                if is_side or present == 0:
                     os.ftruncate(self.target, self.size)
                 else:
                     os.close(self.target)
@@ -199,6 +204,9 @@ class Plan:
             sync_folder(os.path.dirname(self.path))
         os.utime(self.path)
         self.save_signature()
+
+    def received(self) -> int:
+        return sum(struct.unpack(f"<{self.streams}Q", self.wire[: 8 * self.streams]))
 
     def told(self) -> Any:
         return self.digests[: self.volume.leaves * DIGEST]

@@ -10,6 +10,7 @@ import select
 import signal
 import struct
 import subprocess
+import time
 from typing import Any
 
 from orchestrator.movers.host_programs.block_delta.change_log import put_leaf, pwrite_all
@@ -40,7 +41,7 @@ class Stream:
         self.waiting = 0
         self.again: set[int] = set()
         self.compared: list[tuple[int, int]] = []
-        self.received = 0
+        self.received = Counter(plan.wire, number)
         self.written = 0
         # A side file is no good state yet: what is verified goes straight into it.
         self.log = plan.open_log(number) if plan.base and not plan.side else -1
@@ -84,9 +85,11 @@ class Stream:
     def listen(self, source: int) -> dict[str, Any]:
         scanned = False
         while True:
+            if time.monotonic() >= self.plan.until:
+                raise Broken("stopped", "another limit holds now")
             self.push()
             kind, first, count, payload = read_frame_pushing(source, self)
-            self.received += FRAME_HEAD + len(payload)
+            self.received.add(FRAME_HEAD + len(payload))
             if kind == b"h":
                 facts = json.loads(bytes(payload))
                 if facts != {"size": self.volume.size, "leaf": self.volume.leaf}:
@@ -199,7 +202,7 @@ class Stream:
             raise Broken("moved", "changed while it was copied")
         if self.log >= 0:
             os.fsync(self.log)
-        return {"received": self.received, "written": self.written, "bytes_read": told["bytes_read"]}
+        return {"written": self.written, "bytes_read": told["bytes_read"]}
 
 
 def read_frame_pushing(descriptor: int, stream: Stream) -> tuple[bytes, int, int, Any]:
