@@ -115,6 +115,18 @@ def test_the_report_tells_of_both_systems_and_runs_nothing(files):
     assert not re.search(r"(src|href)=", page)
 
 
+def test_a_review_weeks_later_does_not_make_the_run_longer(tmp_path, tmp_path_factory):
+    staged = StagedRun(tmp_path / "ledger", make_keys(tmp_path_factory.mktemp("keys"))).go()
+    policy = trust_policy(staged.ledger, staged.keys)
+    core = collect(staged.ledger, staged.run, policy=policy)
+    before = json.loads(derive(core)["summary.json"])
+    staged.clock.sleep(30 * 24 * 3600)
+    staged.review(run_digest(core["log/events.ndjson"].split(b"\n")[:-1]))
+    after = derive(collect(staged.ledger, staged.run, policy=policy))
+    assert json.loads(after["summary.json"])["ended"] == before["ended"]
+    assert before["ended"][:19].replace("T", " ").encode() in after["report.html"]
+
+
 def test_what_stands_in_the_log_can_not_become_markup(tmp_path, tmp_path_factory):
     def nasty(kind, where, data):
         return data | {"message": "<img src=x onerror=alert(1)>"} if kind == "step.finished" else data

@@ -37,7 +37,7 @@ def _overview(material: Material) -> str:
     said = scope_rows(story.plan)
     pairs: list[tuple[str, Cell]] = [
         ("Name", title(story)),
-        ("Dates", f"{story.events[0].time} to {story.events[-1].time}"),
+        ("Dates", f"{story.events[0].time} to {material.ended}"),
         ("Type", "operation on live systems" if story.kind != "drill" else "drill"),
         ("Scope", ", ".join(story.systems) or "none"),
         ("Took part, by signature or by name", ", ".join(people)),

@@ -93,7 +93,7 @@ def summary(material: Material) -> dict[str, object]:
         "author": story.author,
         "plan": story.plan_digest,
         "started": story.events[0].time,
-        "ended": story.events[-1].time,
+        "ended": material.ended,
         "events": len(story.events),
         "systems": systems,
         "log": {"origin": material.head.origin, "size": material.head.size, "root": root_text(material.head)},

@@ -75,6 +75,12 @@ class Material:
         return [dict(each.statement.predicate) for each in self.of_kind("review.signed")]
 
     @property
+    def ended(self) -> str:
+        """When the run ended; what is signed about it comes later. Of an unfinished one the last event's time."""
+        ends = self.story.of("run.finished")
+        return ends[-1].time if ends else self.last_time
+
+    @property
     def last_time(self) -> str:
         """What stands for the time of making: the last event's, for a copy has no clock of its own."""
         return self.story.events[-1].time

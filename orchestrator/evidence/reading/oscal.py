@@ -49,7 +49,7 @@ def assessment_results(material: Material, files: Mapping[str, bytes]) -> dict[s
         "title": f"Run {material.story.run}",
         "description": _told(material),
         "start": material.story.events[0].time,
-        "end": material.story.events[-1].time,
+        "end": material.ended,
         "local-definitions": _local_definitions(material, names),
         "reviewed-controls": {
             "control-selections": [

@@ -75,7 +75,7 @@ def _header(material: Material) -> str:
     return (
         f'<header><p class="over">Evidence report · {text(story.kind)}</p><h1>{text(title(story))} {result.code}</h1>'
         f'<p class="lead">{text(lead)}. It took {seconds}, from {text(readable(story.events[0].time))} '
-        f"to {text(readable(story.events[-1].time))} UTC.</p>"
+        f"to {text(readable(material.ended))} UTC.</p>"
         f'<p class="note">Run <code>{text(story.run)}</code> · operator {text(story.operator)} · author of the plan '
         f"{text(story.author)} · plan {digest(story.plan_digest).code}</p></header>"
         '<div class="callout"><p><b>This page proves nothing by itself.</b> It is a reading copy, made from the log. '
@@ -85,7 +85,7 @@ def _header(material: Material) -> str:
 
 
 def _span(material: Material) -> float:
-    return seconds_between(material.story.events[0].time, material.story.events[-1].time)
+    return seconds_between(material.story.events[0].time, material.ended)
 
 
 def _outcome(material: Material) -> str:
@@ -211,7 +211,7 @@ def _transfers(material: Material) -> str:
 
 
 def _gates(material: Material) -> str:
-    rows: list[list[Cell]] = []
+    rows = [_decision(event.data, event.index) for event in material.story.of("gate.decided")]
     for name, system in material.story.systems.items():
         for event in sorted((*system.of("gate.passed"), *system.of("gate.closed")), key=lambda each: each.index):
             verdict = chip("passed" if event.type == "gate.passed" else "failed")
@@ -225,6 +225,14 @@ def _gates(material: Material) -> str:
                 rows.append([name, gate, str(each.get("id", "none judged")), wanted, seen, verdict, event.index])
     head = ["System", "Gate", "Criterion", "Wanted", "Observed", "Verdict", "Log entry"]
     return table(head, rows, numbers=(6,))
+
+
+def _decision(data: Mapping[str, Any], index: int) -> list[Cell]:
+    """What a person decided at a gate of the wave, and on which values."""
+    said = data.get("said")
+    seen = ", ".join(f"{key} {value}" for key, value in said.items()) if isinstance(said, dict) else ""
+    who, gate = f"{data.get('by', '?')} ({data.get('role', '?')})", f"{data.get('gate', '')} of the wave"
+    return ["all", gate, who, "go", seen, chip("passed" if data.get("decision") == "go" else "no"), index]
 
 
 def _steps(material: Material) -> str:
