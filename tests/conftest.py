@@ -108,6 +108,7 @@ LONG = {
     "tests/platform/test_movers_volume_trouble.py",
     "tests/platform/test_movers_volume_windows.py",
     "tests/platform/test_movers_volumes.py",
+    "tests/platform/test_movers_zfs.py",
     "tests/platform/test_s3_store.py",
     "tests/platform/test_snapshots.py",
     "tests/platform/test_strict_ebs.py",

@@ -16,9 +16,11 @@ from orchestrator.hosts.certificates import CertifiedAccess
 from orchestrator.hosts.ssh import SshTransports
 from orchestrator.model.inventory import Inventory
 from orchestrator.movers.block_volume import BlockVolumeMover
-from orchestrator.movers.btrfs_send import BtrfsSendMover
+from orchestrator.movers.btrfs_send import BtrfsSender
 from orchestrator.movers.file_tree import FileTreeMover
 from orchestrator.movers.postgres.mover import PostgresMover
+from orchestrator.movers.snapshot_send import SnapshotSendMover
+from orchestrator.movers.zfs_send import ZfsSender
 from orchestrator.planning.bandwidth import allowance_at
 from orchestrator.snapshots.stores import HostPointStores
 from orchestrator.survey.access import HostAccessLog
@@ -57,7 +59,14 @@ def bind_drivers(
         transports=transports,
         playbooks=playbooks,
         prepared=prepared,
-        trees=BtrfsSendMover(transports, access, trees, bandwidth=bandwidth),
+        trees=SnapshotSendMover(
+            transports,
+            trees,
+            {
+                "btrfs": BtrfsSender(transports, access, bandwidth=bandwidth),
+                "zfs": ZfsSender(transports, access, bandwidth=bandwidth),
+            },
+        ),
         volumes=BlockVolumeMover(transports, access, points, bandwidth=bandwidth),
         databases=databases,
         database_digests=databases,

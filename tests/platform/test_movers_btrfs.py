@@ -16,8 +16,9 @@ from orchestrator.foundation.errors import HostUnreachable, NoSpace, SnapshotErr
 from orchestrator.hosts.local import LocalTransport
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
-from orchestrator.movers.btrfs_send import BtrfsSendMover
+from orchestrator.movers.btrfs_send import BtrfsSender
 from orchestrator.movers.file_tree import FileTreeMover
+from orchestrator.movers.snapshot_send import SnapshotSendMover
 from orchestrator.snapshots.stores import HostPointStores
 
 pytestmark = [pytest.mark.platform("btrfs"), pytest.mark.platform("rsync"), pytest.mark.timeout(120)]
@@ -70,7 +71,8 @@ class Ends:
     @property
     def mover(self):
         stores = HostPointStores(LocalTransport, SystemClock())
-        return BtrfsSendMover(LocalTransport, self.line, FileTreeMover(LocalTransport, self.line, stores))
+        inner = FileTreeMover(LocalTransport, self.line, stores)
+        return SnapshotSendMover(LocalTransport, inner, {"btrfs": BtrfsSender(LocalTransport, self.line)})
 
     def at(self, host) -> Path:
         return Path(host.path(TREE.path))
@@ -170,7 +172,7 @@ def test_a_point_is_sent_as_it_was(ends):
     assert ends.mover.digest(TREE, ends.replica).digest == held
     ends.copy()
     assert len(set(ends.digests())) == 1
-    with pytest.raises(SnapshotError, match="source has no point never-was"):
+    with pytest.raises(SnapshotError, match="source: point never-was of documents"):
         ends.copy(from_point="never-was")
 
 

@@ -1,0 +1,163 @@
+"""File trees whose file system sends snapshots, by differences from the last one both ends have: btrfs, ZFS.
+
+Nothing is read to find what changed, for the file system knows. What was sent is proved by digests of both ends, as
+ever.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.contracts.programs import root_user, run_program
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.transport import Transports
+from orchestrator.contracts.trees import CopyOutlook, PointStore, Reading, TreeMover
+from orchestrator.foundation.errors import (
+    DataError,
+    HostUnreachable,
+    NoSpace,
+    OrchestratorError,
+    RunInProgress,
+)
+from orchestrator.model.dataset import FileTree
+from orchestrator.model.host import Host
+from orchestrator.model.names import PointId
+from orchestrator.model.transfer import ContentDigest, TransferReport
+from orchestrator.movers.emptied_trees import EmptiedTrees
+from orchestrator.movers.held_points import held_for
+from orchestrator.movers.line_refusals import refuse_access
+
+PROGRAM = Path(__file__).with_name("host_programs") / "snapshot_send"
+COPY_SECONDS_MAX = 7 * 24 * 3600.0
+
+
+class SnapshotSender(Protocol):
+    """Sends one tree by its file system. Gives back what was sent, or in words why these ends cannot do it."""
+
+    def send(
+        self, tree: FileTree, source: Host, replica: Host, *, path: str, progress: ProgressSink | None
+    ) -> TransferReport | str:
+        """`path` is that of the live tree, or of a point of it that is held meanwhile."""
+        ...
+
+
+class SnapshotSendMover:
+    """`TreeMover` that has trees sent whose `snapshots` name one of `senders`, and gives all others to `inner`.
+
+    Where the ends cannot (another file system, no subvolume or dataset of its own), `inner` copies and the report says
+    why.
+    """
+
+    def __init__(self, transports: Transports, inner: TreeMover, senders: Mapping[str, SnapshotSender]) -> None:
+        self._inner = inner
+        self._senders = senders
+        self._emptied = EmptiedTrees(transports)
+
+    def points(self, tree: FileTree, host: Host) -> PointStore:
+        return self._inner.points(tree, host)
+
+    def copy(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        from_point: PointId | None = None,
+        progress: ProgressSink | None = None,
+    ) -> TransferReport:
+        sender = self._senders.get(tree.snapshots)
+        if sender is None:
+            return self._inner.copy(tree, source, replica, from_point=from_point, progress=progress)
+        with held_for(self._inner.points(tree, source), tree, source, replica, from_point) as path:
+            self._emptied.refuse(tree, source, path, replica)
+            sent = sender.send(tree, source, replica, path=path, progress=progress)
+        if isinstance(sent, TransferReport):
+            return sent
+        report = self._inner.copy(tree, source, replica, from_point=from_point, progress=progress)
+        return report.model_copy(update={"detail": {**report.detail, "tracked": f"none: {sent}"}})
+
+    def let_empty(self, tree: FileTree) -> None:
+        self._emptied.let_empty(tree)
+        self._inner.let_empty(tree)
+
+    def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
+        if tree.snapshots in self._senders:
+            return f"{tree.name} is sent by snapshot: what it costs is what changed since the last one"
+        return self._inner.prepare_last(tree, source, replica)
+
+    def copy_last(
+        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+    ) -> TransferReport:
+        if tree.snapshots in self._senders:
+            return self.copy(tree, source, replica, progress=progress)
+        return self._inner.copy_last(tree, source, replica, progress=progress)
+
+    def release_last(self, tree: FileTree | None = None) -> None:
+        self._inner.release_last(tree)
+
+    def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:
+        return self._inner.outlook(tree, source, replica)
+
+    def digest(
+        self,
+        tree: FileTree,
+        host: Host,
+        *,
+        point: PointId | None = None,
+        reading: Reading = "all",
+        progress: ProgressSink | None = None,
+    ) -> ContentDigest:
+        return self._inner.digest(tree, host, point=point, reading=reading, progress=progress)
+
+    def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
+        return self._inner.differences(tree, one, other, limit=limit)
+
+
+def ask(
+    transports: Transports,
+    tree: FileTree,
+    host: Host,
+    request: dict[str, Any],
+    *,
+    source: Host | None = None,
+    progress: ProgressSink | None = None,
+) -> dict[str, Any]:
+    """What the program on `host` says; `{"no": why}` where the host cannot do it, `{"stopped": …}` when its time was
+    over. `source` is named where a transfer from there is asked for.
+    """
+
+    def hear(kind: str, value: dict[str, Any]) -> None:
+        if kind == "progress" and progress is not None and source is not None:
+            progress(Progress(dataset=tree.name, text=f"{source.name} → {host.name}", bytes_done=value["bytes"]))
+
+    result = run_program(
+        transports(host),
+        PROGRAM,
+        request,
+        user=root_user(host),
+        timeout_seconds=COPY_SECONDS_MAX,
+        on_event=hear if progress is not None else None,
+    )
+    kind, why = result.get("broken"), str(result.get("why", ""))
+    if kind == "cannot":
+        return {"no": f"{host.name}: {why}"}
+    if kind == "stopped":
+        return {"stopped": why}
+    if kind is not None:
+        raise trouble(tree, host, source, kind, why)
+    return result
+
+
+def trouble(tree: FileTree, host: Host, source: Host | None, kind: str, why: str) -> OrchestratorError:
+    """The error that a program's word stands for."""
+    path = host.path(tree.path)
+    if kind == "busy":
+        return RunInProgress(f"{tree.name} is being copied to {host.name} by another run")
+    if kind == "full":
+        return NoSpace(f"{host.name}: no room for {tree.name} at {path}: {why}")
+    if kind == "link" and source is not None:
+        refuse_access(f"{tree.name} from {source.name} to {host.name}", why)
+        return HostUnreachable(f"copy of {tree.name} from {source.name} to {host.name} broke off: {why}")
+    if kind == "source" and source is not None:
+        return DataError(f"{source.name}: {tree.name} cannot be sent: {why}")
+    return DataError(f"{host.name}: {tree.name} at {path}: {why}")
