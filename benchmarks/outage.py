@@ -1,8 +1,9 @@
 """What clients notice of planned cutovers, out and back, while they go on filing; and the same with 20 times the data.
 
-The cutovers are those of runbooks/migrate.yml from the last catch-up on; the way back is the same with the sides
-changed round. An outage is the longest time in which no client was told that its filing is durable. The clients' name
-has a TTL of 0 in the lab's estate; where names live longer, clients wait up to so much longer.
+The cutovers are those of runbooks/cutover.yml: out, then back by the same runbook with the sides changed round, each
+the whole way to its commit and to the replication that goes on after it. An outage is the longest time in which no
+client was told that its filing is durable. The clients' name has a TTL of 0 in the lab's estate; where names live
+longer, clients wait up to so much longer.
 """
 
 import json
@@ -16,16 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.row import BenchmarkFailed, row
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.foundation.places import shipped_folder
 from orchestrator.lab import estate_town
 from orchestrator.lab.demo import town_plan
 from orchestrator.lab.town import Town
+from orchestrator.model.plan import Plan
 from orchestrator.operations.desk import Desk, open_desk
 from orchestrator.operations.survey import newest_facts, survey_estate
+from orchestrator.planning.runbook import Scalar
 
 SYSTEM = "filing"
 FILINGS, TIMES = 1000, 20
@@ -34,8 +35,7 @@ GOAL_MEDIAN_SECONDS, GOAL_P95_SECONDS, GOAL_RATIO = 1.0, 2.0, 1.2
 SETTLE_SECONDS = 2.0  # before and after each, so that a gap has two ends within what is looked at
 SECONDS_MAX = 3600.0
 AGAIN = "make bench BENCH=outage"
-FIRST_STEPS = ("catch_up_dr", "check_source")
-OTHER_SIDE = {"source": "cloud", "cloud": "source"}
+SIDES = ("source", "cloud")
 
 
 def rows() -> list[dict[str, Any]]:
@@ -120,11 +120,11 @@ def carry_out(filings: int, cutovers: int) -> dict[str, Any]:
         estate_town.traffic_start(town)
         survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=lambda _: None)
         seed(desk)
-        files = runbooks(Path(os.environ["SKERRY_HOME"]) / "runbooks")
         for number in range(cutovers):
             began = time.time()
             time.sleep(SETTLE_SECONDS)
-            status = run(desk, files[number % 2], wave=f"cutover-{number}")
+            old, new = SIDES[number % 2], SIDES[1 - number % 2]
+            status = run(desk, wave=f"cutover-{number}", inputs={"from": old, "to": new, "watch": "1s"})
             time.sleep(SETTLE_SECONDS)
             report = seen_by_clients(town, began, time.time())
             outages.append(report["longest_gap_seconds"])
@@ -137,7 +137,7 @@ def carry_out(filings: int, cutovers: int) -> dict[str, Any]:
 
 def seed(desk: Desk) -> None:
     """The first stages of the shipped runbook: the cloud has the data, clients were not touched."""
-    plan = approved(desk, shipped_folder("runbooks") / "migrate.yml", wave="seed")
+    plan = approved(desk, "migrate.yml", wave="seed", inputs={})
     for stage in ("replicate", "seed"):
         desk.run(plan, operator="ben", kind="migrate", stage=stage)
     # What is left of that run is given up; each cutover is a run of its own.
@@ -146,42 +146,20 @@ def seed(desk: Desk) -> None:
     desk.run(plan, operator="ben", kind="migrate")
 
 
-def run(desk: Desk, runbook: Path, *, wave: str) -> RunStatus:
-    status = desk.run(approved(desk, runbook, wave=wave), operator="ben", kind="migrate")
+def run(desk: Desk, *, wave: str, inputs: dict[str, Scalar]) -> RunStatus:
+    status = desk.run(approved(desk, "cutover.yml", wave=wave, inputs=inputs), operator="ben", kind="cutover")
     system = status.systems[0]
     if system.state != "committed":
         raise BenchmarkFailed(f"{wave}: {system.state}: {system.reason}")
     return status
 
 
-def approved(desk: Desk, runbook: Path, *, wave: str) -> Any:
+def approved(desk: Desk, runbook: str, *, wave: str, inputs: dict[str, Scalar]) -> Plan:
     facts = newest_facts(desk.inventory, desk.catalogue)
-    plan = desk.make_plan(runbook, wave=wave, author="ben", facts=facts, systems=[SYSTEM], inputs={"watch": "1s"})
+    file = shipped_folder("runbooks") / runbook
+    plan = desk.make_plan(file, wave=wave, author="ben", facts=facts, systems=[SYSTEM], inputs=inputs)
     desk.approve(plan, person="ana", role="system-owner", key_file=str(estate_town.person_key("ana")))
     return plan
-
-
-def runbooks(folder: Path) -> tuple[Path, Path]:
-    """The cutover out and the cutover back, written from the shipped runbook."""
-    document = yaml.safe_load((shipped_folder("runbooks") / "migrate.yml").read_text(encoding="utf-8"))
-    ids = [step["id"] for step in document["steps"]]
-    kept = document["steps"][min(ids.index(step) for step in FIRST_STEPS) :]
-    names = {step["id"] for step in kept}
-    document["steps"] = [{**step, "needs": [need for need in step.get("needs", []) if need in names]} for step in kept]
-    folder.mkdir()
-    out, back = folder / "out.yml", folder / "back.yml"
-    out.write_text(yaml.safe_dump({**document, "id": "out"}, sort_keys=False), encoding="utf-8")
-    back.write_text(yaml.safe_dump(turned_round({**document, "id": "back"}), sort_keys=False), encoding="utf-8")
-    return out, back
-
-
-def turned_round(value: Any) -> Any:
-    """The same with source and cloud in each other's place, wherever they stand as a whole word of their own."""
-    if isinstance(value, dict):
-        return {key: turned_round(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [turned_round(inner) for inner in value]
-    return OTHER_SIDE.get(value, value) if isinstance(value, str) else value
 
 
 def steps_while_clients_waited(status: RunStatus) -> dict[str, float]:

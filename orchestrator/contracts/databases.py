@@ -28,8 +28,8 @@ class Databases(Protocol):
       make_standby     ends with a streaming standby of `upstream`; on one that streams already it changes nothing;
                        the base backup was verified against its manifest
       shut_down        is clean and returns the shutdown checkpoint's LSN; on a stopped cluster it returns the same LSN
-      await_received   returns when the standby holds that LSN; ReplicaLagging after the limit
-      promote          returns when the cluster takes writes; on a primary it changes nothing
+      promote          returns when the cluster takes writes; on a primary it changes nothing. With `holding` only once
+                       the standby holds the record at that LSN; ReplicaLagging after the limit, and it stays a standby
       rejoin           makes a cleanly stopped old primary a streaming standby of the new one, without a new base backup
       hold_moment      blocks writers for at most seconds_max, names a restore point, returns its LSN
       digest           is of the logical content (schemas, rows, sequences): equal on a primary and a standby at one LSN
@@ -54,9 +54,9 @@ class Databases(Protocol):
 
     def start(self, cluster: PostgresCluster, host: Host) -> Role: ...
 
-    def await_received(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> None: ...
-
-    def promote(self, cluster: PostgresCluster, host: Host) -> None: ...
+    def promote(
+        self, cluster: PostgresCluster, host: Host, *, holding: str = "", timeout_seconds: float = 60.0
+    ) -> None: ...
 
     def rejoin(
         self, cluster: PostgresCluster, old_primary: Host, upstream: Host, *, allow_rewind: bool = False

@@ -3,7 +3,8 @@
 Rules:
   a step begins when all it needs are done, its gate is open, and nothing has failed; several may be under way
   a step is tried again only where its outcome says that trying again can help, and only as often as its retry allows
-  roll-back undoes in the reverse of the order in which steps ended, one at a time, failed and unknown steps included
+  roll-back undoes in the reverse of the plan's order, one at a time, failed and unknown steps included; the plan has
+  each step after those it needs, so that nothing is undone before what was built on it
   an inverse that fails is tried once more at least; then the system waits for a person
   an outcome that nobody knows is never retried: a person looks first
   a step that must have passed by some time and has not is no longer waited for: everything is rolled back, also when a

@@ -218,11 +218,17 @@ class TurnUnderWay:
             self._reason = f"{self._reason.split(' · ')[0]} · inverse of {key[0]}: {progress.message}"
 
     def _to_undo(self) -> list[str]:
-        """Steps whose inverse is still to be done, the last that ended first."""
+        """Steps that ended and whose inverse is still to be done: the last of the plan first.
+
+        A plan has its steps each after those it needs. Where some went side by side, how they are undone is thus as it
+        is written, and not a matter of which of them was quicker.
+        """
+        ended = set(self._ended)
         return [
             step_id
-            for step_id in reversed(self._ended)
-            if self._steps[step_id].inverse.action is not None
+            for step_id in reversed(list(self._steps))
+            if step_id in ended
+            and self._steps[step_id].inverse.action is not None
             and self._state_of((step_id, "undo")) not in ("done", "waived")
         ]
 

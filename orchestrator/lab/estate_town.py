@@ -99,18 +99,22 @@ def traffic_stop(town: Town) -> None:
     town_plan.traffic_stop(town)
 
 
-def traffic_report(town: Town) -> dict[str, ClientView]:
-    """Every acknowledged record of every client, looked for at the side that serves now."""
+def traffic_report(town: Town, *, gaps_from: float | None = None) -> dict[str, ClientView]:
+    """Every acknowledged record of every client, looked for at the side that serves now.
+
+    Only a gap after `gaps_from` (Unix seconds) counts: before it the lab itself may have been down.
+    """
+    gaps = town_plan.traffic_report(town, from_time=gaps_from)
     return {
         name: ClientView(
             acknowledged=report["acknowledged"],
             lost=report["lost"],
             differing=report["duplicates_differing"],
-            longest_gap_seconds=round(report["longest_gap_seconds"], 3),
-            gap_from=str(report["gap_from"]),
-            gap_to=str(report["gap_to"]),
+            longest_gap_seconds=round(gaps[name]["longest_gap_seconds"], 3),
+            gap_from=str(gaps[name]["gap_from"]),
+            gap_to=str(gaps[name]["gap_to"]),
         )
-        for name, report in town_plan.traffic_report(town).items()
+        for name, report in (gaps if gaps_from is None else town_plan.traffic_report(town)).items()
     }
 
 

@@ -71,8 +71,11 @@ class Tour:
                 estate_town.up(town, filings=self._settings.filings, documents=self._settings.documents)
                 with open_desk(estate_town.lab_inventory()) as desk:
                     estate_town.claim_source(desk.inventory, desk.authority)
+            self._journal.keep("clients_from", None)  # what clients missed while the lab was down is no outage
         with self._phase("traffic", "clients begin to file through the front name"):
             estate_town.traffic_start(town)
+            if self._journal.kept("clients_from") is None:
+                self._journal.keep("clients_from", self._clock.now().timestamp())
         with open_desk(estate_town.lab_inventory(), observers=self._observers) as desk:
             plan = self._prepare(desk)
             status = self._migrate(desk, plan)
@@ -133,7 +136,7 @@ class Tour:
             return {name: ClientView.model_validate(view) for name, view in kept.items()}
         with self._phase("clients", "every acknowledged filing is looked for"):
             self._clock.sleep(SETTLE_SECONDS)
-            views = estate_town.traffic_report(town)
+            views = estate_town.traffic_report(town, gaps_from=self._journal.kept("clients_from"))
         self._journal.keep("clients", {name: view.model_dump(mode="json") for name, view in views.items()})
         return views
 

@@ -133,6 +133,8 @@ class Follow(Frozen):
 
     verb: Literal["follow"] = "follow"
     chain: tuple[Side, ...] = Field(min_length=2, max_length=3)
+    # `ahead`: besides, whatever makes the last pass quick is made ready. `last`: nobody writes any more.
+    pace: Literal["whole", "ahead", "last"] = "whole"
 
     @model_validator(mode="after")
     def _no_side_twice(self) -> "Follow":
@@ -204,12 +206,22 @@ class Check(Frozen):
 
 
 class Watch(Frozen):
-    """Keep checking for a while."""
+    """Keep checking for a while; meanwhile what `side` writes is brought along `follow`, again and again.
+
+    Databases stream by themselves. A pass that fails is told, and fails nothing: clients are served well.
+    """
 
     verb: Literal["watch"] = "watch"
     side: Side
     seconds: Seconds
     levels: tuple[Literal["technical", "business"], ...] = ("technical",)
+    follow: tuple[Side, ...] = Field(default=(), max_length=3)
+
+    @model_validator(mode="after")
+    def _follows_its_side(self) -> "Watch":
+        if self.follow and (self.follow[0] is not self.side or len(set(self.follow)) < max(2, len(self.follow))):
+            raise ValueError(f"follow begins at {self.side.value}, goes to another side, and to none twice")
+        return self
 
 
 class Commit(Frozen):

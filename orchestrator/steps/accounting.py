@@ -112,7 +112,7 @@ def _last_words(drivers: Drivers, deed: Deed, side: Side, emit: Emit) -> dict[st
     player = Player(drivers)
     try:
         values = variables(deed, side, fence=player.fence_of(deed, side), checks=checks)
-        played = player.play(deed, "check", side, emit, hosts=[host_at(deed, side)], values=values)
+        played = player.run_prepared(deed, "check", side, emit, hosts=[host_at(deed, side)], values=values)
     except OrchestratorError as error:
         return {"unknown": error.message}
     return {"hosts": played.results, "passed": played.status == "successful"}

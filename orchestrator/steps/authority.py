@@ -8,6 +8,7 @@ Rules:
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
+from orchestrator.steps.moving import in_parallel
 from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.proving import compare_sides
 from orchestrator.steps.still_data import StillDataMover, still_data
@@ -29,21 +31,32 @@ from orchestrator.steps.still_data import StillDataMover, still_data
 RECEIVE_SECONDS_MAX = 120.0
 CATCH_UP_SECONDS_MAX = 300.0
 
-# Asks the host itself: is the unit running, would it start at boot, does anything accept on its port?
+# Asks the host itself: is the unit running, would it start at boot, does anything accept on its port? Clients wait
+# meanwhile: systemd is asked once, of all units, and little is imported.
 _STOPPED_QUESTION = """
-import json, socket, subprocess, sys
+import json, os, socket, sys
 asked = json.load(sys.stdin)
-answer = []
-for service in asked:
-    def ask(verb):
-        return subprocess.run(["systemctl", verb, service["name"]], capture_output=True, text=True).stdout.strip()
-    probe = socket.socket()
-    probe.settimeout(2)
-    is_open = probe.connect_ex((service["address"], service["port"])) == 0
-    probe.close()
-    unit = {"name": service["name"], "active": ask("is-active"), "enabled": ask("is-enabled"), "port_open": is_open}
-    answer.append(unit)
-print(json.dumps(answer))
+wanted = ("ActiveState", "UnitFileState")
+words = ["systemctl", "show", "--property=" + ",".join(wanted)] + [service["name"] + ".service" for service in asked]
+said, told = os.pipe()
+process = os.posix_spawnp(words[0], words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, told, 1)])
+os.close(told)
+def is_open(service):
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((service["address"], service["port"])) == 0
+ports = [is_open(service) for service in asked]
+values = {name: [] for name in wanted}
+for line in os.fdopen(said).read().splitlines():
+    name, _, value = line.partition("=")
+    if name in values:
+        values[name].append(value)
+os.waitpid(process, 0)
+if any(len(found) != len(asked) for found in values.values()):
+    sys.exit("systemctl did not tell of every unit: " + json.dumps(values))
+rows = zip(asked, ports, *values.values())
+print(json.dumps([{"name": service["name"], "active": active, "enabled": enabled, "port_open": port}
+                  for service, port, active, enabled in rows]))
 """
 
 
@@ -61,7 +74,7 @@ class OneSide:
         system = self.deed.system_plan.system
         asked = [{"name": item.name, "port": item.port, "address": host.address} for item in system.services]
         result = self.drivers.transports(host).run(
-            ["python3", "-c", _STOPPED_QUESTION],
+            ["python3", "-I", "-S", "-c", _STOPPED_QUESTION],
             stdin=json.dumps(asked).encode(),
             user="root" if host.become else None,
         )
@@ -83,16 +96,31 @@ class OneSide:
                     hint=f"Fence {self.side.value} first: authority leaves only a side that cannot serve by itself.",
                 )
 
-    def shut_databases(self) -> dict[str, str]:
-        """Shutdown checkpoint by cluster; a cluster that is a standby here cannot write and is left alone."""
-        marks: dict[str, str] = {}
-        for cluster in clusters(self.deed):
-            host = host_at(self.deed, self.side, cluster.name)
-            role = self.drivers.databases.role(cluster, host)
-            if role is Role.STANDBY or role is Role.MISSING:
-                continue
-            marks[cluster.name] = self.drivers.databases.shut_down(cluster, host)
-        return marks
+    def confirm_stopped(self) -> dict[str, Any]:
+        """What was seen: services stopped, a fence standing, and then the databases shut, with the checkpoint of each.
+
+        The looks are independent of each other, and clients wait.
+        """
+        looks: list[Callable[[], Any]] = [self.services_stopped, self.confirm_fence, self._databases_that_may_write]
+        stopped, _, writable = in_parallel(lambda look: look(), looks)
+        return {"services": stopped, "shutdown_checkpoints": self._shut(writable)}
+
+    def _databases_that_may_write(self) -> list[PostgresCluster]:
+        """Clusters that are no standbys here, and are somewhere here at all."""
+        here = {cluster.name: host_at(self.deed, self.side, cluster.name) for cluster in clusters(self.deed)}
+        roles = self.drivers.databases.role
+        return [
+            cluster
+            for cluster in clusters(self.deed)
+            if roles(cluster, here[cluster.name]) not in (Role.STANDBY, Role.MISSING)
+        ]
+
+    def _shut(self, writable: Sequence[PostgresCluster]) -> dict[str, str]:
+        """Shutdown checkpoint by cluster."""
+        hosts = [host_at(self.deed, self.side, cluster.name) for cluster in writable]
+        pairs = list(zip(writable, hosts, strict=True))
+        marks = in_parallel(lambda pair: self.drivers.databases.shut_down(*pair), pairs)
+        return {cluster.name: mark for cluster, mark in zip(writable, marks, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -130,14 +158,10 @@ def move_authority(
         raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {from_side.value}")
     expected_number = present.number - 1 if moved_by_us else present.number
     progress(Progress(text=f"confirming that {from_side.value} is stopped"))
-    left = OneSide(drivers, deed, from_side)
-    stopped = left.services_stopped()
-    left.confirm_fence()
-    marks = left.shut_databases()
+    confirmed = OneSide(drivers, deed, from_side).confirm_stopped()
     moved = drivers.authority.move(
         system, expected_number=expected_number, to=to_side, key=deed.key, ticket=deed.ticket
     )
-    confirmed = {"services": stopped, "shutdown_checkpoints": marks}
     emit(
         "authority.moved",
         {"from": from_side.value, "to": to_side.value, "number": moved.number, "confirmed": confirmed},
@@ -175,21 +199,34 @@ def promote_databases(
     drivers: Drivers, deed: Deed, side: Side, old_side: Side, progress: ProgressSink
 ) -> dict[str, str]:
     """LSN of the old side's shutdown checkpoint by cluster, held by the new side before it was promoted."""
-    marks: dict[str, str] = {}
-    for cluster in clusters(deed):
-        host = host_at(deed, side, cluster.name)
-        old = host_at(deed, old_side, cluster.name)
+    confirmed = _confirmed_marks(drivers, deed, side)
+
+    def promote(cluster: PostgresCluster) -> str:
+        host, old = host_at(deed, side, cluster.name), host_at(deed, old_side, cluster.name)
         role = drivers.databases.role(cluster, host)
         if role is Role.STOPPED:
             role = drivers.databases.start(cluster, host)
         if role is Role.PRIMARY:
-            marks[cluster.name] = "primary already"
-            continue
+            return "primary already"
         progress(Progress(dataset=cluster.name, text=f"promoting {cluster.name} on {host.name}"))
-        marks[cluster.name] = drivers.databases.shut_down(cluster, old)
-        drivers.databases.await_received(cluster, host, marks[cluster.name], timeout_seconds=RECEIVE_SECONDS_MAX)
-        drivers.databases.promote(cluster, host)
-    return marks
+        mark = confirmed.get(cluster.name) or drivers.databases.shut_down(cluster, old)
+        drivers.databases.promote(cluster, host, holding=mark, timeout_seconds=RECEIVE_SECONDS_MAX)
+        return mark
+
+    found = list(clusters(deed))
+    return {cluster.name: mark for cluster, mark in zip(found, in_parallel(promote, found), strict=True)}
+
+
+def _confirmed_marks(drivers: Drivers, deed: Deed, side: Side) -> dict[str, str]:
+    """The checkpoints with which the other side was seen shut down before the present number was given to `side`.
+
+    Nothing newer can be at a side that was left under just this number: it is fenced, and its databases were shut.
+    """
+    number = drivers.authority.read(deed.system_plan.system.name).number
+    for observed in deed.earlier.values():
+        if (observed.get("number"), observed.get("side"), observed.get("moved")) == (number, side.value, True):
+            return dict(observed.get("shutdown_checkpoints", {}))
+    return {}
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ Rules:
   a primary is never made a replica; nothing that exists at one side alone is overwritten
   where histories have parted, or a side was lost while it had authority, only a person's signed word allows the loss;
   what trees and volumes held then is kept as a point
+  the last pass, when nobody writes any more, takes what was made ready; what is not ready takes the long way
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,7 +27,7 @@ from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
 from orchestrator.model.word import SignedWord
 from orchestrator.steps.asked import asked
-from orchestrator.steps.moving import hop_name, in_parallel
+from orchestrator.steps.moving import await_last, hop_name, in_parallel, prepare_last
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 from orchestrator.steps.words import as_evidence, is_lost, mark_found, word_of
@@ -54,37 +55,75 @@ class FollowHandler:
                 hint="A replica follows the side that may write; look which side that is: skerry runs list",
             )
         observed: dict[str, Any] = {"chain": [side.value for side in action.chain], "hops": {}, "trees": {}}
-        for upstream, replica in pairwise(action.chain):
-            accepted = word_of(self.drivers, deed, "loss_accepted", replica, authority.number)
-            if accepted is None and is_lost(self.drivers, system, replica):
-                raise DataError(
-                    f"{system}: {replica.value} was lost while it had authority, and may hold writes that are nowhere "
-                    "else",
-                    hint="Look at what it holds. Then a named person accepts the loss: "
-                    f"skerry word {system} --accept-loss {replica.value} --as PERSON --key KEYFILE --because WHY",
-                )
-            hop = _Hop(self.drivers, deed, first, upstream, replica, accepted, progress, emit)
+        hops = [
+            _Hop(self.drivers, deed, first, upstream, replica, self._accepted(deed, replica), progress, emit)
+            for upstream, replica in pairwise(action.chain)
+        ]
+        quick = self._last(hops) if action.pace == "last" else {}
+        for hop in hops:
+            if action.pace == "ahead":
+                not_ready = prepare_last(self.drivers, deed, hop.upstream, hop.replica)
+                observed.setdefault("last_delta_not_ready", {}).update(not_ready)
+            brought = {report.dataset for report in quick.get(hop.replica, ())}
             # Databases first: they know when histories have parted, and then nothing else is touched.
-            reports = in_parallel(hop.cluster, list(clusters(deed)))
-            reports += in_parallel(hop.still, list(still_data(deed)))
-            if accepted is not None:
-                mark_found(self.drivers, system, replica, authority.number)
-            name = hop_name(upstream, replica)
-            observed["hops"][name] = {report.dataset: _kept(report) for report in reports}
-            for report in reports:
-                emit("transfer.finished", {"hop": name, **report.model_dump(mode="json", exclude={"changed"})})
-            observed["trees"] |= {
-                f"{tree.name}.{name}": report.bytes_wire
-                for tree in still_data(deed)
-                for report in reports
-                if report.dataset == tree.name
-            }
+            reports = in_parallel(hop.cluster, [each for each in clusters(deed) if each.name not in brought])
+            reports += in_parallel(hop.still, [each for each in still_data(deed) if each.name not in brought])
+            self._note(hop, [*quick.get(hop.replica, ()), *reports], observed)
         observed["bytes_wire"] = sum(
             report["bytes_wire"] for reports in observed["hops"].values() for report in reports.values()
         )
         emit("replication.follows", {"number": authority.number, "chain": observed["chain"]})
         way = " → ".join(observed["chain"])
         return Outcome.done(f"{way}: {observed['bytes_wire'] / MIB:.1f} MiB moved", **observed)
+
+    def _accepted(self, deed: Deed, replica: Side) -> SignedWord | None:
+        """The word that accepts what `replica` alone may hold; DataError where one is needed and nobody gave it."""
+        system = deed.system_plan.system.name
+        accepted = word_of(self.drivers, deed, "loss_accepted", replica, self.drivers.authority.read(system).number)
+        if accepted is None and is_lost(self.drivers, system, replica):
+            raise DataError(
+                f"{system}: {replica.value} was lost while it had authority, and may hold writes that are nowhere else",
+                hint="Look at what it holds. Then a named person accepts the loss: "
+                f"skerry word {system} --accept-loss {replica.value} --as PERSON --key KEYFILE --because WHY",
+            )
+        return accepted
+
+    def _last(self, hops: Sequence["_Hop"]) -> dict[Side, list[TransferReport]]:
+        """By replica, what could be brought the quick way. Datasets go along the chain without waiting for each other.
+
+        Whatever is not in it is left to the long way, which begins where the quick one ended.
+        """
+        if any(hop.accepted is not None for hop in hops):
+            return {}
+        deed = hops[0].deed
+        datasets: list[PostgresCluster | StillData] = [*clusters(deed), *still_data(deed)]
+
+        def bring(dataset: PostgresCluster | StillData) -> list[TransferReport | None]:
+            if isinstance(dataset, PostgresCluster):
+                # What the first of the chain has written last is waited for at every replica at once.
+                return in_parallel(lambda hop: hop.last_of_cluster(dataset), hops)
+            return [hop.last_of_still(dataset) for hop in hops]
+
+        found: dict[Side, list[TransferReport]] = {hop.replica: [] for hop in hops}
+        for reports in in_parallel(bring, datasets):
+            for hop, report in zip(hops, reports, strict=True):
+                if report is None:
+                    break  # behind a hop that goes the long way, everything does
+                found[hop.replica].append(report)
+        return found
+
+    def _note(self, hop: "_Hop", reports: Sequence[TransferReport], observed: dict[str, Any]) -> None:
+        system = hop.deed.system_plan.system.name
+        if hop.accepted is not None:
+            mark_found(self.drivers, system, hop.replica, self.drivers.authority.read(system).number)
+        name = hop_name(hop.upstream, hop.replica)
+        observed["hops"][name] = {report.dataset: _kept(report) for report in reports}
+        for report in reports:
+            hop.emit("transfer.finished", {"hop": name, **report.model_dump(mode="json", exclude={"changed"})})
+        trees = {tree.name for tree in still_data(hop.deed)}
+        observed["trees"] |= {
+            f"{report.dataset}.{name}": report.bytes_wire for report in reports if report.dataset in trees
+        }
 
 
 @dataclass(frozen=True)
@@ -123,6 +162,15 @@ class _Hop:
         lag = databases.await_caught_up(cluster, above, below, timeout_seconds=CATCH_UP_SECONDS_MAX)
         detail = {**report.detail, "lag_bytes": str(lag.bytes_behind), "received": lag.received}
         return report.model_copy(update={"detail": detail})
+
+    def last_of_cluster(self, cluster: PostgresCluster) -> TransferReport | None:
+        """None where the replica does not stream: then whoever makes standbys looks why."""
+        above, below = (host_at(self.deed, side, cluster.name) for side in (self.first, self.replica))
+        return await_last(self.drivers, cluster, above, below)
+
+    def last_of_still(self, tree: StillData) -> TransferReport:
+        above, below = (host_at(self.deed, side, tree.name) for side in (self.upstream, self.replica))
+        return StillDataMover(self.drivers).copy_last(tree, above, below, progress=self.progress)
 
     def still(self, tree: StillData) -> TransferReport:
         above, below = (host_at(self.deed, side, tree.name) for side in (self.upstream, self.replica))

@@ -9,7 +9,7 @@ from orchestrator.steps.committing import CommitHandler
 from orchestrator.steps.following import FollowHandler
 from orchestrator.steps.fronting import PrepareFrontHandler, SwitchFrontHandler
 from orchestrator.steps.moving import ReplicateHandler
-from orchestrator.steps.playing import CheckHandler, RunPlaybookHandler, WatchHandler
+from orchestrator.steps.playing import CheckHandler, RunPlaybookHandler
 from orchestrator.steps.points import TakeRecoveryPointHandler
 from orchestrator.steps.preflight import PreflightHandler
 from orchestrator.steps.proving import VerifyDigestsHandler
@@ -18,6 +18,7 @@ from orchestrator.steps.refusals import Refusing
 from orchestrator.steps.seeding import SeedImageHandler
 from orchestrator.steps.seizing import PromoteAloneHandler, SeizeAuthorityHandler
 from orchestrator.steps.testing import EndTestMachineHandler, StartTestMachineHandler
+from orchestrator.steps.watching import WatchHandler
 
 
 def handlers_over(drivers: Drivers) -> Handlers:

@@ -61,7 +61,7 @@ class ReplicateHandler:
         before = self._source_access(deed) if spares_source else []
 
         datasets: list[StillData | PostgresCluster] = [*clusters(deed), *still_data(deed)]
-        not_ready = self._prepare_last(deed, action) if action.pace == "ahead" else {}
+        not_ready = prepare_last(self.drivers, deed, action.source, action.replica) if action.pace == "ahead" else {}
 
         def move(dataset: StillData | PostgresCluster) -> TransferReport:
             if isinstance(dataset, PostgresCluster):
@@ -86,19 +86,6 @@ class ReplicateHandler:
         moved = observed["bytes_wire"] / MIB
         return Outcome.done(f"{moved:.1f} MiB moved, {action.source.value} → {action.replica.value}", **observed)
 
-    def _prepare_last(self, deed: Deed, action: Replicate) -> dict[str, str]:
-        """Datasets whose last delta will take the long way, with why. It begins before the copy: what the copy brings
-        is then seen to arrive.
-        """
-
-        def prepare(dataset: StillData) -> str:
-            source, replica = (host_at(deed, side, dataset.name) for side in (action.source, action.replica))
-            return StillDataMover(self.drivers).prepare_last(dataset, source, replica)
-
-        datasets = list(still_data(deed))
-        why = in_parallel(prepare, datasets)
-        return {dataset.name: reason for dataset, reason in zip(datasets, why, strict=True) if reason}
-
     def _copy(self, deed: Deed, action: Replicate, dataset: StillData, progress: ProgressSink) -> TransferReport:
         source, replica = (host_at(deed, side, dataset.name) for side in (action.source, action.replica))
         mover = StillDataMover(self.drivers)
@@ -113,7 +100,7 @@ class ReplicateHandler:
         upstream = host_at(deed, action.source, cluster.name)
         standby = host_at(deed, action.replica, cluster.name)
         databases = self.drivers.databases
-        if action.pace == "last" and (report := self._await_last(cluster, upstream, standby)):
+        if action.pace == "last" and (report := await_last(self.drivers, cluster, upstream, standby)):
             return report
         if databases.role(cluster, standby) is Role.PRIMARY:
             raise PlanningError(
@@ -131,27 +118,6 @@ class ReplicateHandler:
                     "received": lag.received,
                 }
             }
-        )
-
-    def _await_last(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> TransferReport | None:
-        """The last writes of a cluster whose standby streams; None where that is not so."""
-        clock = self.drivers.clock
-        started = clock.monotonic_seconds()
-        try:
-            lag = self.drivers.databases.await_caught_up(cluster, upstream, standby, timeout_seconds=LAST_SECONDS_MAX)
-        except DataError:
-            return None  # it does not follow as it is: whoever makes standbys looks why
-        if not lag.streaming:
-            return None
-        return TransferReport(
-            dataset=cluster.name,
-            source=upstream.name,
-            replica=standby.name,
-            method="streaming",
-            bytes_total=0,
-            bytes_wire=0,
-            seconds=clock.monotonic_seconds() - started,
-            detail={"lag_bytes": str(lag.bytes_behind), "received": lag.received, "verified": "streaming"},
         )
 
     def _source_access(self, deed: Deed) -> list[AccessReading]:
@@ -179,6 +145,42 @@ class ReplicateHandler:
             }
         emit("source.access", {"hosts": readings})
         return readings
+
+
+def prepare_last(drivers: Drivers, deed: Deed, source: Side, replica: Side) -> dict[str, str]:
+    """Make the last delta of this hop ready; datasets whose last delta will take the long way all the same, with why.
+
+    It begins before the copy: what the copy brings is then seen to arrive.
+    """
+
+    def prepare(dataset: StillData) -> str:
+        hosts = (host_at(deed, side, dataset.name) for side in (source, replica))
+        return StillDataMover(drivers).prepare_last(dataset, *hosts)
+
+    datasets = list(still_data(deed))
+    why = in_parallel(prepare, datasets)
+    return {dataset.name: reason for dataset, reason in zip(datasets, why, strict=True) if reason}
+
+
+def await_last(drivers: Drivers, cluster: PostgresCluster, upstream: Host, standby: Host) -> TransferReport | None:
+    """The last writes of a cluster whose standby streams, directly or by way of another; None where that is not so."""
+    started = drivers.clock.monotonic_seconds()
+    try:
+        lag = drivers.databases.await_caught_up(cluster, upstream, standby, timeout_seconds=LAST_SECONDS_MAX)
+    except DataError:
+        return None  # it does not follow as it is: whoever makes standbys looks why
+    if not lag.streaming:
+        return None
+    return TransferReport(
+        dataset=cluster.name,
+        source=upstream.name,
+        replica=standby.name,
+        method="streaming",
+        bytes_total=0,
+        bytes_wire=0,
+        seconds=drivers.clock.monotonic_seconds() - started,
+        detail={"lag_bytes": str(lag.bytes_behind), "received": lag.received, "verified": "streaming"},
+    )
 
 
 def _kept(report: TransferReport) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""RunPlaybook, Check and Watch: what is done and asked on the hosts that serve."""
+"""RunPlaybook and Check: what is done and asked on the hosts that serve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,14 @@ from orchestrator.contracts.playbooks import PlaybookEvent, PlaybookResult
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import AuthorityError
-from orchestrator.model.action import Check, RunPlaybook, Watch
+from orchestrator.model.action import Check, RunPlaybook
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe, Result
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck
 from orchestrator.steps.asked import asked
-from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order, trees
+from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
 
-WATCH_PAUSE_SECONDS = 2.0
 # Only the side that holds authority may be let serve.
 FOR_THE_HOLDER = ("unfence", "start")
 
@@ -198,33 +197,3 @@ class CheckHandler:
             return None
         seen = answer.address if answer else "nothing"
         return Outcome.failed(f"{front.name} answers {seen}, expected {wanted}", error="CheckFailed")
-
-
-@dataclass(frozen=True)
-class WatchHandler:
-    """The checks again and again for a while; the first that fails ends the watch."""
-
-    drivers: Drivers
-
-    def probe(self, deed: Deed) -> Probe:
-        return Probe.ABSENT
-
-    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
-        action = asked(deed, Watch)
-        for tree in trees(deed):
-            self.drivers.trees.release_last(tree)  # clients do not wait any more
-        checker = CheckHandler(self.drivers)
-        wanted = Check(side=action.side, through_front=True, levels=action.levels)
-        clock = self.drivers.clock
-        started = clock.monotonic_seconds()
-        rounds = 0
-        while True:
-            rounds += 1
-            outcome = checker.check(deed, wanted, progress, emit)
-            if not outcome.passed:
-                return outcome
-            left = action.seconds - (clock.monotonic_seconds() - started)
-            if left <= 0:
-                return Outcome.done(f"{rounds} rounds of checks passed", rounds=rounds, last=outcome.observed)
-            progress(Progress(text=f"watching, {left:.0f}s to go"))
-            clock.sleep(min(left, WATCH_PAUSE_SECONDS))

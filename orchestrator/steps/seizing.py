@@ -66,11 +66,8 @@ class SeizeAuthorityHandler:
 
     def _confirmed(self, deed: Deed, side: Side, number: int) -> dict[str, Any]:
         """What was seen of the side or, where nothing can be seen, who vouches for it."""
-        left = OneSide(self.drivers, deed, side)
         try:
-            stopped = left.services_stopped()
-            left.confirm_fence()
-            return {"services": stopped, "shutdown_checkpoints": left.shut_databases()}
+            return OneSide(self.drivers, deed, side).confirm_stopped()
         except HostUnreachable as error:
             word = word_of(self.drivers, deed, "side_is_down", side, number)
             if word is None:

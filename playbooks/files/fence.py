@@ -9,24 +9,29 @@ Usage: python3 - REQUEST, a JSON object:
   services   [{name, port, address}] in start order, of this host alone
   databases  [{name, data_directory}] of this host alone
 
-It is one program and not ten tasks, so that nothing can start between two of them, and because clients wait meanwhile.
+It is one program and not ten tasks, so that nothing can start between two of them. Clients wait meanwhile: it imports
+little, and asks systemd as seldom as it can. `systemctl enable` and `disable` read unit files anew by themselves.
 The order: guards, record, then stop; from the moment the record is on disk no guarded unit starts any more.
 Orders may come late: from a process that died, or was asleep, or through a network that was cut. The host remembers
 the newest order that it obeyed, also once its fence is lifted, and obeys no older one; it looks and acts under a lock.
 Prints one JSON object {changed, report}. Running it again changes nothing. Exit 3: a newer order was obeyed before.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
-import shutil
 import socket
-import subprocess
 import sys
 import time
-from typing import Any, Dict, Optional, Tuple
+
+MYPY = False  # true for the type checker alone
+if MYPY:
+    from typing import Any
 
 SECONDS_MAX = 60
+IN_USE = ("active", "activating", "deactivating", "reloading")
 GUARD = """#!/bin/sh
 # Refuses the start of a unit while its system is fenced. Usage: fence-guard RECORD [DATA_DIRECTORY]
 # A database may start behind the fence as a standby: it takes no writes, and the new side can feed it.
@@ -62,7 +67,7 @@ def main() -> int:
     return 0
 
 
-def order(said: Dict[str, Any]) -> Tuple[int, int]:
+def order(said: dict[str, Any]) -> tuple[int, int]:
     """Newer orders compare greater."""
     return int(said["number"]), int(said.get("ticket", 0))
 
@@ -72,7 +77,7 @@ class Refused(Exception):
 
 
 class Fence:
-    def __init__(self, asked: Dict[str, Any]) -> None:
+    def __init__(self, asked: dict[str, Any]) -> None:
         self.asked = asked
         prefix = asked["prefix"]
         self.units_folder = prefix + "/etc/systemd/system"
@@ -89,14 +94,14 @@ class Fence:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return descriptor
 
-    def standing(self) -> Optional[Dict[str, Any]]:
+    def standing(self) -> dict[str, Any] | None:
         return read(self.record)
 
-    def newest(self, standing: Optional[Dict[str, Any]]) -> Tuple[int, int]:
+    def newest(self, standing: dict[str, Any] | None) -> tuple[int, int]:
         """Of the orders that this host has obeyed."""
         return max((order(said) for said in (standing, read(self.lifted)) if said is not None), default=(0, 0))
 
-    def put(self) -> Dict[str, Any]:
+    def put(self) -> dict[str, Any]:
         asked = self.asked
         self.write(self.guard, GUARD, 0o755)
         guarded = False
@@ -105,19 +110,16 @@ class Fence:
             if "data_directory" in unit:
                 line += " " + asked["prefix"] + unit["data_directory"]
             guarded |= self.write(self.drop_in(unit), f"[Service]\n{line}\n", 0o644)
-        if guarded:
+        if guarded and not self.disable_at_once():
             systemctl("daemon-reload")
         before = self.standing()
         if before is None or (order(before), before["side"]) != (order(asked), asked["side"]):
             self.write(self.record, told(asked), 0o644)
-        for service in reversed(asked["services"]):
-            self.close(service)
-        deadline = time.monotonic() + SECONDS_MAX
-        services = {service["name"]: self.closed(service, deadline) for service in asked["services"]}
+        services = self.closed()
         guards = [unit["name"] for unit in asked["services"] + asked["databases"]]
         return {"fence": self.standing(), "services": services, "guarded": guards}
 
-    def lift(self, standing: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+    def lift(self, standing: dict[str, Any] | None) -> dict[str, Any]:
         asked = self.asked
         before = read(self.lifted)
         if before is None or order(before) != order(asked):
@@ -125,58 +127,84 @@ class Fence:
         removed = self.remove(self.record)
         for unit in asked["services"] + asked["databases"]:
             removed |= self.remove(self.drop_in(unit))
-        if removed:
+        names = self.names()
+        masked = [name for name in names if self.is_masked(name)]
+        if masked:
+            systemctl("unmask", *masked)
+        if names and not removed and not masked:
+            names = [name for name, found in states(names).items() if found["UnitFileState"] != "enabled"]
+        if names:
+            systemctl("enable", *names)
+        elif removed:
             systemctl("daemon-reload")
-        for service in asked["services"]:
-            name = service["name"] + ".service"
-            if state(name)["LoadState"] == "masked":
-                systemctl("unmask", name)
-                self.changed = True
-            if state(name)["UnitFileState"] != "enabled":
-                systemctl("enable", name)
-                self.changed = True
+        self.changed |= bool(names or masked)
         return {"unfenced": read(self.lifted), "lifted": standing}
 
-    def close(self, service: Dict[str, Any]) -> None:
-        """Stop, disable, and mask where systemd can: not a unit file in the administrator's own folder."""
-        name = service["name"] + ".service"
-        found = state(name)
-        if found["LoadState"] == "not-found":
-            raise Refused(f"unit {name} does not exist on this host")
-        if found["ActiveState"] not in ("inactive", "failed"):
-            systemctl("stop", name)
-            self.changed = True
-        if found["UnitFileState"] == "enabled":
-            systemctl("disable", name)
-            self.changed = True
-        own = os.path.join(self.units_folder, name)
-        if found["LoadState"] != "masked" and not os.path.exists(own):
-            systemctl("mask", name)
-            self.changed = True
+    def names(self) -> list[str]:
+        """Units of the services, the last started first."""
+        return [service["name"] + ".service" for service in reversed(self.asked["services"])]
 
-    def closed(self, service: Dict[str, Any], deadline: float) -> Dict[str, Any]:
-        """What the host says once the unit is inactive and its port closed; Refused when that does not come."""
-        name = service["name"] + ".service"
+    def is_masked(self, name: str) -> bool:
+        return os.path.realpath(os.path.join(self.units_folder, name)) == "/dev/null"
+
+    def disable_at_once(self) -> bool:
+        """Disable without asking what is enabled; False when the host did not: then it is asked, one by one."""
+        names = [name for name in self.names() if not self.is_masked(name)]
+        if not names:
+            return False
+        try:
+            systemctl("disable", *names)
+        except Refused:
+            return False
+        return True
+
+    def close(self, found: dict[str, dict[str, str]]) -> bool:
+        """Stop, disable, and mask where systemd can: not a unit file in the administrator's own folder. Whether any."""
+        closed = False
+        for name, state in found.items():
+            if state["LoadState"] == "not-found":
+                raise Refused(f"unit {name} does not exist on this host")
+            own = os.path.join(self.units_folder, name)
+            words = {
+                "stop": state["ActiveState"] in IN_USE,
+                "disable": state["UnitFileState"] == "enabled",
+                "mask": state["LoadState"] != "masked" and not os.path.exists(own),
+            }
+            for word in [word for word, needed in words.items() if needed]:
+                systemctl(word, name)
+                closed = self.changed = True
+        return closed
+
+    def closed(self) -> dict[str, dict[str, Any]]:
+        """What the host says once units are inactive and their ports closed; Refused when that does not come."""
+        names, deadline = self.names(), time.monotonic() + SECONDS_MAX
+        found = states(names)
+        if self.close(found):
+            found = states(names)
         while True:
-            found = state(name)
-            accepting = accepts(service["address"], service["port"])
-            if found["ActiveState"] in ("inactive", "failed") and not accepting:
-                return {
-                    "active": found["ActiveState"],
-                    "enabled": found["UnitFileState"] == "enabled",
-                    "masked": found["LoadState"] == "masked",
+            serving = []
+            report: dict[str, dict[str, Any]] = {}
+            for service in self.asked["services"]:
+                state = found[service["name"] + ".service"]
+                accepting = accepts(service["address"], service["port"])
+                if state["ActiveState"] not in ("inactive", "failed") or accepting:
+                    port = f"port {service['port']} of {service['address']} {'accepts' if accepting else 'is closed'}"
+                    serving.append(f"{service['name']}.service is {state['ActiveState']} and {port}")
+                report[service["name"]] = {
+                    "active": state["ActiveState"],
+                    "enabled": state["UnitFileState"] == "enabled",
+                    "masked": state["LoadState"] == "masked",
                     "port": service["port"],
-                    "port_open": False,
+                    "port_open": accepting,
                 }
+            if not serving:
+                return report
             if time.monotonic() > deadline:
-                port = f"port {service['port']} of {service['address']}"
-                raise Refused(
-                    f"{name} is {found['ActiveState']} and {port} {'accepts' if accepting else 'is closed'}:"
-                    " the fence record stands, but this side may still serve"
-                )
+                raise Refused("; ".join(serving) + ": the fence record stands, but this side may still serve")
             time.sleep(0.05)
+            found = states(names)
 
-    def drop_in(self, unit: Dict[str, Any]) -> str:
+    def drop_in(self, unit: dict[str, Any]) -> str:
         return f"{self.units_folder}/{unit['name']}.service.d/10-skerry-fence.conf"
 
     def write(self, path: str, text: str, mode: int) -> bool:
@@ -210,16 +238,16 @@ class Fence:
         return True
 
 
-def read(path: str) -> Optional[Dict[str, Any]]:
+def read(path: str) -> dict[str, Any] | None:
     try:
         with open(path) as stream:
-            found: Dict[str, Any] = json.load(stream)
+            found: dict[str, Any] = json.load(stream)
             return found
     except FileNotFoundError:
         return None
 
 
-def told(asked: Dict[str, Any]) -> str:
+def told(asked: dict[str, Any]) -> str:
     """An order as it is kept."""
     kept = {"number": asked["number"], "side": asked["side"], "at": asked["at"]}
     if asked.get("ticket"):
@@ -236,20 +264,39 @@ def sync(folder: str) -> None:
 
 
 def systemctl(*words: str) -> str:
-    program = shutil.which("systemctl")
-    if program is None:
-        raise Refused("this host has no systemctl")
-    done = subprocess.run([program, *words], capture_output=True)
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise Refused(f"systemctl {' '.join(words)} ended with {done.returncode}: {said}")
-    return done.stdout.decode(errors="replace")
+    """What it said; Refused where it ended with another code than 0."""
+    said, told = os.pipe()
+    streams = [(os.POSIX_SPAWN_DUP2, told, 1), (os.POSIX_SPAWN_DUP2, told, 2)]
+    try:
+        process = os.posix_spawnp("systemctl", ["systemctl", *words], os.environ, file_actions=streams)
+    except FileNotFoundError:
+        raise Refused("this host has no systemctl") from None
+    finally:
+        os.close(told)
+    with os.fdopen(said, "rb") as stream:
+        text = stream.read().decode(errors="replace")
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if code:
+        raise Refused(f"systemctl {' '.join(words)} ended with {code}: {text.strip()}")
+    return text
 
 
-def state(name: str) -> Dict[str, str]:
-    told = systemctl("show", name, "--property=LoadState,ActiveState,UnitFileState")
-    found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
-    return {key: found.get(key, "") for key in ("LoadState", "ActiveState", "UnitFileState")}
+def states(names: list[str]) -> dict[str, dict[str, str]]:
+    """LoadState, ActiveState and UnitFileState of each unit, by its name, asked all at once."""
+    if not names:
+        return {}
+    wanted = ("LoadState", "ActiveState", "UnitFileState")
+    units: list[dict[str, str]] = [{}]
+    for line in systemctl("show", *names, "--property=" + ",".join(wanted)).splitlines():
+        key, _, value = line.partition("=")
+        if key not in wanted:
+            continue
+        if key in units[-1]:  # a property that comes again is the next unit's, which are told in the order asked for
+            units.append({})
+        units[-1][key] = value
+    if len(units) != len(names):
+        raise Refused(f"systemctl told of {len(units)} units instead of {', '.join(names)}")
+    return {name: {key: unit.get(key, "") for key in wanted} for name, unit in zip(names, units)}
 
 
 def accepts(address: str, port: int) -> bool:

@@ -117,14 +117,14 @@ class FakeDatabases:
             self._stream(cluster)
         return server.role
 
-    def await_received(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> None:
-        if len(self._at(cluster, standby).records) <= count_of(lsn):
-            raise ReplicaLagging(f"{standby.name}: {cluster.name} has not received the record at {lsn}")
-
-    def promote(self, cluster: PostgresCluster, host: Host) -> None:
+    def promote(
+        self, cluster: PostgresCluster, host: Host, *, holding: str = "", timeout_seconds: float = 60.0
+    ) -> None:
         server = self._at(cluster, host)
         if server.role is Role.PRIMARY:
             return
+        if holding and len(server.records) <= count_of(holding):
+            raise ReplicaLagging(f"{host.name}: {cluster.name} has not received the record at {holding}")
         if server.role is not Role.STANDBY:
             raise DataError(f"{host.name}: {cluster.name} is {server.role.value} and cannot be promoted")
         server.role, server.upstream, server.replayed = Role.PRIMARY, "", None

@@ -23,8 +23,7 @@ class DatabasesLaws:
 
     def switch(self, ground, old, new):
         lsn = ground.mover.shut_down(ground.cluster, old)
-        ground.mover.await_received(ground.cluster, new, lsn, timeout_seconds=20)
-        ground.mover.promote(ground.cluster, new)
+        ground.mover.promote(ground.cluster, new, holding=lsn, timeout_seconds=20)
 
     def test_role_tells_what_is(self, ground):
         assert ground.mover.role(ground.cluster, ground.source) is Role.PRIMARY
@@ -108,7 +107,8 @@ class DatabasesLaws:
     def test_a_standby_that_lacks_the_position_is_lagging(self, ground):
         ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
         with pytest.raises(ReplicaLagging):
-            ground.mover.await_received(ground.cluster, ground.dr, "7F/0", timeout_seconds=0.2)
+            ground.mover.promote(ground.cluster, ground.dr, holding="7F/0", timeout_seconds=0.2)
+        assert ground.mover.role(ground.cluster, ground.dr) is Role.STANDBY
 
     def test_writes_that_only_the_old_primary_has_are_not_discarded_unasked(self, ground):
         ground.mover.make_standby(ground.cluster, ground.source, ground.dr)

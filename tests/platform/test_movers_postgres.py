@@ -155,8 +155,7 @@ def test_tablespaces_are_moved_to_the_same_path_of_each_host(ground, space):
 def test_an_old_primary_with_tablespaces_is_rewound(ground, space):
     ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
     lsn = ground.mover.shut_down(ground.cluster, ground.source)
-    ground.mover.await_received(ground.cluster, ground.dr, lsn, timeout_seconds=30)
-    ground.mover.promote(ground.cluster, ground.dr)
+    ground.mover.promote(ground.cluster, ground.dr, holding=lsn, timeout_seconds=30)
     ground.mover.start(ground.cluster, ground.source)
     ground.sql(ground.source, "insert into far values (8), (9)")
     ground.mover.shut_down(ground.cluster, ground.source)

@@ -161,7 +161,7 @@ class World:
         if not self.sides[side].serving or (through_front and self.front != side):
             raise Refused(f"{side} does not answer")
 
-    def watch(self, side: str, seconds: float, levels: list[str]) -> None:
+    def watch(self, side: str, seconds: float, levels: list[str], follow: list[str]) -> None:
         self.check(side, True, levels)
 
     def commit(self, side: str) -> None:

@@ -119,7 +119,7 @@ def test_independent_steps_run_at_once_and_a_join_waits_for_both():
     assert driver.performed == ["a", "b", "join"]
 
 
-def test_roll_back_is_in_reverse_order_of_completion_and_includes_the_failed_step():
+def test_roll_back_is_in_reverse_order_of_the_plan_whoever_was_quicker_and_includes_the_failed_step():
     driver = Driver(
         a_step("a", LOOK, inverse=LOOK),
         a_step("b", LOOK, inverse=LOOK),
@@ -129,7 +129,7 @@ def test_roll_back_is_in_reverse_order_of_completion_and_includes_the_failed_ste
     driver.end("b").end("none").end("a").end("c", FAILED)
     assert driver.announced[-1] == ("rollback.started", "")
     driver.run()
-    assert driver.performed[4:] == ["c.undo", "a.undo", "b.undo"]
+    assert driver.performed[4:] == ["c.undo", "b.undo", "a.undo"]
     assert driver.state.status == "rolled_back"
     assert driver.state.reason == "c: no"
     assert driver.last_announced == "rollback.finished"

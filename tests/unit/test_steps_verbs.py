@@ -311,7 +311,7 @@ def test_a_move_says_who_was_confirmed_stopped_and_at_which_checkpoint(world):
 def test_the_question_put_to_a_host_tells_a_listener_from_a_closed_port(tmp_path):
     """The words that go to real hosts, run here, with a systemctl that says inactive whatever listens."""
     program = tmp_path / "systemctl"
-    program.write_text("#!/bin/sh\necho inactive\n")
+    program.write_text("#!/bin/sh\nfor unit in a b; do echo ActiveState=inactive; echo UnitFileState=disabled; done\n")
     program.chmod(0o755)
     asked = (
         "import json, socket, subprocess, sys\n"
@@ -329,8 +329,8 @@ def test_the_question_put_to_a_host_tells_a_listener_from_a_closed_port(tmp_path
         text=True,
         check=True,
     )
-    assert '"name": "a", "active": "inactive", "enabled": "inactive", "port_open": true' in done.stdout
-    assert '"name": "b", "active": "inactive", "enabled": "inactive", "port_open": false' in done.stdout
+    assert '"name": "a", "active": "inactive", "enabled": "disabled", "port_open": true' in done.stdout
+    assert '"name": "b", "active": "inactive", "enabled": "disabled", "port_open": false' in done.stdout
 
 
 def test_nothing_is_promoted_without_authority(world):

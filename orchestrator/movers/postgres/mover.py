@@ -127,9 +127,6 @@ class PostgresMover:
     ) -> Lag:
         return standbys.await_caught_up(self._at(cluster, upstream), self._at(cluster, standby), timeout_seconds)
 
-    def await_received(self, cluster: PostgresCluster, standby: Host, lsn: str, *, timeout_seconds: float) -> None:
-        standbys.await_received(self._at(cluster, standby), lsn, timeout_seconds)
-
     # --- the switch -------------------------------------------------------------------------------------------------
 
     def shut_down(self, cluster: PostgresCluster, host: Host) -> str:
@@ -138,8 +135,10 @@ class PostgresMover:
     def start(self, cluster: PostgresCluster, host: Host) -> Role:
         return self._at(cluster, host).start()
 
-    def promote(self, cluster: PostgresCluster, host: Host) -> None:
-        promote(self._at(cluster, host))
+    def promote(
+        self, cluster: PostgresCluster, host: Host, *, holding: str = "", timeout_seconds: float = 60.0
+    ) -> None:
+        promote(self._at(cluster, host), holding, timeout_seconds)
 
     def rejoin(
         self, cluster: PostgresCluster, old_primary: Host, upstream: Host, *, allow_rewind: bool = False

@@ -22,7 +22,7 @@ STREAM_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
 _TRIES = 150  # of 2 ms; a longer look would hold a snapshot against the replay that it waits for
 # What the standby holds for sure: received and flushed, or already replayed.
-_HELD = "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+HELD = "greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
 
 
 class Upstream:
@@ -136,7 +136,7 @@ def measure_lag(upstream: ClusterHost, standby: ClusterHost) -> Lag:
     """
     ahead = position(upstream)
     row = standby.sql_when_up(
-        f"select coalesce({_HELD}::text, ''), coalesce(pg_last_wal_replay_lsn()::text, ''),"
+        f"select coalesce({HELD}::text, ''), coalesce(pg_last_wal_replay_lsn()::text, ''),"
         " exists (select from pg_stat_wal_receiver where status = 'streaming')"
     )
     received, replayed, streaming = row.split("|")
@@ -179,22 +179,11 @@ def await_caught_up(upstream: ClusterHost, standby: ClusterHost, timeout_seconds
         f"coalesce(pg_last_wal_replay_lsn() >= '{wanted}', false)",
         f"has not replayed {wanted} of {upstream.host.name}",
         timeout_seconds,
-        then=f", {_HELD}, pg_last_wal_replay_lsn(),"
+        then=f", {HELD}, pg_last_wal_replay_lsn(),"
         " exists (select from pg_stat_wal_receiver where status = 'streaming')",
     )
     _, received, replayed, streaming = row.split("|")
     return Lag(bytes_behind=0, seconds_behind=0.0, received=received, replayed=replayed, streaming=streaming == "t")
-
-
-def await_received(standby: ClusterHost, lsn: str, timeout_seconds: float) -> None:
-    """Strictly beyond: a record begins at its position, so having received up to there is not having it."""
-    wanted = lsn if parse_lsn(lsn) else "0/0"
-    await_condition(
-        standby,
-        f"coalesce({_HELD} > '{wanted}', false)",
-        f"has not received the record at {wanted}",
-        timeout_seconds,
-    )
 
 
 def await_condition(standby: ClusterHost, condition: str, what: str, timeout_seconds: float, *, then: str = "") -> str:

@@ -161,7 +161,7 @@ def serve(address: str, port: int, service: Service) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     print(f"{service.site}: serving on {address}:{port} as process {os.getpid()}", flush=True)
     stop.wait()
