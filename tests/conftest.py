@@ -87,6 +87,9 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
 LONG = {
     "tests/crash/test_engine_matrix.py",
     "tests/crash/test_engine_takeover.py",
+    "tests/crash/test_engine_versions.py",
+    "tests/crash/test_state_at_dr.py",
+    "tests/crash/test_worker_commands.py",
     "tests/platform/test_aws_cli.py",
     "tests/platform/test_aws_images.py",
     "tests/platform/test_aws_isolation.py",

@@ -121,11 +121,11 @@ def status(wave: str | None, look: bool, as_json: bool) -> None:
     """Where WAVE stands, member by member, with its gates; without WAVE all of them in short."""
     from orchestrator.cli.words import print_json
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.reading_desk import open_reading_desk
+    from orchestrator.operations.reading_wave_desk import open_reading_wave_desk
     from orchestrator.operations.wave_status import wave_status
     from orchestrator.operations.waves import read_waves
 
-    with open_reading_desk(inventory_folder()) as desk:
+    with open_reading_wave_desk(inventory_folder()) as desk:
         waves = read_waves(inventory_folder(), desk.inventory)
         named = [wave] if wave is not None else waves.program.names
         found = [wave_status(desk, waves, name, look=look) for name in named]

@@ -9,12 +9,12 @@ from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.engine import Runs
 from orchestrator.contracts.reading import StateReader
 from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
+from orchestrator.operations.desk import Desk
 from orchestrator.operations.reading import open_reader
-from orchestrator.operations.wave_status import WaveDesk
 from orchestrator.wiring.workshop import open_workshop
 
 
-class ReadingDesk(WaveDesk):
+class ReadingDesk(Desk):
     """Reads the store plainly. What would write it raises UsageError."""
 
     @cached_property

@@ -1,9 +1,13 @@
 """Workers on one PostgreSQL: the work of one that dies, or sleeps, is done by another, and nothing is done twice."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -43,8 +47,9 @@ class Workers:
         self.world.touch()
         self.processes = []
 
-    def start(self):
-        words = [sys.executable, "-m", "tests.crash.takeover_process", self.url, str(self.world), str(DEAD_SECONDS)]
+    def start(self, url=""):
+        url = url or self.url
+        words = [sys.executable, "-m", "tests.crash.takeover_process", url, str(self.world), str(DEAD_SECONDS)]
         process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.processes.append(process)
         assert process.stdout.readline() == "up\n", process.stderr.read()
@@ -83,6 +88,50 @@ class Workers:
             process.communicate()
 
 
+class SocketLine:
+    """A line to the server's socket that can be cut: both ends stay open, and nothing gets through any more."""
+
+    def __init__(self, server_folder: Path) -> None:
+        self._server = server_folder / ".s.PGSQL.5432"
+        self.folder = Path(tempfile.mkdtemp(prefix="skerry-line-"))
+        self.cut = threading.Event()
+        self._ends: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+
+    def __enter__(self):
+        self._listener.bind(str(self.folder / ".s.PGSQL.5432"))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        for end in (self._listener, *self._ends):
+            end.close()
+        shutil.rmtree(self.folder)
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(str(self._server))
+            self._ends += [near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    def _pump(self, source, target):
+        try:
+            while data := source.recv(65536):
+                if self.cut.is_set():
+                    return
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+
 @pytest.fixture(scope="module")
 def server():
     with running_postgres() as server:
@@ -115,9 +164,9 @@ def store(workers):
     store.close()
 
 
-def carried_by_one(workers, store):
+def carried_by_one(workers, store, url=""):
     """The first worker takes up everything before the second comes, so that it is clear who carries what."""
-    first = workers.start()
+    first = workers.start(url)
     store.runs.submit("run-1", a_plan(chain(STEPS_EACH), systems=SYSTEMS), kind="migrate", operator="ana")
     workers.await_effects(8)
     second = workers.start()
@@ -156,6 +205,24 @@ def test_a_worker_that_slept_ends_itself_before_it_touches_anything(workers, sto
     # A deed that slept half-done with its worker ends when that wakes: at most those, and their worlds must bear it.
     repeated = [key for key, count in workers.effects().items() if count > 1]
     assert len(repeated) <= len(SYSTEMS)
+
+
+def test_a_worker_that_the_network_cuts_off_ends_itself_before_its_work_is_taken_over(workers, store, tmp_path):
+    with SocketLine(Path(workers.url.partition("host=")[2])) as line:
+        first, second = carried_by_one(workers, store, workers.url.partition("host=")[0] + f"host={line.folder}")
+        cut_at = time.time()
+        line.cut.set()
+        assert first.wait(timeout=DEAD_SECONDS + 5) == EngineUnavailable.exit_code
+        ended_at = time.time()
+        taken_at, _ = workers.first_effect_after(cut_at, of=second.pid)
+        assert taken_at - cut_at < TAKEOVER_SECONDS_MAX
+        assert ended_at < taken_at + 1
+        await_committed(store)
+    by_the_first = [at for what, _, process, at in workers.lines() if what == "BEGIN" and process == first.pid]
+    assert max(by_the_first) < taken_at
+    assert len(workers.effects()) == len(SYSTEMS) * STEPS_EACH
+    repeated = [key for key, count in workers.effects().items() if count > 1]
+    assert len(repeated) <= len(SYSTEMS)  # deeds that were under way, whose end could be told to nobody
 
 
 def test_a_worker_that_ends_well_hands_its_work_on_without_the_dead_limit(workers, store):
