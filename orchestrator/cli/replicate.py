@@ -69,7 +69,7 @@ def run(
 
     A system that a run holds is refused; so is a source that has shrunk so much that a copy would empty its replica.
     """
-    from orchestrator.cli.console import console, print_json, seconds_text, size_text
+    from orchestrator.cli.console import console, print_json
     from orchestrator.cli.under_way import under_way
     from orchestrator.foundation.errors import OrchestratorError, UsageError
     from orchestrator.model.replication import Round
@@ -90,9 +90,7 @@ def run(
             gone = list(removed.remove) if removed else []
             print_json({"round": round_.model_dump(mode="json"), "points_removed": gone})
             return
-        moved = f"{size_text(round_.bytes_wire)} in {seconds_text(round_.seconds)}"
-        what = f"{round_.point}, {moved}" if round_.result == "passed" else round_.message
-        screen.print(f"{round_.finished_at} {round_.system} {round_.result.replace('_', ' ')}: {what}")
+        screen.print(_round_text(round_))
         for point in removed.remove if removed else ():
             screen.print(f"  let go of {point}")
 
@@ -235,6 +233,14 @@ def lag_table(systems: Any) -> Any:
             objective = seconds_text(row.rpo_seconds)
             rows.append((row.system, row.dataset, behind, size, objective, verdict, row.good_point))
     return table(("system", "dataset", ">behind", ">bytes", ">objective", "rpo", "last good point"), rows)
+
+
+def _round_text(round_: Any) -> str:
+    from orchestrator.cli.console import seconds_text, size_text
+
+    moved = f"{size_text(round_.bytes_wire)} in {seconds_text(round_.seconds)}"
+    what = f"{round_.point}, {moved}" if round_.result == "passed" else round_.message
+    return f"{round_.finished_at} {round_.system} {round_.result.replace('_', ' ')}: {what}"
 
 
 def _pace_text(pace: Any) -> str:

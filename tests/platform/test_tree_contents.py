@@ -55,7 +55,11 @@ NAMES = {
     "a name with marks of patterns": b"*?[a",
 }
 for each, raw in NAMES.items():
-    ITEMS[each] = lambda top, raw=raw: write(top + b"/" + raw, raw) and None  # type: ignore[misc]
+
+    def named(top: bytes, raw: bytes = raw) -> None:
+        write(top + b"/" + raw, raw)
+
+    ITEMS[each] = named
     CLAIMS[each] = lambda top, raw=raw: os.listdir(top) == [raw]  # type: ignore[misc]
 
 
