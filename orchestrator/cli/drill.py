@@ -1,6 +1,6 @@
 """skerry drill: drills on a schedule, and what became of each time. skerry serve: the service that begins them."""
 
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -8,6 +8,7 @@ from orchestrator.cli.durations import DURATION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 _READS = exit_codes_of("UsageError", "InventoryError")
+INJECTS = ("tampered_file", "corrupted_block", "wrong_mapping", "stopped_dependency", "quota_full")
 DRILL = click.argument("drill")
 
 
@@ -141,8 +142,11 @@ def due(as_json: bool) -> None:
 @click.option("--as", "operator", required=True, metavar="PERSON", help="Who drills, by the id in people.yml.")
 @click.option("--point", default="latest", help="latest, worst (the oldest within the RPO), or a point by its id.")
 @click.option("--older-than", type=DURATION, default=0.0, metavar="TIME", help="Only points at least so old: 1h, 7d.")
+@click.option("--inject", type=click.Choice(INJECTS), help="Break something within; passes when it is found and named.")
 @JSON_OPTION
-def bubble(system: str, operator: str, point: str, older_than: float, as_json: bool) -> None:
+def bubble(
+    system: str, operator: str, point: str, older_than: float, inject: str | None, as_json: bool
+) -> None:
     """Start SYSTEM from a held recovery point at DR, in a bubble that cannot reach production; check it; take it away.
 
     What is held is cloned without copying where the host can. From within every host, service and name of the estate
@@ -151,12 +155,14 @@ def bubble(system: str, operator: str, point: str, older_than: float, as_json: b
     from orchestrator.cli.console import print_json
     from orchestrator.operations.bubble import complain
     from orchestrator.operations.drill_views import drill_in_bubble
+    from orchestrator.operations.injects import InjectName
 
     found = drill_in_bubble(
         system,
         by=operator,
         point=point,
         older_than_seconds=older_than,
+        inject=cast("InjectName | None", inject),
         tell=lambda text: None if as_json else click.echo(f"  {text}", err=True),
     )
     if as_json:
@@ -192,6 +198,8 @@ def _show_bubble(drill: Any) -> None:
         ("production", "; ".join(drill.production_changed) or "as before"),
         ("left behind", "nothing" if not drill.left.any else str(drill.left)),
     ]
+    if drill.inject:
+        rows.append((f"inject {drill.inject}", f"found: {drill.found}" if drill.found else "not found"))
     out.print(table(("drill", drill.system), rows))
     out.print(good("passed") if drill.passed else bad("failed"))
 

@@ -1,8 +1,9 @@
 """Bubbles: a system's held data, started on a host of its own, where nothing of production is reached or changed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
+from orchestrator.contracts.transport import Transport
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import AbsolutePath, DatasetName, Name
@@ -14,6 +15,7 @@ class BubbleData(Frozen):
     name: DatasetName
     held: str
     places: tuple[tuple[str, str], ...]
+    bytes_max: int = 0
 
 
 class BubbleCluster(Frozen):
@@ -90,7 +92,7 @@ class Bubbles(Protocol):
               ones left is taken away first. A bubble ends by itself after `seconds_max`, whoever lives then
       prove   tries, from within, to reach each target, every socket of the host and to write to its file systems
       start   starts units in the order given, each once the one before takes connections
-      run     runs a program of ours within
+      transport   keeps the laws of Transport, and raises DataError where the bubble has ended
       shown   what a host shows the world, thing by thing; two looks differ only where somebody changed something
       close   ends the bubble and everything in it, erases what it wrote, and looks for what is left; where there is
               none it does nothing
@@ -99,7 +101,9 @@ class Bubbles(Protocol):
 
     def open(
         self, host: Host, bubble: str, data: Sequence[BubbleData], units: Sequence[Name], *, seconds_max: float
-    ) -> Sequence[BubbleClone]: ...
+    ) -> Sequence[BubbleClone]:
+        """`data` that says `bytes_max` may be changed by so much only: the disk is full then."""
+        ...
 
     def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation: ...
 
@@ -107,8 +111,8 @@ class Bubbles(Protocol):
         self, host: Host, bubble: str, services: Sequence[BubbleService], clusters: Sequence[BubbleCluster]
     ) -> Sequence[StartedUnit]: ...
 
-    def run(self, host: Host, bubble: str, program: str, request: dict[str, Any], *, seconds_max: float) -> str:
-        """What it printed, whatever code it ended with; CommandFailed with its complaint where it printed nothing."""
+    def transport(self, host: Host, bubble: str) -> Transport:
+        """The host as it is within: what runs by it sees the bubble's files, addresses and processes alone."""
         ...
 
     def shown(self, host: Host, units: Sequence[Name]) -> Mapping[str, str]: ...

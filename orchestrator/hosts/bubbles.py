@@ -1,6 +1,6 @@
 """contracts.bubbles.Bubbles by a program on the host: namespaces of Linux, clones by layers or shared blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,63 @@ from orchestrator.contracts.bubbles import (
     StartedUnit,
 )
 from orchestrator.contracts.programs import root_user, run_program
-from orchestrator.contracts.transport import Transports
-from orchestrator.foundation.errors import CommandFailed, DataError
+from orchestrator.contracts.transport import CommandResult, Transport, Transports
+from orchestrator.foundation.errors import DataError
+from orchestrator.hosts.small_files import read_small_file, write_small_file
 from orchestrator.model.host import Host
 from orchestrator.model.names import Name
 
 PROGRAM = Path(__file__).with_name("host_programs") / "bubble"
 APPEARANCE = Path(__file__).with_name("host_programs") / "appearance.py"
+# Without PAM, whose sessions belong to the host and not to a bubble.
+AS_USER = 'exec setpriv --reuid="$(id -u "$0")" --regid="$(id -g "$0")" --init-groups -- "$@"'
 ROOT = "/var/lib/skerry/bubbles"
 CLONE_SECONDS_MAX = 6 * 3600.0
 START_SECONDS_MAX = 900.0
 ASK_SECONDS_MAX = 120.0
+
+
+class BubbleTransport:
+    """A host's transport, within a bubble of it: every command enters the namespaces of the bubble's first process."""
+
+    def __init__(self, outside: Transport, keeper: int) -> None:
+        self._outside = outside
+        self._enter = ["nsenter", "-t", str(keeper), "-m", "-n", "-p", "-u", "-i", "--"]
+
+    @property
+    def host(self) -> Host:
+        return self._outside.host
+
+    def run(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        user: str | None = None,
+        timeout_seconds: float = 60.0,
+        check: bool = True,
+        environment: dict[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        as_user = ["sh", "-c", AS_USER, user] if user and user != "root" else []
+        return self._outside.run(
+            [*self._enter, *as_user, *words],
+            stdin=stdin,
+            user=root_user(self.host),
+            timeout_seconds=timeout_seconds,
+            check=check,
+            environment=environment,
+            on_line=on_line,
+        )
+
+    def read_file(self, path: str, *, user: str | None = None, bytes_max: int = 16 * 1024 * 1024) -> bytes:
+        return read_small_file(self, path, user=user, bytes_max=bytes_max)
+
+    def write_file(self, path: str, content: bytes, *, mode: int = 0o644, user: str | None = None) -> None:
+        write_small_file(self, path, content, mode=mode, user=user)
+
+    def forget(self) -> None:
+        self._outside.forget()
 
 
 class HostBubbles:
@@ -42,7 +88,10 @@ class HostBubbles:
                 f"{host.name} shares its file system and its network with other hosts: nothing on it can be isolated",
                 hint="Drill on a host of its own.",
             )
-        datasets = [{"name": one.name, "from": one.held, "places": [list(each) for each in one.places]} for one in data]
+        datasets = [
+            {"name": one.name, "from": one.held, "places": list(map(list, one.places)), "bytes_max": one.bytes_max}
+            for one in data
+        ]
         result = self._ask(
             host,
             "open",
@@ -74,13 +123,9 @@ class HostBubbles:
             StartedUnit(unit=one["unit"], port=one["port"], seconds=one["seconds"]) for one in result["started"]
         ]
 
-    def run(self, host: Host, bubble: str, program: str, request: dict[str, Any], *, seconds_max: float) -> str:
-        done = self._ask(
-            host, "inside", bubble, seconds_max + 5, program=program, request=request, seconds_max=seconds_max
-        )
-        if not done["stdout"]:
-            raise CommandFailed(f"{host.name}: {done['stderr'].strip() or done['exit_code']}")
-        return str(done["stdout"])
+    def transport(self, host: Host, bubble: str) -> Transport:
+        keeper = self._ask(host, "keeper", bubble, ASK_SECONDS_MAX)["keeper"]
+        return BubbleTransport(self._transports(host), keeper)
 
     def shown(self, host: Host, units: Sequence[Name]) -> Mapping[str, str]:
         request = {"units": list(units)}

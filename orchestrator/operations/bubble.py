@@ -5,9 +5,8 @@ at the end, whatever came of it.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ from orchestrator.contracts.bubbles import (
     StartedUnit,
 )
 from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.programs import PYTHON_WORDS
 from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import (
     DataError,
@@ -31,25 +32,29 @@ from orchestrator.foundation.errors import (
     GateClosed,
     OrchestratorError,
     RunFailed,
-    UsageError,
 )
 from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.names import Name, SystemName
+from orchestrator.model.names import Digest, Name, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck, System
+from orchestrator.operations.drill_measures import Verdict, choose_point, verdicts_of
+from orchestrator.operations.injects import Inject, InjectName
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.replication import Record, find_system, seconds_since
+from orchestrator.operations.replication import Record, find_system
 from orchestrator.steps.places import services_in_start_order
-from orchestrator.steps.still_data import StillDataMover
+
+# The digest of a dataset as it is within a bubble, by its transport.
+DigestWithin = Callable[[FileTree | PostgresCluster, Host, Transport], Digest]
 
 LIFETIME_SECONDS = 1800.0
-POINTS_MAX = 1000
 CHECK_SECONDS_MAX = 60.0
 HEALTHY_SECONDS_MAX = 120.0
+READ_SECONDS_MAX = 12 * 3600.0
+SERVER_USER = "postgres"
 CHECK_AGAIN_SECONDS = 0.2
 DNS_PORT, SMTP_PORT, METADATA = 53, 25, "169.254.169.254"
 
@@ -59,15 +64,6 @@ class CheckSeen(Frozen):
     level: str
     passed: bool
     wrong: tuple[str, ...] = ()
-
-
-class Verdict(Frozen):
-    """An objective against what was measured, in seconds."""
-
-    objective: str
-    target_seconds: float
-    actual_seconds: float
-    met: bool
 
 
 class BubbleDrill(Frozen):
@@ -90,6 +86,8 @@ class BubbleDrill(Frozen):
     verdicts: tuple[Verdict, ...] = ()
     production_changed: tuple[str, ...] = ()
     left: Leftovers = Leftovers()
+    inject: InjectName | None = None
+    found: str = ""  # what named the inject
     why_not: tuple[str, ...] = ()
 
     @property
@@ -103,31 +101,6 @@ def complain(drill: BubbleDrill) -> None:
         raise RunFailed(f"{drill.system}: {'; '.join(drill.why_not)}", hint="Nothing of production was touched by us.")
 
 
-def choose_point(drivers: Drivers, system: System, named: str, *, older_than_seconds: float = 0.0) -> RecoveryPoint:
-    """`latest`; `worst`, the oldest that is still within the system's RPO; or a point by the beginning of its id.
-
-    Only points held at DR count. `older_than_seconds` leaves out younger ones.
-    """
-    found = drivers.catalogue.list("recovery_point", prefix=f"{system.name}/", limit=POINTS_MAX)
-    now = drivers.clock.now()
-    points = [RecoveryPoint.model_validate(document) for _, document in found]
-    at_dr = sorted((point for point in points if Side.DR in point.sides), key=lambda each: each.at, reverse=True)
-    fitting = [point for point in at_dr if seconds_since(point.at, now) >= older_than_seconds]
-    if named == "worst":
-        fitting = [point for point in fitting if seconds_since(point.at, now) <= system.objectives.rpo][-1:]
-    elif named != "latest":
-        fitting = [point for point in fitting if point.id.startswith(named)]
-        if len(fitting) > 1:
-            raise UsageError(f"{system.name}: more than one recovery point begins with {named}")
-    if not fitting:
-        raise UsageError(
-            f"{system.name}: no recovery point at DR is {named}"
-            + (f" and at least {older_than_seconds:g} s old" if older_than_seconds else ""),
-            hint=f"See them with: skerry snapshot list {system.name}",
-        )
-    return fitting[0]
-
-
 @dataclass(frozen=True)
 class BubbleDriller:
     """Drills systems of one estate in bubbles at DR."""
@@ -137,13 +110,25 @@ class BubbleDriller:
     bubbles: Bubbles
     record: Record
     check_program: Path
+    digest_within: DigestWithin
+    healthy_seconds_max: float = HEALTHY_SECONDS_MAX
     progress: ProgressSink = lambda progress: None
 
     def drill(
-        self, name: SystemName, *, by: Name, point: str = "latest", older_than_seconds: float = 0.0
+        self,
+        name: SystemName,
+        *,
+        by: Name,
+        point: str = "latest",
+        older_than_seconds: float = 0.0,
+        inject: InjectName | None = None,
     ) -> BubbleDrill:
-        """Run it to its end. What came of it is on record, whatever it is; only refusals before any deed raise."""
+        """Run it to its end. What came of it is on record, whatever it is; only refusals before any deed raise.
+
+        With an `inject` something is wrong within the bubble, and the drill passes when that is found and named.
+        """
         system = find_system(self.inventory, name)
+        wrong = Inject(inject, system)
         chosen = choose_point(self.drivers, system, point, older_than_seconds=older_than_seconds)
         host = self._host(system)
         data, clusters = self._held(system, host, chosen)
@@ -158,7 +143,7 @@ class BubbleDriller:
         )
         self.record(name, "drill.begun", drill.model_dump(mode="json"))
         before = self._production(system)
-        drill = self._within(drill, system, host, chosen, data, clusters)
+        drill = self._within(drill, system, host, data, clusters, wrong)
         changed = tuple(_differences(before, self._production(system)))
         why = list(drill.why_not)
         if changed:
@@ -174,32 +159,30 @@ class BubbleDriller:
         drill: BubbleDrill,
         system: System,
         host: Host,
-        point: RecoveryPoint,
         data: Sequence[BubbleData],
         clusters: Sequence[BubbleCluster],
+        inject: Inject,
     ) -> BubbleDrill:
         """Open, prove, start, check; then close, whatever happened."""
         seen: dict[str, Any] = {}
         try:
-            self._say(f"reading {point.id} on {host.name}")
-            self._compare(system, host, point)
             units = [cluster.service for cluster in _clusters(system)] + [each.name for each in system.services]
             self._say(f"opening a bubble on {host.name}")
-            seen["clones"] = tuple(
-                self.bubbles.open(host, drill.id, data, units, seconds_max=LIFETIME_SECONDS)
-            )
+            given = inject.given(system, data)
+            seen["clones"] = tuple(self.bubbles.open(host, drill.id, given, units, seconds_max=LIFETIME_SECONDS))
             isolation = self.bubbles.prove(host, drill.id, self._forbidden(system))
             seen |= {"attempts": isolation.attempts, "isolated": isolation.isolated}
             self.record(system.name, "bubble.proved", {"drill": drill.id, **isolation.model_dump(mode="json")})
             if not isolation.isolated:
                 reached = [f"{each.attempt} {each.target}" for each in isolation.attempts if each.reached]
                 raise GateClosed(f"the bubble is not isolated, so nothing was started in it: {', '.join(reached)}")
-            self._say(f"starting {system.name} in the bubble")
-            seen["started"] = tuple(self.bubbles.start(host, drill.id, _services(system, host), clusters))
-            seen["checks"] = tuple(self._check(drill, system, host))
+            inside = self.bubbles.transport(host, drill.id)
+            inject.act(system, host, inside)
+            seen["started"] = tuple(self._start(drill, system, host, clusters, inside, inject.not_started(system)))
+            seen["checks"] = tuple(self._check(inside, system, host))
             now = self.drivers.clock.now()
             seen["operational_at"] = timestamp(now)
-            seen["verdicts"] = _verdicts(system, drill, now)
+            seen["verdicts"] = verdicts_of(system, begun_at=drill.begun_at, point_at=drill.point_at, now=now)
             wrong = [f"{each.name}: {'; '.join(each.wrong)}" for each in seen["checks"] if not each.passed]
             wrong += [
                 f"{each.objective} missed: {each.actual_seconds:.1f} s of {each.target_seconds:g} s"
@@ -213,6 +196,11 @@ class BubbleDriller:
             self._say(f"closing the bubble on {host.name}")
             seen["left"] = self.bubbles.close(host, drill.id)
             seen["erased_at"] = timestamp(self.drivers.clock.now())
+        if inject.name is not None:
+            found = [why for why in seen.get("why_not", ()) if seen.get("isolated") and inject.is_named_by(why)]
+            seen["inject"], seen["found"] = inject.name, "; ".join(found)
+            missed = f"{inject.name} was put into the bubble ({inject.about}), and nothing named it"
+            seen["why_not"] = () if found else (missed, *seen.get("why_not", ()))
         return drill.model_copy(update=seen)
 
     def _host(self, system: System) -> Host:
@@ -253,15 +241,63 @@ class BubbleDriller:
             )
         return data, clusters
 
-    def _compare(self, system: System, host: Host, point: RecoveryPoint) -> None:
-        """What is about to be started is what was proved; a database's clone proves itself when it is taken."""
-        proved = {held.dataset: held.digest for held in point.datasets}
+    def _start(
+        self,
+        drill: BubbleDrill,
+        system: System,
+        host: Host,
+        clusters: Sequence[BubbleCluster],
+        inside: Transport,
+        left_out: Collection[Name],
+    ) -> Iterator[StartedUnit]:
+        """Each dataset is compared with what was proved when the point was taken, as soon as it can be read within."""
         for dataset in system.datasets:
             if isinstance(dataset, FileTree):
-                was = proved.get(dataset.name)
-                digest = StillDataMover(self.drivers).digest(dataset, host, point=point.id).digest
-                if digest != was:
-                    raise DigestMismatch(f"{dataset.name}: {host.name} holds {digest} as {point.id}, which was {was}")
+                self._compare(dataset, drill, host, inside)
+            if isinstance(dataset, PostgresCluster):
+                self._verify_files(dataset, host, inside)
+        self._say(f"starting {system.name} in the bubble")
+        databases = [each for each in _databases(system, host) if each.name not in left_out]
+        yield from self.bubbles.start(host, drill.id, databases, clusters)
+        for cluster in _clusters(system):
+            self._compare(cluster, drill, host, inside)
+        services = [each for each in _services(system, host) if each.name not in left_out]
+        yield from self.bubbles.start(host, drill.id, services, [])
+
+    def _verify_files(self, cluster: PostgresCluster, host: Host, inside: Transport) -> None:
+        """Every file of the cluster against the manifest that its backup came with, before recovery changes any."""
+        words = [f"{cluster.binaries}/pg_verifybackup", "--exit-on-error", "--no-parse-wal"]
+        done = inside.run(
+            [*words, "--ignore=postgresql.auto.conf", host.path(cluster.data_directory)],
+            user=SERVER_USER,
+            timeout_seconds=READ_SECONDS_MAX,
+            check=False,
+        )
+        if done.exit_code:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            raise DataError(f"{cluster.name}: {said[-1] if said else 'pg_verifybackup failed'}")
+
+    def _compare(self, dataset: FileTree | PostgresCluster, drill: BubbleDrill, host: Host, inside: Transport) -> None:
+        document = self.drivers.catalogue.get("recovery_point", f"{drill.system}/{drill.point}")
+        proved = {held.dataset: held.digest for held in RecoveryPoint.model_validate(document).datasets}
+        deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
+        while True:
+            try:
+                found = self.digest_within(dataset, host, inside)
+                break
+            except OrchestratorError as error:  # a database that recovers refuses to be read until it has
+                if isinstance(dataset, FileTree):
+                    raise
+                if self.drivers.clock.monotonic_seconds() > deadline:
+                    words = ["grep", "-E", "FATAL|PANIC|ERROR", f"/run/{dataset.service}.log"]
+                    said = inside.run(words, check=False).text.splitlines()[-3:]
+                    raise DataError(f"{error.message}; {dataset.service} said: {' / '.join(said)}") from error
+                self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
+        if found != proved[dataset.name]:
+            raise DigestMismatch(
+                f"{dataset.name}: what {host.name} holds as {drill.point} is {found} once it is opened; "
+                f"it was proved to be {proved[dataset.name]}"
+            )
 
     def _forbidden(self, system: System) -> list[ForbiddenTarget]:
         """Every host of the estate, its services and its databases, names, mail, and the cloud's metadata."""
@@ -279,16 +315,19 @@ class BubbleDriller:
         targets.append(ForbiddenTarget(name="the cloud's metadata", address=METADATA, port=80))
         return targets
 
-    def _check(self, drill: BubbleDrill, system: System, host: Host) -> list[CheckSeen]:
+    def _check(self, inside: Transport, system: System, host: Host) -> list[CheckSeen]:
         """Ask until all pass; to recover takes its time, and that counts. What was seen last."""
-        request = {"system": system.name, "checks": [_asked(check, host) for check in system.checks]}
-        program = self.check_program.read_text()
-        deadline = self.drivers.clock.monotonic_seconds() + HEALTHY_SECONDS_MAX
+        request = json.dumps({"system": system.name, "checks": [_asked(check, host) for check in system.checks]})
+        words = [*PYTHON_WORDS, request]
+        program = self.check_program.read_bytes()
+        deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
         while True:
-            said = self.bubbles.run(host, drill.id, program, request, seconds_max=CHECK_SECONDS_MAX)
+            said = inside.run(words, stdin=program, timeout_seconds=CHECK_SECONDS_MAX, check=False)
+            if not said.stdout:
+                raise DataError(f"{host.name}: no check could be asked: {said.stderr.decode(errors='replace').strip()}")
             seen = [
                 CheckSeen(name=name, level=found["level"], passed=found["passed"], wrong=tuple(found["wrong"]))
-                for name, found in json.loads(said)["report"]["checks"].items()
+                for name, found in json.loads(said.stdout)["report"]["checks"].items()
             ]
             if all(each.passed for each in seen) or self.drivers.clock.monotonic_seconds() > deadline:
                 return seen
@@ -314,11 +353,13 @@ def _clusters(system: System) -> list[PostgresCluster]:
     return [dataset for dataset in system.datasets if isinstance(dataset, PostgresCluster)]
 
 
+def _databases(system: System, host: Host) -> list[BubbleService]:
+    return [BubbleService(name=each.service, address=host.address, port=each.port) for each in _clusters(system)]
+
+
 def _services(system: System, host: Host) -> list[BubbleService]:
-    """Databases, then services in their order."""
-    found = [BubbleService(name=each.service, address=host.address, port=each.port) for each in _clusters(system)]
     ordered = services_in_start_order(system.services)
-    return found + [BubbleService(name=each.name, address=host.address, port=each.port) for each in ordered]
+    return [BubbleService(name=each.name, address=host.address, port=each.port) for each in ordered]
 
 
 def _asked(check: HttpCheck, host: Host) -> dict[str, Any]:
@@ -329,23 +370,6 @@ def _asked(check: HttpCheck, host: Host) -> dict[str, Any]:
         "expected": check.expected,
         "level": check.level,
     }
-
-
-def _verdicts(system: System, drill: BubbleDrill, now: datetime) -> tuple[Verdict, ...]:
-    """RTA against RTO, RPA against RPO, RTA and the work recovery time against MTPD (NIST SP 800-34, ISO 22301)."""
-    begun = datetime.fromisoformat(drill.begun_at)
-    recovery = (now - begun).total_seconds()
-    loss = max(0.0, (begun - datetime.fromisoformat(drill.point_at)).total_seconds())
-    wanted = system.objectives
-    rows = (
-        ("RTO", wanted.rto, recovery),
-        ("RPO", wanted.rpo, loss),
-        ("MTPD", wanted.mtpd, recovery + wanted.wrt),
-    )
-    return tuple(
-        Verdict(objective=name, target_seconds=target, actual_seconds=round(actual, 3), met=actual <= target)
-        for name, target, actual in rows
-    )
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:

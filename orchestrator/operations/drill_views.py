@@ -18,8 +18,10 @@ from orchestrator.operations.drills import (
     read_drills,
 )
 from orchestrator.operations.estate import inventory_folder
+from orchestrator.operations.injects import InjectName
 from orchestrator.operations.standing import recording, when_free
 from orchestrator.planning.drill_schedule import next_fires
+from orchestrator.wiring.bubbles import digest_within
 
 
 def scheduled_drills() -> list[dict[str, Any]]:
@@ -100,7 +102,13 @@ def serve_drills(*, every_seconds: float, troubled: Callable[[str], None]) -> It
 
 
 def drill_in_bubble(
-    system: str, *, by: str, point: str, older_than_seconds: float, tell: Callable[[str], None]
+    system: str,
+    *,
+    by: str,
+    point: str,
+    older_than_seconds: float,
+    inject: InjectName | None,
+    tell: Callable[[str], None],
 ) -> BubbleDrill:
     """A drill in a bubble, between runs, on record."""
     with open_desk(inventory_folder()) as desk, when_free(desk, 0.0) as recorder:
@@ -110,6 +118,7 @@ def drill_in_bubble(
             desk.bubbles,
             recording(desk, recorder),
             shipped_folder("playbooks") / "files" / "checks.py",
+            digest_within(desk.resolve_secret),
             progress=lambda progress: tell(progress.text),
         )
-        return driller.drill(system, by=by, point=point, older_than_seconds=older_than_seconds)
+        return driller.drill(system, by=by, point=point, older_than_seconds=older_than_seconds, inject=inject)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from orchestrator.contracts.bubbles import (
     Attempt,
@@ -16,8 +15,12 @@ from orchestrator.contracts.bubbles import (
     Leftovers,
     StartedUnit,
 )
+from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import DataError
 from orchestrator.model.host import Host
+from tests.fakes.transport import Answer, FakeTransport
+
+BINARIES = "/usr/lib/postgresql/15/bin"
 
 
 @dataclass
@@ -34,11 +37,13 @@ class FakeBubbles:
     targets: tuple[ForbiddenTarget, ...] = ()
     given: tuple[BubbleData, ...] = ()
     clusters: tuple[BubbleCluster, ...] = ()
+    decayed: str = ""  # what pg_verifybackup finds
+    commands: list[tuple[str, ...]] = field(default_factory=list)  # run within, but for checks
 
     def open(
         self, host: Host, bubble: str, data: Sequence[BubbleData], units: Sequence[str], *, seconds_max: float
     ) -> Sequence[BubbleClone]:
-        self._ask("open")
+        self.ask("open")
         if host.name in self.open_on:
             raise DataError(f"a bubble is here already: {self.open_on[host.name]}")
         self.open_on[host.name] = bubble
@@ -46,7 +51,7 @@ class FakeBubbles:
         return [BubbleClone(dataset=each.name, how="overlay", seconds=0.1) for each in data]
 
     def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation:
-        self._ask("prove")
+        self.ask("prove")
         self.targets = tuple(targets)
         attempts = tuple(
             Attempt(attempt="network", target=each.name, reached=each.name in self.reached, outcome="")
@@ -57,34 +62,51 @@ class FakeBubbles:
     def start(
         self, host: Host, bubble: str, services: Sequence[BubbleService], clusters: Sequence[BubbleCluster]
     ) -> Sequence[StartedUnit]:
-        self._ask("start " + " ".join(each.name for each in services))
+        self.ask("start " + " ".join(each.name for each in services))
         if self.open_on.get(host.name) != bubble:
             raise DataError(f"there is no bubble {bubble}")
-        self.clusters = tuple(clusters)
+        self.clusters += tuple(clusters)
         return [StartedUnit(unit=each.name, port=each.port, seconds=0.1) for each in services]
 
-    def run(self, host: Host, bubble: str, program: str, request: dict[str, Any], *, seconds_max: float) -> str:
-        self._ask("check")
+    def transport(self, host: Host, bubble: str) -> Transport:
+        if self.open_on.get(host.name) != bubble:
+            raise DataError(f"there is no bubble {bubble}")
+        verify = f"{BINARIES}/pg_verifybackup"
+        done = {name: self._done for name in ("mount", "grep")}
+        return FakeTransport(host, programs={"python3": self._python, verify: self._verify, **done})
+
+    def _python(self, words: Sequence[str], stdin: bytes) -> Answer:
+        """The program of checks says what is wrong, the first time, the second; all else is done, and kept."""
+        if not words[-1].startswith("{"):
+            return self._done(words, stdin)
+        self.ask("check")
         wrong = self.wrong.pop(0) if self.wrong else []
         found = {
             check["name"]: {"level": check["level"], "passed": not wrong, "wrong": wrong}
-            for check in request["checks"]
+            for check in json.loads(words[-1])["checks"]
         }
-        return json.dumps({"report": {"checks": found}})
+        return bool(wrong), json.dumps({"report": {"checks": found}}).encode(), b""
+
+    def _verify(self, words: Sequence[str], stdin: bytes) -> Answer:
+        return bool(self.decayed), b"", self.decayed.encode()
+
+    def _done(self, words: Sequence[str], stdin: bytes) -> Answer:
+        self.commands.append(tuple(words))
+        return 0, b"", b""
 
     def shown(self, host: Host, units: Sequence[str]) -> Mapping[str, str]:
-        self._ask("look")
+        self.ask("look")
         return {"open tcp": str(len(self.asked)) if self.changes else "0016"}
 
     def close(self, host: Host, bubble: str) -> Leftovers:
-        self._ask("close")
+        self.ask("close")
         self.open_on.pop(host.name, None)
         return self.left
 
     def listed(self, host: Host) -> Sequence[str]:
         return [bubble for name, bubble in self.open_on.items() if name == host.name]
 
-    def _ask(self, what: str) -> None:
+    def ask(self, what: str) -> None:
         self.asked.append(what)
         if said := self.fails.get(what.split(maxsplit=1)[0]):
             raise DataError(said)

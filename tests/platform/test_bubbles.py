@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.bubbles import BubbleData, BubbleService, ForbiddenTarget
+from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import DataError
 from orchestrator.hosts.bubbles import ROOT, HostBubbles
 from orchestrator.hosts.ssh import SshTransport, SshTransports, open_transports
 from orchestrator.lab.blueprint import LabHost, PlacedFile, Unit
 from orchestrator.lab.town import Town, open_town
 from orchestrator.model.host import Host
+from tests.laws.transport_laws import TransportLaws
 
 pytestmark = [pytest.mark.platform("hosts"), pytest.mark.platform("namespaces")]
 
@@ -94,6 +96,10 @@ def sh(there: SshTransport, words: str) -> str:
     return there.run(["sh", "-c", words], user="root" if there.host.become else None).text
 
 
+def python(bubbles: HostBubbles, host: Host, program: str) -> str:
+    return bubbles.transport(host, "one").run(["python3", "-c", program]).text
+
+
 def opened(bubbles: HostBubbles, host: Host, name: str = "one", *, seconds_max: float = 120) -> None:
     bubbles.open(host, name, [HELD], ["app"], seconds_max=seconds_max)
 
@@ -106,7 +112,7 @@ def test_held_data_serves_within_and_production_sees_nothing(
     assert clone.how in ("overlay", "reflink", "copy")
     [started] = bubbles.start(host, "one", [SERVICE], [])
     assert started.port == PORT
-    assert bubbles.run(host, "one", GET, {}, seconds_max=20).strip() == "held"
+    assert python(bubbles, host, GET) == "held"
     assert sh(there, "cat /srv/app/state; ls /srv/app /srv/held") == "production\n/srv/app:\nstate\n\n/srv/held:\nstate"
     assert bubbles.shown(host, ["app"]) == before
     assert not bubbles.close(host, "one").any
@@ -166,11 +172,11 @@ def test_what_runs_within_has_lost_what_could_undo_the_walls(
         "    text = open(path).read()\n"
         "    if 'python3' in text and 'PPid:\\t1\\n' in text or 'PPid:\\t0\\n' in text: print(path, text)\n"
     )
-    said = bubbles.run(host, "one", look, {}, seconds_max=20)
+    said = python(bubbles, host, look)
     effective = {int(line.split()[1], 16) for line in said.splitlines() if line.startswith("CapEff")}
     sys_admin, net_admin = 1 << 21, 1 << 12
     assert any(not caps & sys_admin and not caps & net_admin for caps in effective)
-    devices = bubbles.run(host, "one", "import os; print(sorted(os.listdir('/dev')))", {}, seconds_max=20)
+    devices = python(bubbles, host, "import os; print(sorted(os.listdir('/dev')))")
     assert "null" in devices
     assert not [name for name in ("sda", "vda", "mem", "kmsg", "mapper") if f"'{name}'" in devices]
 
@@ -266,3 +272,24 @@ def test_what_is_held_nowhere_and_a_unit_that_is_not_there_are_refused_and_leave
     with pytest.raises(DataError, match="no unit nothing"):
         bubbles.open(host, "one", [HELD], ["nothing"], seconds_max=20)
     assert list(bubbles.listed(host)) == []
+
+
+def test_a_full_disk_is_full_within_alone(bubbles: HostBubbles, host: Host, there: SshTransport) -> None:
+    small = HELD.model_copy(update={"bytes_max": 65536})
+    bubbles.open(host, "one", [small], ["app"], seconds_max=60)
+    assert bubbles.prove(host, "one", []).isolated
+    inside = bubbles.transport(host, "one")
+    done = inside.run(["sh", "-c", "head -c 200000 /dev/zero > /srv/app/more"], check=False)
+    assert (done.exit_code, b"No space left" in done.stderr) == (1, True)
+    assert sh(there, "ls /srv/app /srv/held | grep -c more || true") == "0"
+
+
+class TestTransportIntoABubble(TransportLaws):
+    @pytest.fixture
+    def transport(self, bubbles: HostBubbles, host: Host) -> Transport:
+        opened(bubbles, host)
+        return bubbles.transport(host, "one")
+
+    @pytest.fixture
+    def folder(self, transport: Transport) -> str:
+        return transport.run(["mktemp", "-d", "/tmp/transport-laws-XXXXXX"]).text

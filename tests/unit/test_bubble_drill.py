@@ -7,11 +7,13 @@ import pytest
 
 from orchestrator.contracts.bubbles import Leftovers
 from orchestrator.foundation.errors import DataError, RunFailed, UsageError
-from orchestrator.operations.bubble import BubbleDriller, choose_point, complain
+from orchestrator.operations.bubble import BubbleDriller, complain
+from orchestrator.operations.drill_measures import choose_point
+from orchestrator.operations.injects import Inject
+from orchestrator.operations.replication import newest_point
 from tests.fakes.bubbles import FakeBubbles
 from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SYSTEM
 from tests.fakes.replicated import Replicated
-from tests.fakes.trees import FakeFile
 
 CHECKS = Path(__file__).parents[2] / "playbooks" / "files" / "checks.py"
 
@@ -22,7 +24,17 @@ class Ground(Replicated):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.bubbles = FakeBubbles()
-        self.driller = BubbleDriller(self.inventory, self.world.drivers, self.bubbles, self.record, CHECKS)
+        self.found: dict[str, str] = {}  # by dataset, what its digest is within, where it is not what was proved
+        self.driller = BubbleDriller(
+            self.inventory, self.world.drivers, self.bubbles, self.record, CHECKS, self.digest, healthy_seconds_max=1
+        )
+
+    def digest(self, dataset, host, inside) -> str:
+        point = newest_point(self.world.drivers, "filing")
+        proved = {held.dataset: held.digest for held in point.datasets}
+        if self.found.get(dataset.name) == "closed":
+            raise DataError(f"{dataset.name} cannot be digested")
+        return self.found.get(dataset.name, proved[dataset.name])
 
     def held(self) -> str:
         done = self.round()
@@ -42,8 +54,8 @@ def test_a_held_point_is_started_checked_and_taken_away(ground):
     ground.pass_time(-50)
     found = ground.driller.drill("filing", by="ben")
     assert (found.passed, found.point, found.isolated, found.left.any) == (True, point, True, False)
-    started = "start filing-db filing-app filing-mail"
-    assert ground.bubbles.asked == ["look", "look", "open", "prove", started, "check", "close", "look", "look"]
+    begun = ["open", "prove", "start filing-db", "start filing-app filing-mail", "check", "close"]
+    assert ground.bubbles.asked == ["look", "look", *begun, "look", "look"]
     assert [each.objective for each in found.verdicts] == ["RTO", "RPO", "MTPD"]
     assert ground.kinds()[-3:] == ["drill.begun", "bubble.proved", "drill.finished"]
     register, attachments = ground.bubbles.given
@@ -119,11 +131,57 @@ def test_production_that_changed_meanwhile_and_what_is_left_behind_fail_the_dril
 
 def test_held_data_that_is_not_what_was_proved_is_not_started(ground):
     point = ground.held()
-    _, files = ground.world.trees.hosts.points[DR.name, ATTACHMENTS.name][point]
-    files["filing-1"] = FakeFile(b"decayed")
+    ground.found["attachments"] = "sha256:other"
     found = ground.driller.drill("filing", by="ben")
-    assert f"as {point}, which was sha256:" in found.why_not[0]
-    assert "open" not in ground.bubbles.asked
+    assert f"attachments: what dr-filing1 holds as {point} is sha256:other once it is opened" in found.why_not[0]
+    assert not any(each.startswith("start") for each in ground.bubbles.asked)
+
+
+def test_a_database_that_opens_as_something_else_serves_nobody(ground):
+    ground.held()
+    ground.found["register"] = "sha256:other"
+    found = ground.driller.drill("filing", by="ben")
+    assert "register: what dr-filing1 holds" in found.why_not[0]
+    assert [each for each in ground.bubbles.asked if each.startswith("start")] == ["start filing-db"]
+
+
+def test_a_file_of_a_cluster_that_decayed_is_named_before_recovery_touches_it(ground):
+    ground.held()
+    ground.bubbles.decayed = 'pg_verifybackup: error: checksum mismatch for file "base/5/1255"'
+    found = ground.driller.drill("filing", by="ben")
+    assert found.why_not == ('register: pg_verifybackup: error: checksum mismatch for file "base/5/1255"',)
+
+
+class TestInjects:
+    @pytest.mark.parametrize(
+        ("inject", "finding"),
+        [("tampered_file", "attachments"), ("wrong_mapping", "attachments"), ("stopped_dependency", "register")],
+    )
+    def test_what_is_found_and_named_passes(self, ground, inject, finding):
+        ground.held()
+        ground.found[finding] = "closed" if inject == "stopped_dependency" else "sha256:other"
+        found = ground.driller.drill("filing", by="ben", inject=inject)
+        assert found.passed
+        assert finding in found.found
+
+    def test_what_nobody_names_fails(self, ground):
+        ground.held()
+        found = ground.driller.drill("filing", by="ben", inject="tampered_file")
+        assert "tampered_file was put into the bubble (attachments), and nothing named it" in found.why_not[0]
+        assert ground.bubbles.commands[0][-1] == ATTACHMENTS.path
+
+    def test_a_wall_that_is_open_finds_no_inject(self, ground):
+        """The name of a dataset in the path of a hole in the wall is no finding of what was broken."""
+        ground.held()
+        ground.bubbles.reached = ("dr-filing1",)
+        found = ground.driller.drill("filing", by="ben", inject="quota_full")
+        assert not found.passed
+        assert [each.bytes_max for each in ground.bubbles.given] == [65536, 65536]
+
+    def test_what_a_system_does_not_have_cannot_be_broken(self, ground):
+        bare = SYSTEM.model_copy(update={"datasets": (REGISTER,)})
+        with pytest.raises(UsageError, match="filing has no file tree, so tampered_file cannot"):
+            Inject("tampered_file", bare)
 
 
 def test_a_point_without_a_clone_of_its_cluster_is_refused_before_anything(ground):

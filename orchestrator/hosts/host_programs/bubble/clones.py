@@ -28,7 +28,10 @@ def clone(dataset: dict[str, Any], folder: str) -> dict[str, Any]:
     if how == "reflink":
         os.rmdir(paths["merged"])
         how = copy(held, paths["merged"])
+    if dataset["bytes_max"] and how != "overlay":
+        raise Refused("%s: only a layer can be kept small, and this host carries none" % dataset["name"])
     made = {"dataset": dataset["name"], "how": how, "from": held, "places": dataset["places"], **paths}
+    made["bytes_max"] = dataset["bytes_max"]
     return {**made, "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -109,6 +110,9 @@ def set_up(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sock
     mount("none", "/", "none", REC | PRIVATE)
     own = []
     for one in mounts:
+        if one["bytes_max"]:
+            keep_small(one)
+            own.append(os.path.dirname(one["upper"]))
         if one["how"] == "overlay":
             parts = "lowerdir=%s,upperdir=%s,workdir=%s" % (one["from"], one["upper"], one["work"])
             mount("overlay", one["merged"], "overlay", 0, parts)
@@ -136,6 +140,16 @@ def set_up(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sock
     done = subprocess.run(["ip", "-b", "-"], input="\n".join(lines) + "\n", capture_output=True, text=True)
     if done.returncode:
         raise Refused("addresses within the bubble: %s" % done.stderr.strip())
+
+
+def keep_small(one: dict[str, Any]) -> None:
+    """The layer on a disk of its own that is full after `bytes_max`."""
+    like = os.stat(one["from"])
+    mount("tmpfs", os.path.dirname(one["upper"]), "tmpfs", NOSUID | NODEV, "size=%d,mode=755" % one["bytes_max"])
+    for part in ("upper", "work", "merged"):
+        os.mkdir(one[part])
+    os.chown(one["upper"], like.st_uid, like.st_gid)
+    shutil.copystat(one["from"], one["upper"])
 
 
 def own_devices(aside: str) -> None:

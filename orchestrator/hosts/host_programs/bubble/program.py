@@ -1,7 +1,7 @@
 """A bubble on a host: a system's held data, cloned, and its services, in namespaces without a way out.
 
 The parts of this folder are joined into one file, sent to the host and run there by its own Python (3.9 or newer) as
-root: standard library, util-linux and iproute2. Requests: open, attempt, start, inside, close, list.
+root: standard library, util-linux and iproute2. Requests: open, keeper, attempt, start, close, list.
 
 Within a bubble there are: the host's files, all read-only; clones of the system's held data at their own paths; its
 addresses, on an interface that leads nowhere; processes of its own. It ends with its first process, at the latest when
@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from typing import Any
@@ -46,7 +45,7 @@ def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
         keeper = fork_keeper(folder, lambda: keep(folder, mounts, addresses, sockets, seconds))
         note = {
             "keeper": keeper, "begun": begun_at(keeper), "units": units, "sockets": sockets, "addresses": addresses,
-            "own_places": [place for one in mounts for place in [one["merged"], *(at for _, at in one["places"])]],
+            "own_places": [place for one in mounts for place in places_of(one)],
         }  # fmt: skip
         with open(os.path.join(folder, "note.json"), "w", encoding="utf-8") as stream:
             json.dump(note, stream)
@@ -56,6 +55,12 @@ def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
         raise
     clones = [{key: one[key] for key in ("dataset", "how", "seconds")} for one in mounts]
     return {"bubble": request["bubble"], "keeper": keeper, "clones": clones, "swept": swept}
+
+
+def places_of(one: dict[str, Any]) -> list[str]:
+    """Where the bubble may write: a clone, and wherever it is shown."""
+    small = [os.path.dirname(one["upper"])] if one["bytes_max"] else []
+    return [one["merged"], *small, *(at for _, at in one["places"])]
 
 
 def bubbles(root: str) -> list[str]:
@@ -135,17 +140,8 @@ def start(request: dict[str, Any]) -> int:
     return within(keeper, do, say)
 
 
-def inside(request: dict[str, Any]) -> int:
-    """A program of ours, run by the Python within."""
-    keeper, _ = entered(request)
-
-    def do() -> dict[str, Any]:
-        words = ["python3", "-I", "-S", "-c", request["program"], json.dumps(request["request"])]
-        limit = request["seconds_max"]
-        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=limit)
-        return {"exit_code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
-
-    return within(keeper, do, say)
+def find_keeper(request: dict[str, Any]) -> dict[str, Any]:
+    return {"keeper": entered(request)[0]}
 
 
 def close_bubble(request: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +180,8 @@ def processes_in(space: str) -> list[int]:
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    whole = {"open": open_bubble, "close": close_bubble, "list": list_bubbles}
-    entering = {"attempt": attempt, "start": start, "inside": inside}
+    whole = {"open": open_bubble, "close": close_bubble, "list": list_bubbles, "keeper": find_keeper}
+    entering = {"attempt": attempt, "start": start}
     try:
         if request["do"] in whole:
             say(whole[request["do"]](request))

@@ -1,0 +1,64 @@
+"""What a drill is measured by: which recovery point it takes, and its objectives against what was seen."""
+
+from datetime import datetime
+
+from orchestrator.contracts.drivers import Drivers
+from orchestrator.foundation.errors import UsageError
+from orchestrator.model.frozen import Frozen
+from orchestrator.model.recovery_point import RecoveryPoint
+from orchestrator.model.site import Side
+from orchestrator.model.system import System
+from orchestrator.operations.replication import seconds_since
+
+POINTS_MAX = 1000
+
+
+class Verdict(Frozen):
+    """An objective against what was measured, in seconds."""
+
+    objective: str
+    target_seconds: float
+    actual_seconds: float
+    met: bool
+
+
+def choose_point(drivers: Drivers, system: System, named: str, *, older_than_seconds: float = 0.0) -> RecoveryPoint:
+    """`latest`; `worst`, the oldest that is still within the system's RPO; or a point by the beginning of its id.
+
+    Only points held at DR count. `older_than_seconds` leaves out younger ones.
+    """
+    found = drivers.catalogue.list("recovery_point", prefix=f"{system.name}/", limit=POINTS_MAX)
+    now = drivers.clock.now()
+    points = [RecoveryPoint.model_validate(document) for _, document in found]
+    at_dr = sorted((point for point in points if Side.DR in point.sides), key=lambda each: each.at, reverse=True)
+    fitting = [point for point in at_dr if seconds_since(point.at, now) >= older_than_seconds]
+    if named == "worst":
+        fitting = [point for point in fitting if seconds_since(point.at, now) <= system.objectives.rpo][-1:]
+    elif named != "latest":
+        fitting = [point for point in fitting if point.id.startswith(named)]
+        if len(fitting) > 1:
+            raise UsageError(f"{system.name}: more than one recovery point begins with {named}")
+    if not fitting:
+        raise UsageError(
+            f"{system.name}: no recovery point at DR is {named}"
+            + (f" and at least {older_than_seconds:g} s old" if older_than_seconds else ""),
+            hint=f"See them with: skerry snapshot list {system.name}",
+        )
+    return fitting[0]
+
+
+def verdicts_of(system: System, *, begun_at: str, point_at: str, now: datetime) -> tuple[Verdict, ...]:
+    """RTA against RTO, RPA against RPO, RTA and the work recovery time against MTPD (NIST SP 800-34, ISO 22301)."""
+    begun = datetime.fromisoformat(begun_at)
+    recovery = (now - begun).total_seconds()
+    loss = max(0.0, (begun - datetime.fromisoformat(point_at)).total_seconds())
+    wanted = system.objectives
+    rows = (
+        ("RTO", wanted.rto, recovery),
+        ("RPO", wanted.rpo, loss),
+        ("MTPD", wanted.mtpd, recovery + wanted.wrt),
+    )
+    return tuple(
+        Verdict(objective=name, target_seconds=target, actual_seconds=round(actual, 3), met=actual <= target)
+        for name, target, actual in rows
+    )
