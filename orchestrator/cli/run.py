@@ -4,6 +4,7 @@ from typing import cast
 
 import click
 
+from orchestrator.cli.gate_door import BECAUSE_OPTION, SKIP_OPTION, doors
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 ENDS = exit_codes_of("ApprovalMissing", "ApprovalInvalid", "RunInProgress", "RunFailed", "RolledBack")
@@ -17,17 +18,26 @@ AS_OPTION = click.option(
 @DIGEST
 @AS_OPTION
 @click.option("--detach", is_flag=True, help="Leave it to the workers (skerry worker), and return its id at once.")
+@SKIP_OPTION
+@BECAUSE_OPTION
 @JSON_OPTION
-def command(digest: str, operator: str, detach: bool, as_json: bool) -> None:
+def command(
+    digest: str, operator: str, detach: bool, skipped: tuple[str, ...], because: str, as_json: bool
+) -> None:
     """Run the plan DIGEST on its hosts, every system of the wave, in this process.
 
     Ctrl-C or a crash stops the program, not the move: what ran is recorded, and the same command goes on. Steps of a
     run are watched live; see them later with: skerry runs show RUN.
     """
+    if detach and skipped:
+        from orchestrator.foundation.errors import UsageError
+
+        hint = "Hand the run over, then: skerry runs ask skip_gate RUN --step GATE --as PERSON --because WHY"
+        raise UsageError("a run that is handed over begins without doors round its gates", hint=hint)
     if detach:
         hand_over(digest, operator, as_json=as_json)
     else:
-        carry_out(digest, operator, "", as_json=as_json)
+        carry_out(digest, operator, "", skip=doors(skipped, because), as_json=as_json)
 
 
 def hand_over(digest: str, operator: str, *, as_json: bool) -> None:
@@ -51,9 +61,11 @@ def _stage(stage: str, told: str) -> click.Command:
     @click.command(stage, epilog=ENDS, help=told)
     @DIGEST
     @AS_OPTION
+    @SKIP_OPTION
+    @BECAUSE_OPTION
     @JSON_OPTION
-    def stage_command(digest: str, operator: str, as_json: bool) -> None:
-        carry_out(digest, operator, stage, as_json=as_json)
+    def stage_command(digest: str, operator: str, skipped: tuple[str, ...], because: str, as_json: bool) -> None:
+        carry_out(digest, operator, stage, skip=doors(skipped, because), as_json=as_json)
 
     return stage_command
 
@@ -62,7 +74,9 @@ seed = _stage("seed", "Second stage of the plan DIGEST: the cloud from the DR re
 commit = _stage("commit", "Last stage: the systems live at the cloud; from here the way back is a failback.")
 
 
-def carry_out(digest: str, operator: str, stage: str, *, as_json: bool) -> None:
+def carry_out(
+    digest: str, operator: str, stage: str, *, skip: dict[str, str] | None = None, as_json: bool
+) -> None:
     """Run or go on, to the end of `stage`, earlier stages included; "" runs everything that is left."""
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
@@ -83,6 +97,7 @@ def carry_out(digest: str, operator: str, stage: str, *, as_json: bool) -> None:
                 kind="migrate",
                 on_run=lambda run: live.say(f"run {run} of plan {plan.digest}"),
                 stage=cast("Stage", stage) if stage else None,
+                skip=skip,
             )
     if as_json:
         print_json(status.model_dump(mode="json"))

@@ -19,6 +19,7 @@ _REQUESTS = (
     "waive",
     "found_applied",
     "found_absent",
+    "skip_gate",
 )
 
 
@@ -134,7 +135,7 @@ def watch(run: str, as_json: bool) -> None:
 @click.argument("operation", type=click.Choice(_REQUESTS))
 @click.argument("run")
 @click.option("--system", default="", help="One system of the run; default all of them.")
-@click.option("--step", default="", help="The step that is meant, for confirm, reject, retry, waive, found_*.")
+@click.option("--step", default="", help="The step that is meant; for skip_gate the gate.")
 @click.option("--as", "by", required=True, metavar="PERSON", help="Who asks, by the id in people.yml.")
 @click.option("--because", required=True, help="Why; it goes into the evidence.")
 @JSON_OPTION

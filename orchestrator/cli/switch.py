@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import click
 
+from orchestrator.cli.gate_door import BECAUSE_OPTION, SKIP_OPTION, doors
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 ENDS = exit_codes_of("ApprovalMissing", "ApprovalInvalid", "AuthorityError", "RunInProgress", "RunFailed", "RolledBack")
@@ -20,46 +21,58 @@ SYSTEM = click.argument("system")
 @click.argument("system", metavar="SYSTEM|DIGEST")
 @AS_OPTION
 @SET_OPTION
+@SKIP_OPTION
+@BECAUSE_OPTION
 @JSON_OPTION
-def cutover(system: str, operator: str, inputs: tuple[str, ...], as_json: bool) -> None:
+def cutover(
+    system: str, operator: str, inputs: tuple[str, ...], skipped: tuple[str, ...], because: str, as_json: bool
+) -> None:
     """Switch a replicated SYSTEM to the cloud, or back with --set from=cloud --set to=source.
 
     The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
     With the digest of a migration's plan: its third stage, from drain to watch; it pauses before the commit.
     """
     if _is_system(system):
-        carry_out("cutover", system, operator, inputs, as_json=as_json)
+        carry_out("cutover", system, operator, inputs, skip=doors(skipped, because), as_json=as_json)
         return
     from orchestrator.cli import run
 
-    run.carry_out(system, operator, "cutover", as_json=as_json)
+    run.carry_out(system, operator, "cutover", skip=doors(skipped, because), as_json=as_json)
 
 
 @click.command("failback", epilog=ENDS)
 @SYSTEM
 @AS_OPTION
 @SET_OPTION
+@SKIP_OPTION
+@BECAUSE_OPTION
 @JSON_OPTION
-def failback(system: str, operator: str, inputs: tuple[str, ...], as_json: bool) -> None:
+def failback(
+    system: str, operator: str, inputs: tuple[str, ...], skipped: tuple[str, ...], because: str, as_json: bool
+) -> None:
     """Bring SYSTEM home from the cloud, with everything that was written there.
 
     The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
     """
-    carry_out("failback", system, operator, inputs, as_json=as_json)
+    carry_out("failback", system, operator, inputs, skip=doors(skipped, because), as_json=as_json)
 
 
 @click.command("failover", epilog=ENDS)
 @SYSTEM
 @AS_OPTION
 @SET_OPTION
+@SKIP_OPTION
+@BECAUSE_OPTION
 @JSON_OPTION
-def failover(system: str, operator: str, inputs: tuple[str, ...], as_json: bool) -> None:
+def failover(
+    system: str, operator: str, inputs: tuple[str, ...], skipped: tuple[str, ...], because: str, as_json: bool
+) -> None:
     """Let the cloud take over SYSTEM, whose source is lost.
 
     Besides the plan's approval it needs a named person's signed word that the lost side is down and stays down: skerry
     word SYSTEM --down source. The first time the plan is made and its digest told; the same command then runs it.
     """
-    carry_out("failover", system, operator, inputs, as_json=as_json)
+    carry_out("failover", system, operator, inputs, skip=doors(skipped, because), as_json=as_json)
 
 
 @click.command("rollback", epilog=ENDS)
@@ -69,6 +82,7 @@ def failover(system: str, operator: str, inputs: tuple[str, ...], as_json: bool)
 @click.option("--yes", is_flag=True, help="Do not ask again once the account of writes is shown.")
 @click.option("--without-record", is_flag=True, help="By a plan of its own, for a SYSTEM whose run is lost.")
 @SET_OPTION
+@SKIP_OPTION
 @JSON_OPTION
 def rollback(
     named: str,
@@ -77,6 +91,7 @@ def rollback(
     yes: bool,
     without_record: bool,
     inputs: tuple[str, ...],
+    skipped: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Bring what RUN did to its systems, or the last run of SYSTEM, back to where it started.
@@ -85,7 +100,7 @@ def rollback(
     the way back was broken off, or an inverse failed, the same command goes on.
     """
     if without_record:
-        carry_out("rollback", named, operator, inputs, as_json=as_json)
+        carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), as_json=as_json)
         return
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
@@ -96,6 +111,8 @@ def rollback(
     from orchestrator.operations.rollback import account_of, complain_unless_back, roll_back, run_to_roll_back
     from orchestrator.steps.accounting import account_text
 
+    if skipped:
+        raise UsageError("inverses have no gates", hint="A gate is skipped with --without-record alone.")
     if not because.strip():
         raise UsageError("a rollback needs a reason", hint="Say why; it goes into the evidence: --because WHY")
     live = LiveRun(console(), as_json=as_json)
@@ -206,7 +223,9 @@ def _is_system(named: str) -> bool:
     return named in read_estate(inventory_folder()).systems
 
 
-def carry_out(kind: str, system: str, operator: str, inputs: tuple[str, ...], *, as_json: bool) -> None:
+def carry_out(
+    kind: str, system: str, operator: str, inputs: tuple[str, ...], *, skip: dict[str, str], as_json: bool
+) -> None:
     """Make the plan of this switch, or find it again, and run it once it is approved."""
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
@@ -225,7 +244,12 @@ def carry_out(kind: str, system: str, operator: str, inputs: tuple[str, ...], *,
         live.expect(plan)
         with live.shown():
             status = run_switch(
-                desk, plan, kind=switch, operator=operator, on_run=lambda run: live.say(f"run {run} of {plan.digest}")
+                desk,
+                plan,
+                kind=switch,
+                operator=operator,
+                on_run=lambda run: live.say(f"run {run} of {plan.digest}"),
+                skip=skip,
             )
     if as_json:
         print_json(status.model_dump(mode="json"))

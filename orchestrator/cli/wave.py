@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import click
 
+from orchestrator.cli.gate_door import BECAUSE_OPTION, GATES, SKIP_OPTION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 _ENDS = exit_codes_of("GateClosed", "ApprovalMissing", "ApprovalInvalid", "RunInProgress", "RunFailed", "RolledBack")
 WAVE = click.argument("wave")
-GATES = [f"G{number}" for number in range(9)]
 AS_OPTION = click.option("--as", "operator", required=True, metavar="PERSON", help="Who asks, by the id in people.yml.")
 KEY_OPTION = click.option(
     "--key",
@@ -20,15 +20,6 @@ KEY_OPTION = click.option(
     help="The person's SSH key: the private file, or the public one of a key that the agent holds.",
 )
 ROLE_OPTION = click.option("--role", help="In which role; may be left out where the person holds one role only.")
-SKIP_OPTION = click.option(
-    "--unsafe-skip-gate",
-    "skipped",
-    multiple=True,
-    type=click.Choice(GATES),
-    metavar="GATE",
-    help="Go round a gate of the wave (with --because). It is on record, shows everywhere, and is never a pass.",
-)
-BECAUSE_OPTION = click.option("--because", default="", help="Why; it goes into the evidence.")
 
 
 @click.group("wave")

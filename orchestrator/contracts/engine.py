@@ -37,7 +37,7 @@ FINAL: frozenset[SystemState] = frozenset({"committed", "rolled_back", "cancelle
 #   waive          take a failed inverse for done: a deviation that the evidence shows
 #   found_applied  a person looked: the step (or inverse) whose outcome is unknown took effect
 #   found_absent   a person looked: it did not; it is done again
-#   skip_gate      go round the gate called `step`, for the reason given: it is told where it is done, and is never a pass
+#   skip_gate      go round the gate called `step` where it is closed, for the reason given; that is told, and no pass
 Operation = Literal[
     "rollback",
     "cancel",

@@ -9,6 +9,7 @@ Rules:
   an outcome that nobody knows is never retried: a person looks first
   a step that must have passed by some time and has not is no longer waited for: everything is rolled back, also when a
   person paused; a deed under way ends first, and where a person must decide already the person decides
+  a gate that is closed may be gone round where a person asked for that by name; it is told with what was judged
   nothing is rolled back by itself beyond the point of no return; after commit not even on request, and where no step
   has an inverse neither: what fails there waits for a person, who has it done again
 """
@@ -161,6 +162,18 @@ class _Turn(TurnUnderWay):
                 return self._answer(event)
             case "retry" | "waive" | "found_applied" | "found_absent":
                 return self._resolve(event)
+            case "skip_gate":
+                return self._open_door(event)
+
+    def _open_door(self, event: Requested) -> str:
+        """Let the named gate be gone round, should it be closed when its step may begin."""
+        gates = sorted({step.gate.id for step in self._steps.values() if step.gate is not None})
+        if event.step not in gates:
+            return f"the plan has no gate {event.step or 'without a name'} (there are: {', '.join(gates) or 'none'})"
+        if not event.reason.strip():
+            return f"gate {event.step} is gone round for a reason only"
+        self._doors = {**self._doors, event.step: (event.by, event.reason)}
+        return ""
 
     def _resume(self, event: Requested) -> str:
         """Go on, to the end or up to the named steps: one word, so that nothing can run past them in between."""

@@ -48,6 +48,8 @@ class RunState:
     answered: frozenset[int] = frozenset()
     beyond_return: str = ""
     committed: bool = False
+    doors: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # gates that may be gone round: by whom, and why
+    gone_round: tuple[str, ...] = ()  # those that were, in words
     asked_back: bool = False  # it turned because a person asked, and for no other reason
     is_over: bool = False
 

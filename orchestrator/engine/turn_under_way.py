@@ -7,6 +7,7 @@ from typing import Any, Literal
 from orchestrator.contracts.engine import FINAL, GateJudge
 from orchestrator.engine.run_state import PERSON_VERBS, TIME_VERBS, Course, Key, Progress, RunState
 from orchestrator.engine.turns import Announce, Command, Open, Perform, SetState, Settle
+from orchestrator.model.gate import GateVerdict
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.step import Step
 
@@ -33,6 +34,8 @@ class TurnUnderWay:
         self._beyond_return = state.beyond_return
         self._committed = state.committed
         self._asked_back = state.asked_back
+        self._doors = dict(state.doors)
+        self._gone_round = state.gone_round
         self._commands: list[Command] = []
 
     def result(self) -> tuple[RunState, tuple[Command, ...]]:
@@ -56,9 +59,13 @@ class TurnUnderWay:
             beyond_return=self._beyond_return,
             committed=self._committed,
             asked_back=self._asked_back,
+            doors=self._doors,
+            gone_round=self._gone_round,
         )
-        if (after.status, after.reason) != (self._before.status, self._before.reason):
-            self._commands.append(SetState(state=after.status, reason=after.reason, holds=not is_over))
+        shown = "; ".join((after.reason, *after.gone_round)) if after.reason else "; ".join(after.gone_round)
+        before = self._before
+        if (after.status, after.reason, after.gone_round) != (before.status, before.reason, before.gone_round):
+            self._commands.append(SetState(state=after.status, reason=shown, holds=not is_over))
         return after, tuple(self._commands)
 
     def _passed(self, key: Key, outcome: Outcome) -> None:
@@ -157,8 +164,12 @@ class TurnUnderWay:
         key: Key = (step.id, "do")
         if step.gate is not None:
             verdict = self._judge_gate(step.gate, self._earlier)
-            self._announce("gate.passed" if verdict.passed else "gate.closed", step.id, **verdict.model_dump())
-            if not verdict.passed:
+            door = None if verdict.passed else self._doors.get(verdict.gate)
+            if door is not None:
+                self._go_round(step.id, verdict, *door)
+            else:
+                self._announce("gate.passed" if verdict.passed else "gate.closed", step.id, **verdict.model_dump())
+            if not verdict.passed and door is None:
                 outcome = Outcome.failed(verdict.message or f"gate {verdict.gate} is closed", error="GateClosed")
                 self._commands.append(Settle(step=step.id, mode="do", outcome=outcome, recorded=False))
                 self._failed(key, outcome, began=False)
@@ -170,6 +181,12 @@ class TurnUnderWay:
             self._commands.append(Open(step=step.id, mode="do", until=self._at + seconds))
             return
         self._perform(key)
+
+    def _go_round(self, step_id: str, verdict: GateVerdict, by: str, because: str) -> None:
+        """Told with every value that was judged: whoever reads of it sees what was not met."""
+        judged = {**verdict.model_dump(), "gate": f"{verdict.gate} of {step_id}"}
+        self._announce("gate.skipped", step_id, by=by, because=because, **judged)
+        self._gone_round = (*self._gone_round, f"gate {verdict.gate} of {step_id} was skipped by {by}: {because}")
 
     def _perform(self, key: Key, *, settled_absent: bool = False) -> None:
         attempt = self._attempts(key) + 1

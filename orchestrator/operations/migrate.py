@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from orchestrator.contracts.engine import AT_REST, Runs, RunStatus, Worker
-from orchestrator.foundation.errors import GateClosed, OrchestratorError, RolledBack, RunFailed, RunInProgress, UsageError
+from orchestrator.foundation.errors import (
+    GateClosed,
+    OrchestratorError,
+    RolledBack,
+    RunFailed,
+    RunInProgress,
+    UsageError,
+)
 from orchestrator.model.plan import Plan
 from orchestrator.model.step import Phase
 
@@ -76,8 +83,8 @@ def run_plan(
 
     `allowed` raises GateClosed or its kin unless the plan is approved; a run under way was allowed when it began, and
     goes on unless `withdrawn` says why it is no longer: then only ways back go on, and GateClosed is raised for the
-    rest. `skip` names gates that may be gone round, each with the reason: UsageError where the plan has none of the name.
-    Returns the status whatever the systems came to: see `complain`.
+    rest. `skip` names gates that may be gone round, each with the reason: UsageError where the plan has none of that
+    name. Returns the status whatever the systems came to: see `complain`.
     """
     found = unfinished_run(runs, plan.digest)
     run = found.run if found else new_run_id()
@@ -95,7 +102,8 @@ def run_plan(
             runs.request(run, "", "skip_gate", by=operator, reason=because, step=gate)
         if found is None:
             if doors:
-                runs.request(run, "", "resume", by=operator, reason="the door is known", step=" ".join(stops))
+                reason = "gates that may be gone round are known"
+                runs.request(run, "", "resume", by=operator, reason=reason, step=" ".join(stops))
         elif closed:
             _go_back_only(found, runs, operator=operator, because=closed)
         elif stops or any(system.state == "paused" for system in found.systems):

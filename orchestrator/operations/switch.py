@@ -51,10 +51,16 @@ def switch_plan(
 
 
 def run_switch(
-    desk: Desk, plan: Plan, *, kind: Switch, operator: Name, on_run: migrate.OnRun = migrate.tell_nobody
+    desk: Desk,
+    plan: Plan,
+    *,
+    kind: Switch,
+    operator: Name,
+    on_run: migrate.OnRun = migrate.tell_nobody,
+    skip: Mapping[str, str] | None = None,
 ) -> RunStatus:
     """Run the plan in this process; ApprovalMissing until enough of the right persons approved it."""
-    return desk.run(plan, operator=operator, kind=kind, on_run=on_run)
+    return desk.run(plan, operator=operator, kind=kind, on_run=on_run, skip=skip)
 
 
 def give_word(
