@@ -45,7 +45,7 @@ class Desk:
         self.survey()
 
     def write(self, name: str, text: str) -> Path:
-        file = self.estate / WRITTEN / name
+        file: Path = self.estate / WRITTEN / name
         file.write_text(text)
         return file
 

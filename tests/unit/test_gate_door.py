@@ -1,5 +1,7 @@
 """The door round a gate of a run: only by name and for a reason, told with what was not met, and shown from then on."""
 
+from typing import Any
+
 import pytest
 
 from orchestrator.contracts.engine import RunStatus
@@ -105,7 +107,7 @@ class AskedRuns:
 
 
 def test_no_worker_comes_to_the_gate_before_it_knows_of_the_door():
-    runs = AskedRuns()
+    runs: Any = AskedRuns()
     skip = {"G5": "compared by hand"}
     run_plan(the_plan(), operator="bo", kind="migrate", runs=runs, worker=runs, allowed=lambda *_: None, skip=skip)
     assert runs.asked == [("submit", "switch_front"), ("skip_gate", "G5"), ("resume", "")]
@@ -115,7 +117,7 @@ def test_no_worker_comes_to_the_gate_before_it_knows_of_the_door():
     ("skip", "words"), [({"G7": "why not"}, r"the plan has no gate G7 \(there are: G5, G6\)"), ({"G5": ""}, "say why")]
 )
 def test_nothing_begins_with_a_door_that_is_none(skip, words):
-    runs = AskedRuns()
+    runs: Any = AskedRuns()
     with pytest.raises(UsageError, match=words):
         run_plan(the_plan(), operator="bo", kind="migrate", runs=runs, worker=runs, allowed=print, skip=skip)
     assert runs.asked == []
