@@ -1,4 +1,4 @@
-"""playbooks/files/fence.py as it is sent to hosts, with a systemctl that keeps states: what it asks, when it refuses."""
+"""playbooks/files/fence.py as hosts get it, with a systemctl that keeps states: what it asks, when it refuses."""
 
 import json
 import os
