@@ -19,11 +19,6 @@ from orchestrator.foundation.errors import (
     CommandFailed,
     DataError,
     HostError,
-    HostUnreachable,
-    NoSpace,
-    OrchestratorError,
-    RunInProgress,
-    SourceChanged,
 )
 from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import BlockVolume
@@ -32,7 +27,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.held_points import held_for, path_of
-from orchestrator.movers.line_refusals import refuse_access
+from orchestrator.movers.program_trouble import trouble
 
 PROGRAM = Path(__file__).with_name("host_programs") / "block_delta"
 COPY_SECONDS_MAX = 7 * 24 * 3600.0
@@ -289,23 +284,6 @@ def tracked_by(served: dict[str, Any], *, since: bool) -> str:
     if why := served.get("why"):
         return f"none: {why}"
     return "none: the replica is not what it was when the bitmap was begun" if served.get("ranges") else "none"
-
-
-def trouble(volume: BlockVolume, host: Host, source: Host | None, kind: str, why: str) -> OrchestratorError:
-    """The error that a program's word stands for."""
-    path = host.path(volume.path)
-    if kind == "busy":
-        return RunInProgress(f"{volume.name} is being copied to {host.name} by another run")
-    if kind == "full":
-        return NoSpace(f"{host.name}: no room for {volume.name} at {path}: {why}")
-    if kind == "moved":
-        return SourceChanged(f"{(source or host).name}: {volume.name} {why}; {host.name} is as it was")
-    if kind == "link" and source is not None:
-        refuse_access(f"{volume.name} from {source.name} to {host.name}", why)
-        return HostUnreachable(f"copy of {volume.name} from {source.name} to {host.name} broke off: {why}")
-    if kind == "source" and source is not None:
-        return DataError(f"{source.name}: {volume.name} cannot be read: {why}")
-    return DataError(f"{host.name}: {volume.name} at {path}: {why}")
 
 
 def work_folder(volume: BlockVolume, host: Host) -> str:

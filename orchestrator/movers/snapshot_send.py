@@ -12,20 +12,13 @@ from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import CopyOutlook, PointStore, Reading, TreeMover
-from orchestrator.foundation.errors import (
-    DataError,
-    HostUnreachable,
-    NoSpace,
-    OrchestratorError,
-    RunInProgress,
-)
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for
-from orchestrator.movers.line_refusals import refuse_access
+from orchestrator.movers.program_trouble import trouble
 
 PROGRAM = Path(__file__).with_name("host_programs") / "snapshot_send"
 COPY_SECONDS_MAX = 7 * 24 * 3600.0
@@ -146,18 +139,3 @@ def ask(
     if kind is not None:
         raise trouble(tree, host, source, kind, why)
     return result
-
-
-def trouble(tree: FileTree, host: Host, source: Host | None, kind: str, why: str) -> OrchestratorError:
-    """The error that a program's word stands for."""
-    path = host.path(tree.path)
-    if kind == "busy":
-        return RunInProgress(f"{tree.name} is being copied to {host.name} by another run")
-    if kind == "full":
-        return NoSpace(f"{host.name}: no room for {tree.name} at {path}: {why}")
-    if kind == "link" and source is not None:
-        refuse_access(f"{tree.name} from {source.name} to {host.name}", why)
-        return HostUnreachable(f"copy of {tree.name} from {source.name} to {host.name} broke off: {why}")
-    if kind == "source" and source is not None:
-        return DataError(f"{source.name}: {tree.name} cannot be sent: {why}")
-    return DataError(f"{host.name}: {tree.name} at {path}: {why}")

@@ -16,8 +16,8 @@ from orchestrator.foundation.errors import (
 )
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
-from orchestrator.movers.block_volume import trouble
 from orchestrator.movers.file_tree import judge
+from orchestrator.movers.program_trouble import trouble
 from orchestrator.movers.rsync_words import reading_server
 
 SOURCE = Host(name="onprem-a", site="onprem", address="10.10.1.11")
