@@ -72,7 +72,7 @@ class FakeBubbles:
         if self.open_on.get(host.name) != bubble:
             raise DataError(f"there is no bubble {bubble}")
         verify = f"{BINARIES}/pg_verifybackup"
-        done = {name: self._done for name in ("mount", "grep")}
+        done = dict.fromkeys(("mount", "grep"), self._done)
         return FakeTransport(host, programs={"python3": self._python, verify: self._verify, **done})
 
     def _python(self, words: Sequence[str], stdin: bytes) -> Answer:
