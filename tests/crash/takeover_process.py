@@ -1,4 +1,6 @@
-"""One of several workers over a shared PostgreSQL: `python -m tests.crash.takeover_process URL WORLD DEAD_SECONDS`.
+"""One of several workers over a shared PostgreSQL.
+
+`python -m tests.crash.takeover_process URL WORLD DEAD_SECONDS [PER_SITE]`
 
 Its world is a file to which every deed appends one line when it begins and one when it took effect.
 """
@@ -9,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from orchestrator.engine.admission import Limits
 from orchestrator.engine.worker import WorkerSettings, open_worker
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.planning.gates import judge_gate
@@ -45,13 +48,14 @@ class FileWorld:
 
 def main() -> None:
     url, world, dead_seconds = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+    per_site = int(sys.argv[4]) if len(sys.argv) > 4 else 0
     worker = open_worker(
         url,
         url,
         FileWorld(world),
         FakeRecorder(),
         judge_gate=judge_gate,
-        settings=WorkerSettings(dead_seconds=dead_seconds),
+        settings=WorkerSettings(dead_seconds=dead_seconds, limits=Limits(per_site=per_site)),
     )
     worker.start()
 

@@ -47,9 +47,9 @@ class Workers:
         self.world.touch()
         self.processes = []
 
-    def start(self, url=""):
-        url = url or self.url
-        words = [sys.executable, "-m", "tests.crash.takeover_process", url, str(self.world), str(DEAD_SECONDS)]
+    def start(self, url="", per_site=0):
+        words = [sys.executable, "-m", "tests.crash.takeover_process", url or self.url, str(self.world)]
+        words += [str(DEAD_SECONDS), str(per_site)]
         process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.processes.append(process)
         assert process.stdout.readline() == "up\n", process.stderr.read()
@@ -244,3 +244,21 @@ def test_three_workers_share_the_systems_and_do_nothing_twice(workers, store):
     assert set(workers.effects().values()) == {1}
     assert len(workers.effects()) == 12 * 6
     assert all(process.poll() is None for process in processes)
+
+
+def test_limits_hold_over_all_workers_also_when_one_of_them_dies(workers, store):
+    processes = [workers.start(per_site=2) for _ in range(3)]
+    names = tuple(f"system-{number}" for number in range(8))
+    store.runs.submit("run-1", a_plan(chain(6), systems=names), kind="migrate", operator="ana")
+    workers.await_effects(6)
+    processes[0].send_signal(signal.SIGKILL)
+    await_committed(store)
+    spans = {}
+    for _, key, _, at in workers.lines():
+        system = key.split("/")[1]
+        first, _ = spans.get(system, (at, at))
+        spans[system] = (first, at)
+    assert set(spans) == set(names)
+    busy = [sum(first <= at <= last for first, last in spans.values()) for at, _ in spans.values()]
+    assert max(busy) <= 2
+    assert len(workers.effects()) == 8 * 6
