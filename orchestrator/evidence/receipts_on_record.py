@@ -1,7 +1,7 @@
 """Puts receipts on record: what each place answered about a head of the log.
 
-Rules: a receipt is on record once, in an event `anchor.recorded` of the log's own; that event is no reason to show the
-head again. What was shown by another command is put on record by whoever opens the ledger for writing next.
+Rules: a receipt is on record once, in an event `anchor.recorded` of the log's own; it is put there before the next
+head is shown, so that the last head that was shown stays the log's last. What another command showed is put there too.
 """
 
 import json

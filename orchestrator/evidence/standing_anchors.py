@@ -67,24 +67,16 @@ class StandingAnchors:
             size = self._recorder.head().size
             if size == self._shown_size:
                 return
+            # First what was answered about earlier heads: no event may follow the last head that is shown.
+            put_receipts_on_record(self._ledger, self._recorder, timestamp(self._clock.now()))
+            size = self._recorder.head().size
             done = self._anchor()
         except (OrchestratorError, OSError, ValueError) as error:
             done = Anchored(0, failed=[f"the newest head: {error}"])
-        grown = self._grown_by_receipts(done.size)
         if done.failed:
             self._tell(done)
         else:
-            self._shown_size = grown
-
-    def _grown_by_receipts(self, shown: int) -> int:
-        """Put receipts on record; the size up to which nothing needs showing: receipts alone do not, all else does."""
-        try:
-            receipts = put_receipts_on_record(self._ledger, self._recorder, timestamp(self._clock.now()))
-            size = self._recorder.head().size
-        except (OrchestratorError, OSError, ValueError) as error:
-            self._tell(Anchored(0, failed=[f"receipts are not on record: {error}"]))
-            return shown
-        return size if size == shown + receipts else shown
+            self._shown_size = size
 
     def _anchor(self) -> Anchored:
         """One bucket that does not open leaves the other places their turn."""

@@ -6,10 +6,11 @@ import pytest
 
 from orchestrator.evidence.anchoring import EnrolledBucket, Enrolment, anchor, write_enrolment
 from orchestrator.evidence.export import collect
-from orchestrator.evidence.note import DASH
+from orchestrator.evidence.note import DASH, Checkpoint, LogPolicy, NoteSigner, sign_checkpoint, split_note
 from orchestrator.evidence.policy_on_record import adopt_policy, policy_in_force
 from orchestrator.evidence.receipts_on_record import put_receipts_on_record
 from orchestrator.evidence.show import verify_and_show
+from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
 from orchestrator.evidence.stand_alone import modules_of_the_verifier
 from orchestrator.evidence.trust_policy import parse_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, judge_bundle
@@ -120,3 +121,22 @@ def test_the_verifier_alone_judges_receipts_without_the_recorder():
     assert {"orchestrator.evidence.receipts", "orchestrator.evidence.gates_in_force"} <= names
     assert not {name for name in names if name.endswith(("_on_record", ".recorder", ".wave_words"))}
     assert not any(name.startswith(("orchestrator.contracts", "orchestrator.model")) for name in names)
+
+
+def test_a_log_that_grew_after_its_witness_signed_says_how_far_the_quorum_reaches(anchored):
+    witness = NoteSigner("witness.example", SigningKey.generate(Algorithm.COSIGNATURE_ED25519))
+    (path,) = (anchored / "anchors").glob("*.note")
+    text = split_note(path.read_text())[0]
+    mine = own_keys(anchored)
+    lines = [f"log {key}" for key in mine] + [f"witness audit {witness.verifier_key}", "quorum audit"]
+    policy = LogPolicy.parse("\n".join(lines) + "\n")
+    (failed,) = verify_log(anchored, vkeys=mine, policy=policy).findings.failed
+    assert failed.text == "the witnesses' quorum 'audit' is not met by any head"
+    size = int(path.stem)
+    cosigned = sign_checkpoint(Checkpoint.parse(text), [witness], at_seconds=1)
+    path.write_text(path.read_text() + cosigned.rpartition("\n\n")[2])
+    report = verify_log(anchored, vkeys=mine, policy=policy)
+    assert report.verified, report.findings.failed
+    told = [each.text for each in report.findings.found]
+    assert f"the witnesses' quorum 'audit' is met at {size} entries" in told
+    assert "the last 1 entries came after the last anchor" in told

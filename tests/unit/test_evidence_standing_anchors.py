@@ -130,16 +130,18 @@ def test_a_worker_anchors_at_its_end(tmp_path, monkeypatch):
     assert kinds(ledger) == ["log.genesis", "anchor.failed"]
 
 
-def test_what_a_place_answered_is_on_record_and_is_no_reason_to_show_the_head_again(ledger):
+def test_what_a_place_answered_is_on_record_before_the_next_head_is_shown_and_nothing_follows_the_last(ledger):
     lock = FakeObjectLock()
     write_enrolment(ledger, Enrolment(buckets=(BUCKET,)))
     writing = Writing(ledger, lambda bucket: lock)
     writing.grow(3)
     writing.anchors.show()
     writing.anchors.show()
+    assert kinds(ledger) == ["log.genesis"] + ["check.result"] * 3
+    writing.grow()
     writing.close()
-    assert kinds(ledger) == ["log.genesis"] + ["check.result"] * 3 + ["anchor.recorded"]
-    assert len(lock.list("")) == 1
+    assert kinds(ledger) == ["log.genesis"] + ["check.result"] * 4 + ["anchor.recorded"]
+    assert [copy.key.rsplit("/", 1)[1][:12] for copy in lock.list("")] == ["000000000004", "000000000006"]
     event = verified_events(ledger)[0][-1]
     content = (ledger / "anchors/000000000004.worm.json").read_bytes()
     (receipt,) = event.data["receipts"]
@@ -156,4 +158,4 @@ def test_what_another_command_showed_is_put_on_record_by_the_next_writer_and_onc
         writing.grow()
         writing.close()
     told = [event.data["size"] for event in verified_events(ledger)[0] if event.type == "anchor.recorded"]
-    assert told == [1, 2, 5]
+    assert told == [1, 3]
