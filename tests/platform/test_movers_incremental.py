@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contracts.programs import program_text
 from orchestrator.movers.tree_digests import PROGRAM
 
 
 def digest(tree: Path, **request):
     words = [sys.executable, "-I", "-S", "-", json.dumps({"path": str(tree), **request})]
-    done = subprocess.run(words, input=PROGRAM.read_bytes(), capture_output=True, check=True)
+    done = subprocess.run(words, input=program_text(PROGRAM), capture_output=True, check=True)
     result = json.loads(done.stdout.splitlines()[-1].removeprefix(b"result "))
     assert result["moved"] == []
     assert result["errors"] == []
@@ -110,7 +111,7 @@ def test_what_cannot_be_read_is_an_error_and_not_left_out(tree):
             folder.chmod(folder.stat().st_mode | 0o055)
     words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-I", "-S", "-"]
     done = subprocess.run(
-        [*words, json.dumps({"path": str(tree)})], input=PROGRAM.read_bytes(), capture_output=True, check=True
+        [*words, json.dumps({"path": str(tree)})], input=program_text(PROGRAM), capture_output=True, check=True
     )
     result = json.loads(done.stdout.splitlines()[-1].removeprefix(b"result "))
     assert result["errors"] == [["below/b", "Permission denied"]]

@@ -38,6 +38,7 @@ MIB = 1 << 20
 TREE = FileTree(name="documents", path="/srv/kills/documents", changes="replaced")
 VOLUME = BlockVolume(name="disk", path="/srv/kills/disk.img")
 ORCHESTRATOR = "orchestrator"  # among patterns: this program itself
+SESSION = "[s]shd: [a-z]"  # of sshd, what serves a connection; not what listens, which a host's init would start again
 ALONE = "import sys; from tests.platform.test_movers_kills import alone; alone(*sys.argv[1:])"
 
 
@@ -165,7 +166,7 @@ class Kills:
 def test_a_tree_survives_kills_at_any_moment(ground):
     patterns = [
         (ground.source, "[r]sync --server"),
-        (ground.source, "[s]shd: "),
+        (ground.source, SESSION),
         (ground.replica, "[r]sync -aHAX"),
         (ground.replica, "[s]sh -F none"),
         (ground.replica, "[-]I -S - {.words"),
@@ -196,7 +197,7 @@ def test_a_volume_survives_kills_at_any_moment(ground, town):
     image.write_bytes(os.urandom(MIB) * 130)
     patterns = [
         (ground.source, "[a]gent.py serve"),
-        (ground.source, "[s]shd: "),
+        (ground.source, SESSION),
         (ground.replica, "[s]sh -F none"),
         (ground.replica, '"do": "[p]ull"'),
         (ground.replica, ORCHESTRATOR),

@@ -7,28 +7,13 @@ import pytest
 
 from orchestrator.contracts.databases import Role
 from orchestrator.foundation.errors import DataError, DigestMismatch, HostUnreachable, VersionMismatch
-from orchestrator.hosts.ssh import open_transports
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.fit import check_fit
 from orchestrator.movers.postgres.mover import PostgresMover
 from tests.laws.databases_laws import DatabasesLaws
-from tests.platform.clusters import BINARIES, DATA, FOLDER, PASSWORD, make_ground
+from tests.platform.clusters import BINARIES, DATA, FOLDER, PASSWORD
 
 pytestmark = pytest.mark.platform("hosts", "postgresql")
-
-
-@pytest.fixture(scope="module")
-def transports(town, tmp_path_factory):
-    with open_transports(town.ssh_config, tmp_path_factory.mktemp("run"), None) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def cluster_on_hosts(town, transports):
-    made = make_ground(town, transports)
-    made.prepare()
-    yield made
-    made.clear()
 
 
 @pytest.fixture
