@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.evidence.envelope import LoggedEvent
 from orchestrator.evidence.findings import Findings
+from orchestrator.evidence.gate_doors import went_round
 from orchestrator.evidence.story import Attempt, RunStory, SystemStory, seconds_between
 from orchestrator.evidence.way import passed_without_a_commit, sides_to_compare, way_of
 
@@ -101,7 +102,8 @@ def _out_of_plan(system: SystemStory, attempt: Attempt, step: dict[str, Any] | N
             yield f"{where} started before {needed} had passed"
     if step.get("gate"):
         gates = [event for event in system.of("gate.passed") if event.step == attempt.step]
-        if not any(event.index < attempt.started.index and _gate_holds(step["gate"], event.data) for event in gates):
+        held = any(event.index < attempt.started.index and _gate_holds(step["gate"], event.data) for event in gates)
+        if not held and not went_round(system, attempt, step["gate"]["id"]):
             yield f"{where} started without its gate {step['gate']['id']} passed"
 
 

@@ -1,11 +1,13 @@
 """The door round a gate of a run: only by name and for a reason, told with what was not met, and shown from then on."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.engine.turns import Announce, Begun, DeedEnded, Requested, SetState
+from orchestrator.evidence.gate_doors import went_round
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.step import Criterion, Gate
@@ -121,3 +123,16 @@ def test_nothing_begins_with_a_door_that_is_none(skip, words):
     with pytest.raises(UsageError, match=words):
         run_plan(the_plan(), operator="bo", kind="migrate", runs=runs, worker=runs, allowed=print, skip=skip)
     assert runs.asked == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "counts"),
+    [({}, True), ({"index": 8}, False), ({"step": "look"}, False), ({"because": ""}, False), ({"gate": "G6"}, False)],
+)
+def test_evidence_takes_a_door_only_where_it_was_told_before_the_step_by_whom_and_why(changed, counts):
+    told = {"index": 4, "step": "switch", "gate": "G5", "by": "ana", "because": "compared by hand"} | changed
+    data = {"gate": f"{told['gate']} of switch", "by": told["by"], "because": told["because"]}
+    event = SimpleNamespace(index=told["index"], step=told["step"], data=data)
+    system: Any = SimpleNamespace(of=lambda kind: [event] if kind == "gate.skipped" else [])
+    attempt: Any = SimpleNamespace(step="switch", started=SimpleNamespace(index=7))
+    assert went_round(system, attempt, "G5") is counts
