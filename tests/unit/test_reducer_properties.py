@@ -122,7 +122,8 @@ class Trial:
             assert not self.state.committed, "nothing is undone after commit"
             left = [found for found in self.touched if found not in (*self.undone, *self.waived)]
             undoable = [found for found in left if self.planned.step(found).inverse.action is not None]
-            assert command.step == undoable[-1], "the reverse of the order in which steps ended"
+            place = [each.id for each in self.planned.steps].index
+            assert command.step == max(undoable, key=place), "the reverse of the plan's order"
         if key in self.unknown:
             assert command.settled_absent, "what is unknown is never done again before a person looked"
             self.unknown.discard(key)

@@ -20,5 +20,6 @@ TITLES: dict[str, str] = {
     "cp-9.8": "System Backup: Cryptographic Protection",
     "cp-10": "System Recovery and Reconstitution",
     "cp-10.2": "System Recovery and Reconstitution: Transaction Recovery",
+    "sc-7": "Boundary Protection",
     "si-7": "Software, Firmware, and Information Integrity",
 }
