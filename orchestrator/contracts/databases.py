@@ -26,7 +26,8 @@ class Databases(Protocol):
                        what it lacks is never counted too small
       role             tells what is, from the host, never from memory
       make_standby     ends with a streaming standby of `upstream`; on one that streams already it changes nothing;
-                       the base backup was verified against its manifest
+                       the base backup was verified against its manifest. On one that is of another cluster than the
+                       upstream's it raises SourceShrank and changes nothing
       shut_down        is clean and returns the shutdown checkpoint's LSN; on a stopped cluster it returns the same LSN
       promote          returns when the cluster takes writes; on a primary it changes nothing. With `holding` only once
                        the standby holds the record at that LSN; ReplicaLagging after the limit, and it stays a standby

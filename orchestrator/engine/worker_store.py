@@ -264,8 +264,9 @@ class WorkerStore:
                 row |= {"state": state, "starts": 1, "attempt": attempt, "worker": worker}
                 connection.execute(_INSERT_STEP, row | {"begun_at": now, "started_at": now})
                 # Of a run that was put back from a copy, the step may have been begun after that copy was made.
-                known: StepState | None = "started" if connection.execute(_WAS_RESTORED, {"the_run": run}).scalar() else None
-                return EarlierIntent(known, None, 1, ticket=self._next_ticket(connection, system))
+                restored = connection.execute(_WAS_RESTORED, {"the_run": run}).scalar()
+                ticket = self._next_ticket(connection, system)
+                return EarlierIntent("started" if restored else None, None, 1, ticket=ticket)
             outcome = Outcome.model_validate_json(earlier.outcome) if earlier.outcome else None
             if earlier.state == "done" or (earlier.state in ("failed", "unknown") and earlier.attempt == attempt):
                 return EarlierIntent(earlier.state, outcome, earlier.starts, ended=True)

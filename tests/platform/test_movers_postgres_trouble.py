@@ -8,7 +8,14 @@ import pytest
 
 from orchestrator.contracts.bandwidth import Allowance
 from orchestrator.contracts.databases import Role
-from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace, OrchestratorError, VersionMismatch
+from orchestrator.foundation.errors import (
+    DataError,
+    HostUnreachable,
+    NoSpace,
+    OrchestratorError,
+    SourceShrank,
+    VersionMismatch,
+)
 from orchestrator.lab.faults import parse_fault
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.fit import check_fit
@@ -305,3 +312,18 @@ def test_a_full_disk_at_the_standby_is_told_and_the_next_copy_ends_equal(ground,
     assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
     ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
     assert equal(ground, ground.source, ground.dr)
+
+
+def test_a_cluster_made_anew_at_the_source_does_not_take_the_replicas_place(ground):
+    """As it is when a disk is not mounted and a unit, or a person, makes a cluster where the empty folder is."""
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.write(ground.source, "kept")
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=60)
+    ground.clear(ground.source)
+    initdb = f"{BINARIES}/initdb -A trust -E UTF8 --locale=C.UTF-8 -U postgres --no-sync"
+    ground.run(ground.source, f"{initdb} -D {ground.source.path(DATA)} >/dev/null")
+    ground.mover.start(ground.cluster, ground.source)
+    with pytest.raises(SourceShrank, match="has another cluster") as caught:
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    assert "every disk is mounted" in caught.value.hint
+    assert ground.rows(ground.dr) == ["first", "kept"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.foundation.errors import NoSpace, VersionMismatch
+from orchestrator.foundation.errors import NoSpace, SourceShrank, VersionMismatch
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 
 # PostgreSQL refuses to replay where one of these is smaller than it was at the primary.
@@ -320,6 +320,21 @@ def _places(upstream: UpstreamFacts) -> Iterable[Misfit]:
         if not space.location.startswith("/") or f"{space.location}/".startswith(f"{data}/"):
             remedy = f"Move it out: ALTER TABLESPACE cannot, so make a new one on {upstream.host} and move its tables."
             yield f"the tablespace {space.name} lies within the data directory ({space.location or 'in place'})", remedy
+
+
+def refuse_another_cluster(upstream: ClusterHost, standby: ClusterHost) -> None:
+    """Raise SourceShrank where the replica is of another cluster than the source has.
+
+    One that was made anew, because a disk is not mounted, must not take the place of all that was replicated.
+    """
+    key = "Database system identifier"
+    if standby.control()[key] != upstream.control()[key]:
+        raise SourceShrank(
+            f"{standby.cluster.name}: {upstream.host.name} has another cluster (system identifier "
+            f"{upstream.control()[key]}) than {standby.host.name} is a replica of ({standby.control()[key]})",
+            hint=f"See that every disk is mounted at {upstream.host.name}. If its cluster was made anew on purpose, "
+            f"remove {standby.data} on {standby.host.name}, then run the same command again. Nothing was copied.",
+        )
 
 
 def compare_control(upstream: ClusterHost, standby: ClusterHost) -> None:

@@ -18,7 +18,7 @@ from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_pl
 from orchestrator.movers.postgres.clones import find_clone, prove_clone
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.ends import cluster_end, recover_alone
-from orchestrator.movers.postgres.fit import check_fit, compare_control
+from orchestrator.movers.postgres.fit import check_fit, compare_control, refuse_another_cluster
 from orchestrator.movers.postgres.lsn import parse_lsn
 from orchestrator.movers.postgres.rewinding import rewind
 from orchestrator.movers.postgres.standby import Upstream
@@ -98,8 +98,7 @@ class PostgresMover:
     def _follow(self, link: Upstream) -> bool:
         """Point an existing data directory at the upstream; False when it cannot follow and needs a base backup."""
         standby = link.standby
-        if standby.control()["Database system identifier"] != link.upstream.control()["Database system identifier"]:
-            return False
+        refuse_another_cluster(link.upstream, standby)
         compare_control(link.upstream, standby)
         if standby.role() is Role.STOPPED:
             lsn, timeline = standbys.clean_end(standby)
