@@ -115,6 +115,26 @@ def test_the_report_tells_of_both_systems_and_runs_nothing(files):
     assert not re.search(r"(src|href)=", page)
 
 
+def test_a_drawing_carries_its_own_style_for_what_prints_it_looks_at_no_other(files):
+    drawings = re.findall(r"<svg.*?</svg>", files["report.html"].decode(), re.DOTALL)
+    assert len(drawings) == 2
+    for drawing in drawings:
+        (style,) = re.findall(r"<style>(.*?)</style>", drawing, re.DOTALL)
+        assert "var(" not in style
+        for name in set(re.findall(r'class="([a-z]+)', drawing)) - {"timeline"}:
+            assert f".timeline .{name}{{" in style
+
+
+def test_the_after_action_report_has_its_parts(files):
+    page = files["report.html"].decode()
+    section = page[page.index("After-action report") : page.index("Controls this run gives evidence for")]
+    parts = ("Overview", "Analysis by system", "Strengths", "Review and improvement plan")
+    assert [part for part in parts if f"<h3>{part}</h3>" not in section] == []
+    assert "recovery time 2 min 00 s, recovery point 5.0 s" in section
+    for name in ("Observation", "Root cause", "Corrective action", "Owner", "Due", "State"):
+        assert f">{name}</th>" in section
+
+
 def test_a_review_weeks_later_does_not_make_the_run_longer(tmp_path, tmp_path_factory):
     staged = StagedRun(tmp_path / "ledger", make_keys(tmp_path_factory.mktemp("keys"))).go()
     policy = trust_policy(staged.ledger, staged.keys)

@@ -5,8 +5,8 @@ What can be read out of the log stands here at once; what only people can say co
 
 from orchestrator.evidence.reading.material import Material, Signed
 from orchestrator.evidence.reading.report_parts import Cell, chip, facts, table
-from orchestrator.evidence.reading.words import outcome, text, title
-from orchestrator.evidence.story import SystemStory
+from orchestrator.evidence.reading.words import duration, outcome, text, title
+from orchestrator.evidence.story import RunStory, SystemStory
 from orchestrator.evidence.told_surroundings import scope_rows
 
 RATINGS = {
@@ -15,6 +15,9 @@ RATINGS = {
     "M": "performed with major challenges",
     "U": "unable to be performed",
 }
+
+
+_ASKED = {"rto": "recovery time", "rpo": "recovery point"}
 
 
 def rating(system: SystemStory) -> str:
@@ -40,9 +43,23 @@ def _overview(material: Material) -> str:
         ("Dates", f"{story.events[0].time} to {material.ended}"),
         ("Type", "operation on live systems" if story.kind != "drill" else "drill"),
         ("Scope", ", ".join(story.systems) or "none"),
+        *_objectives(story),
         ("Took part, by signature or by name", ", ".join(people)),
     ]
     return "<h3>Overview</h3>" + facts([*pairs, *said])
+
+
+def _objectives(story: RunStory) -> list[tuple[str, Cell]]:
+    """What each system was to reach: one row for all that were to reach the same."""
+    systems: dict[str, list[str]] = {}
+    for name in story.systems:
+        asked = story.objectives(name)
+        told = [f"{words} {duration(asked[key])}" for key, words in _ASKED.items() if key in asked]
+        systems.setdefault(", ".join(told), []).append(name)
+    several = len(systems) > 1
+    return [
+        ("Objectives", f"{', '.join(names)}: {told}" if several else told) for told, names in systems.items() if told
+    ]
 
 
 def _analysis(material: Material) -> str:
@@ -77,7 +94,7 @@ def _improvements(material: Material) -> str:
     for review in material.reviews:
         for each in review.get("findings", []):
             cells = [str(each.get(name, "")) for name in ("id", "text", "cause", "action", "owner", "due")]
-            rows.append([*cells, chip("open until a later drill closes it")])
+            rows.append([*cells, chip("open")])
     conclusions = [
         f"<p><b>{text(signed.by)}</b> ({text(signed.role)}): "
         f"{text(signed.statement.predicate.get('conclusion', ''))}</p>"
@@ -92,7 +109,8 @@ def _improvements(material: Material) -> str:
         for signed in material.of_kind("review.accepted")
     )
     head = ["Finding", "Observation", "Root cause", "Corrective action", "Owner", "Due", "State"]
-    return "<h3>Review and improvement plan</h3>" + said + (table(head, rows) if rows else "")
+    words = '<p class="note">A finding is open until the review of a later, passed drill closes it.</p>'
+    return "<h3>Review and improvement plan</h3>" + said + (table(head, rows) + words if rows else "")
 
 
 def _sign_off(signed: Signed) -> str:

@@ -38,17 +38,8 @@ code{font:12px/1.4 "JetBrains Mono",ui-monospace,Consolas,monospace;overflow-wra
 .facts dt{color:var(--soft)}.facts dd{margin:0;min-width:0}
 .scroll{overflow-x:auto}
 .timeline{width:100%;height:auto;display:block;margin:6px 0 16px}
-.timeline text{font:10.5px "Segoe UI",Arial,sans-serif;fill:var(--ink)}
-.timeline .label{text-anchor:end}
-.timeline .time{text-anchor:middle;fill:var(--soft)}
-.timeline .marked{fill:#fff;font-weight:700;text-anchor:middle}
-.timeline .point{fill:var(--ink)}.timeline .point.rollback{fill:var(--bad)}
 .points{columns:3;font-size:12.5px;color:var(--soft);margin:-6px 0 18px;padding-left:20px}
 header .note{max-width:none}
-.timeline .tick{stroke:var(--line)}
-.timeline .mark{stroke:var(--ink);stroke-dasharray:3 3}
-.timeline .mark.rollback{stroke:var(--bad)}
-.timeline .do{fill:#4a7fb5}.timeline .undo{fill:#d99a2b}.timeline .failed{fill:var(--bad)}
 .legend{font-size:12.5px;color:var(--soft)}
 .legend i{display:inline-block;width:11px;height:11px;border-radius:2.5px;margin:0 5px -1px 14px}
 .legend i:first-child{margin-left:0}
@@ -56,8 +47,22 @@ header .note{max-width:none}
 margin:14px 0}
 .callout p:last-child{margin:0}
 footer{margin-top:44px;border-top:1px solid var(--line);padding-top:12px;color:var(--soft);font-size:12.5px}
-@media print{@page{size:A4;margin:16mm 15mm 18mm}body{font-size:10.5pt}main{max-width:none;padding:0}
+@media print{@page{size:A4;margin:16mm 15mm 18mm;
+@bottom-right{content:counter(page) " / " counter(pages);font:8pt "Segoe UI",Arial,sans-serif;color:#5b6675}}
+body{font-size:10.5pt}main{max-width:none;padding:0}
 h1{font-size:22pt}h2{break-after:avoid;margin-top:22pt}h3{break-after:avoid}.card{padding:10px 14px}
 .cards{grid-template-columns:1fr 1fr}.scroll{overflow:visible}table{font-size:8.8pt}code{font-size:8pt}
-thead{display:table-header-group}.timeline{break-inside:avoid}}
+thead{display:table-header-group}.timeline{break-inside:avoid}footer{margin-top:10pt;break-before:avoid}}
+""".strip()
+
+# Stands within each drawing: what prints a page to PDF styles a drawing by nothing outside of it, without variables.
+DRAWING_STYLE = """
+.timeline text{font-family:"Segoe UI",Arial,sans-serif;font-size:12.5px;fill:#1b2330}
+.timeline .label{text-anchor:end}
+.timeline .time{text-anchor:middle;fill:#5b6675}
+.timeline .marked{fill:#fff;font-size:11.5px;font-weight:700;text-anchor:middle}
+.timeline .point{fill:#1b2330}.timeline .point.rollback{fill:#b3261e}
+.timeline .tick{stroke:#dde2e8}
+.timeline .mark{stroke:#1b2330;stroke-dasharray:3 3}.timeline .mark.rollback{stroke:#b3261e}
+.timeline .do{fill:#4a7fb5}.timeline .undo{fill:#d99a2b}.timeline .failed{fill:#b3261e}
 """.strip()

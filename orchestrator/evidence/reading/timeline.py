@@ -4,10 +4,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from orchestrator.evidence.envelope import LoggedEvent
+from orchestrator.evidence.reading.report_style import DRAWING_STYLE
 from orchestrator.evidence.reading.words import duration, text
 from orchestrator.evidence.story import Attempt, SystemStory, moment
 
-WIDTH, LABELS, ROW, TOP = 1000, 190, 18, 26
+WIDTH, LABELS, ROW, TOP = 1000, 210, 21, 28
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 TICKS_WANTED_MAX = 9
 _MARKS = {
@@ -33,11 +34,12 @@ def timeline(system: SystemStory) -> str:
     height = TOP + ROW * len(rows) + 24
     told = f"Timeline of {text(system.name)}, {duration(total)}"
     parts = [f'<svg class="timeline" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{told}">']
+    parts.append(f"<style>{DRAWING_STYLE}</style>")
     parts += _ticks(total, height)
     for number, row in enumerate(rows):
         y = TOP + ROW * number
         name = f"↩ {row[0]}" if row[1] == "undo" else row[0]
-        parts.append(f'<text x="{LABELS - 10}" y="{y + 12.5}" class="label">{text(name)}</text>')
+        parts.append(f'<text x="{LABELS - 10}" y="{y + 15}" class="label">{text(name)}</text>')
         for each in attempts:
             if (each.step, each.mode) == row and each.finished:
                 left, right = across(moment(each.started.time)), across(moment(each.finished.time))
@@ -77,8 +79,8 @@ def _marks(system: SystemStory, across: Callable[[datetime], float], height: flo
         x = across(moment(event.time))
         kind = event.type.partition(".")[0]
         parts.append(f'<line class="mark {kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - 18}"/>')
-        parts.append(f'<circle class="point {kind}" cx="{x:.1f}" cy="{height - 10}" r="7.5"/>')
-        parts.append(f'<text class="marked" x="{x:.1f}" y="{height - 6.3:.1f}">{number}</text>')
+        parts.append(f'<circle class="point {kind}" cx="{x:.1f}" cy="{height - 10}" r="8.5"/>')
+        parts.append(f'<text class="marked" x="{x:.1f}" y="{height - 5.8:.1f}">{number}</text>')
     return parts
 
 
