@@ -19,7 +19,6 @@ from orchestrator.foundation.errors import (
     RunInProgress,
     UsageError,
 )
-from orchestrator.foundation.limits import INVENTORY_FILE_BYTES_MAX
 from orchestrator.foundation.places import skerry_home
 from orchestrator.foundation.written_file import Finding, did_you_mean
 from orchestrator.inventory.load import OWN_FOLDER
@@ -30,6 +29,7 @@ from orchestrator.model.names import Name
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.operations.desk import Desk
+from orchestrator.operations.estate import content_of
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.plan import find_plan
 from orchestrator.planning.drill_file import parse_drill_file
@@ -44,14 +44,8 @@ FOR_PERSONS = frozenset({"approval", "manual", "decision"})
 def read_drills(folder: Path, inventory: Inventory) -> DrillCalendar:
     """The drills of the estate in `folder`. InventoryError with every problem, each with file and line."""
     path = folder / DRILLS_FILE
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(INVENTORY_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise InventoryError(
-            f"{path}:1: cannot be read: {error.strerror or error}",
-            hint="Write the drills there, as in inventories/lab; then: skerry drill schedule",
-        ) from error
+    hint = "Write the drills there, as in inventories/lab; then: skerry drill schedule"
+    content = content_of(path, missing_hint=hint)
     findings: list[Finding] = []
     calendar = parse_drill_file(content, str(path), inventory, findings)
     if calendar is None:

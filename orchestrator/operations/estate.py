@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.foundation.errors import InventoryError
+from orchestrator.foundation.limits import INVENTORY_FILE_BYTES_MAX
 from orchestrator.foundation.places import shipped_folder, skerry_home
 from orchestrator.foundation.written_file import read_written_file
 from orchestrator.inventory.load import load_inventory
@@ -17,6 +18,15 @@ def inventory_folder(named: Path | None = None) -> Path:
     """The folder meant: named, else $SKERRY_INVENTORY, else the lab's that came with skerry."""
     from_environment = os.environ.get("SKERRY_INVENTORY")
     return named or (Path(from_environment) if from_environment else shipped_folder("inventories") / "lab")
+
+
+def content_of(path: Path, *, missing_hint: str) -> bytes:
+    """What people wrote beside the estate, as far as it may be long; InventoryError where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(INVENTORY_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise InventoryError(f"{path}:1: cannot be read: {error.strerror or error}", hint=missing_hint) from error
 
 
 def read_estate(folder: Path | None = None, *, hosts_file: Path | None = None) -> Inventory:

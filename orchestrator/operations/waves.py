@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.foundation.errors import InventoryError, PlanningError, UsageError
-from orchestrator.foundation.limits import INVENTORY_FILE_BYTES_MAX
 from orchestrator.foundation.written_file import Finding, did_you_mean
 from orchestrator.inventory.load import OWN_FOLDER
 from orchestrator.model.facts import Facts
@@ -14,6 +13,7 @@ from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.operations.desk import Desk
+from orchestrator.operations.estate import content_of
 from orchestrator.planning.bound_groups import bonds_of
 from orchestrator.planning.runbook import Scalar
 from orchestrator.planning.wave_file import WaveFile, parse_wave_file
@@ -50,14 +50,8 @@ def has_waves(folder: Path) -> bool:
 def read_waves(folder: Path, inventory: Inventory) -> EstateWaves:
     """The waves of the estate in `folder`. InventoryError with every problem, each with file and line."""
     path = folder / WAVES_FILE
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(INVENTORY_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise InventoryError(
-            f"{path}:1: cannot be read: {error.strerror or error}",
-            hint="Write the waves there; a first draft comes from: skerry plan wave --propose",
-        ) from error
+    hint = "Write the waves there; a first draft comes from: skerry plan wave --propose"
+    content = content_of(path, missing_hint=hint)
     findings: list[Finding] = []
     file = parse_wave_file(content, str(path), findings)
     program = judge_waves(file, inventory, findings) if file is not None else None
