@@ -7,17 +7,17 @@ import json
 import random
 import secrets
 import shutil
-import sqlite3
 
 import pytest
 
 from orchestrator.evidence import merkle
-from orchestrator.evidence.note import Checkpoint, NoteSigner, VerifierKey, sign_checkpoint, split_note
+from orchestrator.evidence.note import Checkpoint, VerifierKey, split_note
 from orchestrator.evidence.recorder import open_recorder
-from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
+from orchestrator.evidence.signing.log_keys import Algorithm
 from orchestrator.evidence.verify_log import own_keys, read_held, verify_log
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.model.event import RunEvent
+from tests.fakes.dishonest_log import resign, rows_of
 
 ORIGIN = "evidence.example/prod"
 CUTS = [100, 300, 520, 700]
@@ -201,44 +201,6 @@ def test_locked_copies_catch_a_dropped_tail(copy):
 def test_locked_copies_show_a_split_view(copy):
     other = f"{ORIGIN}/{CUTS[1] + 1:012d}-{'ab' * 32}"
     assert any("do not produce the root" in failure for failure in compared(copy, f"{locked_listing(copy)}\n{other}"))
-
-
-def resign(folder, rows):
-    """Write a log over any entries at all, signed with the real key: what a dishonest operator could publish."""
-    log = folder / "log"
-    shutil.rmtree(log)
-    keys = [
-        NoteSigner(ORIGIN, SigningKey.load_or_make(folder / "private" / name, algorithm))
-        for name, algorithm in (
-            ("log.ed25519", Algorithm.ED25519),
-            ("log.ml-dsa-44", Algorithm.COSIGNATURE_ML_DSA_44),
-        )
-    ]
-    frontier = merkle.Frontier()
-    tiles = {}
-    for row in rows:
-        frontier.append(merkle.leaf_hash(row))
-    for level, number, width in merkle.tiles_for(len(rows)):
-        first = number * 256
-        if level == 0:
-            tiles[merkle.tile_path("entries", number, width)] = merkle.pack_bundle(rows[first : first + width])
-            tiles[merkle.tile_path(0, number, width)] = b"".join(map(merkle.leaf_hash, rows[first : first + width]))
-        else:
-            roots = [merkle.perfect_root(tiles[merkle.tile_path(level - 1, at)]) for at in range(first, first + width)]
-            tiles[merkle.tile_path(level, number, width)] = b"".join(roots)
-    tiles["checkpoint"] = sign_checkpoint(
-        Checkpoint(ORIGIN, len(rows), frontier.root()), keys, at_seconds=1_700_000_000
-    ).encode()
-    for path, content in tiles.items():
-        (log / path).parent.mkdir(parents=True, exist_ok=True)
-        (log / path).write_bytes(content)
-
-
-def rows_of(folder):
-    connection = sqlite3.connect(folder / "ledger.db")
-    rows = [data for (data,) in connection.execute("SELECT data FROM entries ORDER BY idx")]
-    connection.close()
-    return rows
 
 
 @pytest.mark.parametrize(
