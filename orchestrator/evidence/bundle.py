@@ -68,9 +68,9 @@ def read_bundle(folder: Path) -> dict[str, bytes]:
 
 
 def _read_plain(path: Path, below: str) -> bytes:
-    """The content of a file that may be swapped for a link meanwhile."""
+    """The content of a file that may be swapped for a link, or a pipe, meanwhile."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise BrokenLog(f"{below!r} can not be read: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as stream:

@@ -14,10 +14,10 @@ from typing import Any
 from orchestrator.contracts.object_lock import ObjectLock
 from orchestrator.evidence.anchoring import EnrolledBucket, read_enrolment, write_enrolment
 from orchestrator.evidence.disclosure import disclosure_digest, logged_digests
-from orchestrator.evidence.elsewhere import compare_with_places
+from orchestrator.evidence.elsewhere import OpenLock
 from orchestrator.evidence.envelope import LOG_RUN, read_event
 from orchestrator.evidence.export import collect, verified_events
-from orchestrator.evidence.recorder import controller_source, open_recorder
+from orchestrator.evidence.recorder import reopen_recorder
 from orchestrator.evidence.retention import LIFTED, PLACED, SET, YEARS_MAX, Retention, read_retention, years_later
 from orchestrator.evidence.story import moment
 from orchestrator.evidence.verify_log import own_keys
@@ -25,8 +25,6 @@ from orchestrator.evidence.withheld import OF_ARTIFACTS, Withheld
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import OrchestratorError, UsageError
 from orchestrator.model.event import RunEvent
-
-OpenLock = Callable[[EnrolledBucket], ObjectLock]
 
 
 @dataclass
@@ -122,13 +120,7 @@ def _record(
 ) -> int:
     if not data["because"].strip():
         raise UsageError("say why: --because TEXT stands in the log")
-    recorder = open_recorder(
-        ledger,
-        origin=own_keys(ledger)[0].name,
-        source=controller_source(),
-        clock=clock,
-        compare=lambda folder: compare_with_places(folder, open_lock=open_lock),
-    )
+    recorder = reopen_recorder(ledger, clock, open_lock)
     try:
         index = recorder.record(RunEvent(type=kind, run=run, at=timestamp(clock.now()), data=data))
         afterwards()  # while nobody else writes

@@ -4,14 +4,13 @@ import hashlib
 from pathlib import Path
 
 from orchestrator.evidence.approvals import sign_with_ssh_key
-from orchestrator.evidence.elsewhere import OpenLock, compare_with_places
+from orchestrator.evidence.elsewhere import OpenLock
 from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.evidence.policy_told import ADOPTED
-from orchestrator.evidence.recorder import controller_source, open_recorder
+from orchestrator.evidence.recorder import reopen_recorder
 from orchestrator.evidence.signed_words import log_seen
 from orchestrator.evidence.statements import ENVELOPE_MEDIA_TYPE, POLICY, Statement
 from orchestrator.evidence.trust_policy import parse_trust_policy
-from orchestrator.evidence.verify_log import own_keys
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.clock import Clock, SystemClock, timestamp
 from orchestrator.model.event import RunEvent
@@ -38,13 +37,7 @@ def adopt_policy(
     now, digest = timestamp(clock.now()), hashlib.sha256(content).hexdigest()
     said = {"person": person, "role": role, "statementTime": now, "logSeen": log_seen(ledger)}
     envelope, key = sign_with_ssh_key(Statement({"policy": digest}, POLICY, said), key_file)
-    recorder = open_recorder(
-        ledger,
-        origin=own_keys(ledger)[0].name,
-        source=controller_source(),
-        clock=clock,
-        compare=lambda folder: compare_with_places(folder, open_lock=open_lock),
-    )
+    recorder = reopen_recorder(ledger, clock, open_lock)
     try:
         data = {
             "by": person,

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.contracts.shared_ledger import SharedLedger
 from orchestrator.evidence.artifacts import Artifacts
 from orchestrator.evidence.disclosure import conceal
-from orchestrator.evidence.elsewhere import compare_with_places
+from orchestrator.evidence.elsewhere import OpenLock, compare_with_places
 from orchestrator.evidence.envelope import LOG_RUN, UnnumberedEvent, prepare_event, subject_of
 from orchestrator.evidence.ingest import Ballast, Ingest, LedgerLock, open_database, store_error
 from orchestrator.evidence.log import Publisher
@@ -26,6 +26,7 @@ from orchestrator.evidence.several_machines import (
     refuse_copy,
 )
 from orchestrator.evidence.signing.log_keys import Algorithm, SigningKey
+from orchestrator.evidence.verify_log import own_keys
 from orchestrator.evidence.withheld import OBSERVED_MEDIA_TYPE, OF_ARTIFACTS, Withheld, names_to_conceal
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.canonical_json import canonical_json, read_json
@@ -213,6 +214,21 @@ def open_recorder(
         )
     except OSError as error:
         raise EvidenceError(f"{folder}: the ledger can not be opened: {error}") from error
+
+
+def reopen_recorder(ledger: Path, clock: Clock, open_lock: OpenLock | None) -> LedgerRecorder:
+    """Open a ledger that is there, under the name it has, to put something more on record. The caller closes it.
+
+    `open_lock` opens enrolled buckets, which are asked, as witnesses are, what they saw of the log. Raises as
+    `open_recorder` does.
+    """
+    return open_recorder(
+        ledger,
+        origin=own_keys(ledger)[0].name,
+        source=controller_source(),
+        clock=clock,
+        compare=lambda folder: compare_with_places(folder, open_lock=open_lock),
+    )
 
 
 def _signers(folder: Path, origin: str) -> Sequence[NoteSigner]:

@@ -7,16 +7,15 @@ from typing import Any
 
 from orchestrator.evidence.approvals import sign_with_ssh_key
 from orchestrator.evidence.artifacts import artifact_path
-from orchestrator.evidence.elsewhere import OpenLock, compare_with_places
+from orchestrator.evidence.elsewhere import OpenLock
 from orchestrator.evidence.envelope import read_event
 from orchestrator.evidence.export import collect, newest_note
 from orchestrator.evidence.note import Checkpoint, split_note, to_base64
 from orchestrator.evidence.people import run_digest
-from orchestrator.evidence.recorder import controller_source, open_recorder
+from orchestrator.evidence.recorder import reopen_recorder
 from orchestrator.evidence.run_result import result_of
 from orchestrator.evidence.statements import ENVELOPE_MEDIA_TYPE, TEST_RESULT, Statement
 from orchestrator.evidence.story import RunStory, tell_story
-from orchestrator.evidence.verify_log import own_keys
 from orchestrator.foundation.clock import Clock, SystemClock, timestamp
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.event import RunEvent
@@ -71,13 +70,7 @@ def put_on_record(
     whole = {**predicate, "statementTime": now, "logSeen": log_seen(ledger)}
     statement = Statement({f"run:{found.run}": found.digest}, predicate_type, whole)
     envelope, key = sign_with_ssh_key(statement, key_file)
-    recorder = open_recorder(
-        ledger,
-        origin=own_keys(ledger)[0].name,
-        source=controller_source(),
-        clock=clock,
-        compare=lambda folder: compare_with_places(folder, open_lock=open_lock),
-    )
+    recorder = reopen_recorder(ledger, clock, open_lock)
     try:
         kept = recorder.keep(envelope.text().encode(), ENVELOPE_MEDIA_TYPE)
         data = {"by": person, "role": role, "key": key, "envelope": kept}
