@@ -93,6 +93,8 @@ def bundle_as_text(report: BundleReport, policy: TrustPolicy, seconds: float) ->
     lines = [f"skerry evidence verify   bundle {printable(report.folder)}", policy_line(policy)]
     lines += grouped(report.findings)
     lines += ["", verdict_line(report.findings, seconds)]
+    if report.verified and not report.copies_compared:
+        lines[-1] = lines[-1].replace("VERIFIED:", "VERIFIED, BUT NOT ITS READING COPIES:", 1)
     if report.verified:
         lines.append(NOT_SHOWN_BY_A_BUNDLE)
     return "\n".join(lines)

@@ -35,6 +35,7 @@ class BundleReport:
     run: str = ""
     origin: str = ""
     size: int = 0
+    copies_compared: bool = True  # False: report, tables and other copies are somebody's word alone
     findings: Findings = field(default_factory=Findings)
 
     @property
@@ -79,7 +80,7 @@ def judge_bundle(files: dict[str, bytes], policy: TrustPolicy, report: BundleRep
         ("EXECUTION", lambda: judge_execution(story, findings)),
         ("EXECUTION", lambda: judge_surroundings(story, findings)),
         ("EXECUTION", lambda: _judge_artifacts(files, log, story, findings)),
-        ("READING COPIES", lambda: _judge_reading_copies(files, policy, findings)),
+        ("READING COPIES", lambda: _judge_reading_copies(files, policy, report)),
     )
     for group, judge in judges:
         try:
@@ -124,11 +125,13 @@ def _judge_artifacts(files: dict[str, bytes], log: BundleLog, story: RunStory, f
         findings.info("EXECUTION", f"legal hold {hold.id} since {hold.since[:10]} by {hold.by}: {hold.because}")
 
 
-def _judge_reading_copies(files: dict[str, bytes], policy: TrustPolicy, findings: Findings) -> None:
+def _judge_reading_copies(files: dict[str, bytes], policy: TrustPolicy, report: BundleReport) -> None:
     """Made again from the evidence and compared byte for byte: a doctored report can not pass."""
+    findings = report.findings
     core = {path: content for path, content in files.items() if is_core(path)}
     made_by = rendering_of(files)
     if made_by not in (None, RENDERING):
+        report.copies_compared = False
         findings.warn(
             "READING COPIES",
             f"NOT COMPARED: report, tables and other copies were made by rendering {made_by}, this verifier has "

@@ -1,6 +1,6 @@
 """Attacks on a bundle; the attacker recomputes the manifest each time.
 
-SKERRY_EVERY_BIT=1 flips a bit of every byte of it, which takes hours; a path (log/checkpoint) does so below that path.
+SKERRY_EVERY_BIT=1 flips every bit of it, one at a time, which takes days; a path (log/checkpoint) does so below it.
 """
 
 import base64
@@ -15,6 +15,7 @@ import pytest
 
 from orchestrator.evidence import merkle
 from orchestrator.evidence.bundle import MANIFEST, manifest_of, read_bundle
+from orchestrator.evidence.show import bundle_as_text
 from orchestrator.evidence.trust_policy import parse_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, judge_bundle, verify_bundle
 from orchestrator.foundation.errors import BrokenLog
@@ -60,9 +61,36 @@ def test_a_flipped_bit_in_any_file_is_caught(files, honest):
         every = bool(EVERY_BIT) and (EVERY_BIT == "1" or path.startswith(EVERY_BIT))
         places = range(len(content)) if every else [chance.randrange(len(content)) for _ in range(FLIPS)]
         for at in places:
-            changed = bytearray(content)
-            changed[at] ^= 1 << chance.randrange(8)
-            assert failed(files | {path: bytes(changed)}, honest[1]), f"{path} byte {at}"
+            for bit in range(8) if every else [chance.randrange(8)]:
+                changed = bytearray(content)
+                changed[at] ^= 1 << bit
+                assert failed(files | {path: bytes(changed)}, honest[1]), f"{path} byte {at} bit {bit}"
+
+
+def flipped(content, count, seed):
+    chance = random.Random(seed)
+    for _ in range(count):
+        changed = bytearray(content)
+        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+        yield bytes(changed)
+
+
+def test_a_flipped_bit_in_the_manifest_is_caught(files, honest):
+    for changed in flipped(files[MANIFEST], 40, 4):
+        found = failed(files | {MANIFEST: changed}, honest[1], fix=False)
+        assert {group for group, _ in found} == {"FILES"}, changed
+
+
+def test_a_flipped_bit_in_the_bundles_own_policy_changes_nothing_that_is_accepted(files, honest):
+    """It is for reference: the auditor's is used, so copies that quote it fail, or the difference is said."""
+    for changed in flipped(files["policy/trust-policy.json"], 40, 5):
+        attacked = files | {"policy/trust-policy.json": changed}
+        attacked.pop(MANIFEST)
+        report = BundleReport("attacked")
+        judge_bundle(attacked | {MANIFEST: manifest_of(attacked)}, honest[1], report)
+        assert {finding.group for finding in report.findings.failed} <= {"READING COPIES"}
+        said = [finding.text for finding in report.findings.found if "yours was used" in finding.text]
+        assert said or not report.verified
 
 
 def test_the_manifest_catches_what_was_not_fixed(files, honest):
@@ -209,6 +237,8 @@ def test_copies_said_to_be_of_another_rendering_are_not_compared_and_that_is_sai
     (said,) = [finding for finding in report.findings.found if "NOT COMPARED" in finding.text]
     assert said.status == "warn"
     assert "Do not rely on them" in said.text
+    assert "VERIFIED, BUT NOT ITS READING COPIES: " in bundle_as_text(report, honest[1], 0.1)
+    assert "VERIFIED, BUT" not in bundle_as_text(BundleReport("honest", findings=report.findings), honest[1], 0.1)
 
 
 @pytest.mark.parametrize(
