@@ -3,7 +3,6 @@
 import json
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +15,8 @@ from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.movers.file_tree import FileTreeMover, FileTreeSettings
 from orchestrator.planning.bandwidth import allowance_at
+from orchestrator.snapshots.stores import HostPointStores
+from tests.fakes.clock import SetClock
 from tests.fakes.transport import FakeTransport, FakeTransports
 
 MIB = 1024**2
@@ -131,8 +132,8 @@ def mover_over(pulls, allowances, settings=None):
         held[0] = next(moments, held[0])
         return held[0]
 
-    no_points: Any = None
-    mover = FileTreeMover(transports, OpenAccess(), no_points, settings, bandwidth=bandwidth)
+    points = HostPointStores(transports, SetClock())
+    mover = FileTreeMover(transports, OpenAccess(), points, settings, bandwidth=bandwidth)
     return mover, asked
 
 
