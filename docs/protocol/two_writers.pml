@@ -26,7 +26,7 @@
 #define WORDS 0            /* signed words that a side is down: failovers */
 #endif
 #ifndef HANDS
-#define HANDS 0            /* starts by somebody on the host, not by us */
+#define HANDS 0            /* services started or enabled by somebody on the host, not by us */
 #endif
 
 /* The way out, in order; the way back undoes what ended, last first. From F(rom), which holds authority, to T(o). */
@@ -63,7 +63,9 @@ byte moved_ticket = 0;
 byte owner = 0;            /* the life that the others believe in */
 byte begun = 0;            /* who began the present deed last */
 bit under_way = 0;         /* a deed was begun, and nobody wrote how it ended: it is done again before anything else */
-byte ticket = 0;           /* counts the intents of deeds that fence, unfence and move */
+byte ticket = 0;           /* grows with the intents of ordered deeds; one number for those of a life in a row, whose steps
+                              come in their order anyway: older and newer are what they are with a number for each */
+byte ticket_of = 0;
 byte runs = 0;
 byte ended = OVER;         /* forward: steps that ended; OVER: no run is under way */
 bit backward = 0, from = 0, failover = 0;
@@ -150,17 +152,37 @@ inline do_unfence(dh, dn, dt) {
   }
 }
 
-inline do_start(dh) {
+inline do_start(dh, dn, dt) {
   atomic {
     if
-#ifndef WITHOUT_START_GUARD
-    :: host[dh].up && host[dh].fenced -> ok = 0; host[dh].autostart = 1   /* enabled it is, for all that */
+#if !defined(WITHOUT_ORDERED_START) && !defined(WITHOUT_START_GUARD)   /* a late start meets the one or the other */
+    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me -> assert(0) :: else fi
 #endif
-    :: !host[dh].up || host[dh].kept_down -> ok = 0
+#ifndef WITHOUT_START_GUARD
+    :: host[dh].up && host[dh].fenced && !OLDER(dh, dn, dt) ->
+       ok = 0; host[dh].autostart = 1; host[dh].seen_number = dn; host[dh].seen_ticket = dt   /* enabled, for all that */
+#endif
+    :: !host[dh].up -> ok = 0
     :: else ->
        host[dh].primary = 1; host[dh].autostart = 1; ok = 1;
+#if !defined(WITHOUT_MARK) && !defined(WITHOUT_MARK_OF_START)
+       host[dh].seen_number = dn; host[dh].seen_ticket = dt;
+#endif
        if :: !host[dh].serves -> begin_to_serve(dh) :: else fi;
        look()
+    fi
+  }
+}
+
+/* Databases take writes from now on. Whoever promotes looks at what its host obeyed, and leaves no mark of its own. */
+inline do_open(dh, dn, dt) {
+  atomic {
+    if
+    :: !host[dh].up -> ok = 0
+#ifndef WITHOUT_ORDERED_OPENING
+    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me -> assert(0) :: else fi
+#endif
+    :: else -> host[dh].primary = 1; ok = 1; look()
     fi
   }
 }
@@ -185,6 +207,10 @@ inline do_shut_databases(dh) {
        host[dh].primary = 0; ok = 1
     fi
   }
+}
+
+inline do_shut_behind_fence(dh) {
+  atomic { if :: host[dh].fenced -> host[dh].primary = 0 :: else fi }
 }
 
 /* Is it stopped, and does a fence stand? Asked of the host itself. */
@@ -216,12 +242,15 @@ inline unfence(at) {
 }
 
 inline start(at) {
+  atomic {
+    num = number;
 #ifdef WITHOUT_HOLDER
-  ok = 1;
+    ok = 1; if :: holder != at -> num++ :: else fi
 #else
-  ok = (holder == at);
+    ok = (holder == at)
 #endif
-  if :: ok -> do_start(at) :: else fi
+  }
+  if :: ok -> do_start(at, num, tick) :: else fi
 }
 
 /* delta: F's data reaches T. A late or foreign service at F makes the digests differ, now or at VERIFY. */
@@ -280,9 +309,9 @@ inline seize(old, new, by) {
 }
 
 inline promote(new, old) {
-  ok = (holder == new);
+  atomic { num = number; ok = (holder == new) }
   if :: ok && !failover -> do_shut_databases(old) :: else fi;
-  if :: ok -> atomic { ok = host[new].up; if :: ok -> host[new].primary = 1; look() :: else fi } :: else fi
+  if :: ok -> do_open(new, num, tick) :: else fi
 }
 
 inline carry_back(new, old) {
@@ -293,15 +322,10 @@ inline carry_back(new, old) {
 }
 
 inline open_databases(old, new) {
-  ok = (holder == old);
-  if
-  :: ok ->
-     atomic {
-       ok = (host[old].up && !host[old].fenced && !host[old].kept_down);
-       if :: ok -> host[old].primary = 1; if :: host[new].fenced -> host[new].primary = 0 :: else fi; look() :: else fi
-     }
-  :: else
-  fi
+  atomic { num = number; ok = (holder == old) }
+  if :: ok -> do_shut_behind_fence(new) :: else fi;
+  if :: ok -> atomic { ok = !host[old].fenced } :: else fi;
+  if :: ok -> do_open(old, num, tick) :: else fi
 }
 
 inline forward_deed() {
@@ -351,8 +375,8 @@ inline inverse_deed() {
 
 /* Which deeds have tickets. All have; only these deeds' tickets are ever compared. */
 #define ordered(s) \
-  ((!backward && (s == FENCE_T || s == FENCE_F || s == MOVE || s == UNFENCE_T)) || \
-   (backward && (s == FENCE_F || s == MOVE || s == UNFENCE_T)))
+  ((!backward && (s == FENCE_T || s == FENCE_F || s == MOVE || s == PROMOTE || s == UNFENCE_T || s == START_T)) || \
+   (backward && (s == DRAIN_F || s == DELTA || s == FENCE_F || s == MOVE || s == UNFENCE_T)))
 
 /* A deed that finds its host down fails and changes nothing. It is tried again without end, which would only count. */
 #define worth_trying(s) \
@@ -389,7 +413,7 @@ end_of_work:                                     /* the only place where a life 
      atomic {                                    /* its intent is written, unless the deed was found to have ended */
        if
        :: step != ended - backward || undoing != backward || ended == OVER -> goto done
-       :: else -> begun = me; if :: ordered(step) -> ticket++; tick = ticket :: else fi
+       :: else -> begun = me; if :: ordered(step) && ticket_of != me -> ticket++; ticket_of = me :: else fi; tick = ticket
        fi
      }
 #ifndef WITHOUT_MAY_ACT
@@ -415,7 +439,7 @@ end_of_work:                                     /* the only place where a life 
           :: !ok && (undoing || step == COMMIT || failover) -> skip    /* tried again */
           :: !ok && undoing && waivers_left > 0 ->
              waivers_left--; disturbed = 1; ended--;
-             if :: step == PROMOTE -> accepted_loss = 1 :: else fi       /* writes are left where they are */
+             if :: step == PROMOTE -> host[f].lacks = 0 :: else fi    /* what was written there is given up */
           fi
        fi
      }
@@ -464,6 +488,7 @@ proctype Hosts() {
        if
        :: host[h].up && could_start(h) && !host[h].serves ->
           host[h].primary = 1; begin_to_serve(h)
+       :: host[h].up -> host[h].autostart = 1     /* enabled, fence or not: they would start with their host */
        :: else -> skip
        fi;
        h = 0

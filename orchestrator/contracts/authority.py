@@ -17,6 +17,18 @@ class Authority(Frozen):
     ticket: int = 0  # and its ticket; 0 where nobody counts
 
 
+class Order(Frozen):
+    """What hosts compare, so that what a dead or sleeping process set out to do changes nothing any more.
+
+    Newer is what has the higher number or, under one number, the higher ticket. A host refuses to fence, to unfence,
+    to start and to promote by an order that is older than one it obeyed.
+    """
+
+    system: str
+    number: int  # the fencing number under which it was given
+    ticket: int = 0  # of the deed; 0 where nobody counts
+
+
 class AuthorityStore(Protocol):
     """Durable authority.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
@@ -31,6 +32,8 @@ class Databases(Protocol):
       shut_down        is clean and returns the shutdown checkpoint's LSN; on a stopped cluster it returns the same LSN
       promote          returns when the cluster takes writes; on a primary it changes nothing. With `holding` only once
                        the standby holds the record at that LSN; ReplicaLagging after the limit, and it stays a standby
+      start, promote   with an `order` that is older than one the host obeyed change nothing: AuthorityError. The host
+                       compares in the same command, and obeys nothing else meanwhile
       rejoin           makes a cleanly stopped old primary a streaming standby of the new one, without a new base backup
       hold_moment      blocks writers for at most seconds_max, names a restore point, returns its LSN
       digest           is of the logical content (schemas, rows, sequences): equal on a primary and a standby at one LSN
@@ -53,10 +56,16 @@ class Databases(Protocol):
 
     def shut_down(self, cluster: PostgresCluster, host: Host) -> str: ...
 
-    def start(self, cluster: PostgresCluster, host: Host) -> Role: ...
+    def start(self, cluster: PostgresCluster, host: Host, *, order: Order | None = None) -> Role: ...
 
     def promote(
-        self, cluster: PostgresCluster, host: Host, *, holding: str = "", timeout_seconds: float = 60.0
+        self,
+        cluster: PostgresCluster,
+        host: Host,
+        *,
+        holding: str = "",
+        timeout_seconds: float = 60.0,
+        order: Order | None = None,
     ) -> None: ...
 
     def rejoin(

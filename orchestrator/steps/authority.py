@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
@@ -24,6 +25,7 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
 from orchestrator.steps.moving import in_parallel
+from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.proving import compare_sides
 from orchestrator.steps.still_data import StillDataMover, still_data
@@ -190,39 +192,42 @@ class PromoteHandler:
         authority = self.drivers.authority.read(system)
         if authority.side is not action.side:
             raise AuthorityError(f"{system}: {action.side.value} may not write, authority is at {authority.side.value}")
-        marks = promote_databases(self.drivers, deed, action.side, action.old_side, progress)
+        order = order_of(authority, deed, action.side)
+        marks = promote_databases(self.drivers, deed, action.side, action.old_side, progress, order=order)
         emit("databases.promoted", {"side": action.side.value, "number": authority.number, "marks": marks})
         return Outcome.done(f"{len(marks)} databases are primary at {action.side.value}", marks=marks)
 
 
 def promote_databases(
-    drivers: Drivers, deed: Deed, side: Side, old_side: Side, progress: ProgressSink
+    drivers: Drivers, deed: Deed, side: Side, old_side: Side, progress: ProgressSink, *, order: Order
 ) -> dict[str, str]:
-    """LSN of the old side's shutdown checkpoint by cluster, held by the new side before it was promoted."""
-    confirmed = _confirmed_marks(drivers, deed, side)
+    """LSN of the old side's shutdown checkpoint by cluster, held by the new side before it was promoted.
+
+    `order` carries the number that was seen to be the side's; a host that obeyed a newer one opens nothing.
+    """
+    confirmed = _confirmed_marks(deed, side, order.number)
 
     def promote(cluster: PostgresCluster) -> str:
         host, old = host_at(deed, side, cluster.name), host_at(deed, old_side, cluster.name)
         role = drivers.databases.role(cluster, host)
         if role is Role.STOPPED:
-            role = drivers.databases.start(cluster, host)
+            role = drivers.databases.start(cluster, host, order=order)
         if role is Role.PRIMARY:
             return "primary already"
         progress(Progress(dataset=cluster.name, text=f"promoting {cluster.name} on {host.name}"))
         mark = confirmed.get(cluster.name) or drivers.databases.shut_down(cluster, old)
-        drivers.databases.promote(cluster, host, holding=mark, timeout_seconds=RECEIVE_SECONDS_MAX)
+        drivers.databases.promote(cluster, host, holding=mark, timeout_seconds=RECEIVE_SECONDS_MAX, order=order)
         return mark
 
     found = list(clusters(deed))
     return {cluster.name: mark for cluster, mark in zip(found, in_parallel(promote, found), strict=True)}
 
 
-def _confirmed_marks(drivers: Drivers, deed: Deed, side: Side) -> dict[str, str]:
-    """The checkpoints with which the other side was seen shut down before the present number was given to `side`.
+def _confirmed_marks(deed: Deed, side: Side, number: int) -> dict[str, str]:
+    """The checkpoints with which the other side was seen shut down before this number was given to `side`.
 
     Nothing newer can be at a side that was left under just this number: it is fenced, and its databases were shut.
     """
-    number = drivers.authority.read(deed.system_plan.system.name).number
     for observed in deed.earlier.values():
         if (observed.get("number"), observed.get("side"), observed.get("moved")) == (number, side.value, True):
             return dict(observed.get("shutdown_checkpoints", {}))
@@ -257,7 +262,7 @@ class CarryBackHandler:
             )
         OneSide(self.drivers, deed, from_side).services_stopped()
         carried = self._carry_still_data(deed, from_side, to_side, progress, emit)
-        followed = self._follow(deed, from_side, to_side, progress)
+        followed = self._follow(deed, from_side, to_side, progress, order_of(authority, deed, from_side))
         comparable = {dataset.name for dataset in still_data(deed)} | followed
         digests = compare_sides(self.drivers, deed, (from_side, to_side), progress, emit, only=comparable)
         observed = {
@@ -285,10 +290,10 @@ class CarryBackHandler:
                 emit("transfer.finished", {"hop": hop, **report.model_dump(mode="json")})
         return carried
 
-    def _start_again(self, cluster: PostgresCluster, host: Host) -> Role:
+    def _start_again(self, cluster: PostgresCluster, host: Host, order: Order) -> Role:
         """A cluster that stopped by itself: behind a fence it starts as a standby or not at all."""
         try:
-            return self.drivers.databases.start(cluster, host)
+            return self.drivers.databases.start(cluster, host, order=order)
         except HostError as error:
             raise AuthorityError(
                 f"{host.name}: {cluster.name} is stopped and does not start ({error.message}); it may hold writes that "
@@ -296,7 +301,7 @@ class CarryBackHandler:
                 hint=f"Bring {cluster.name} up on {host.name} by hand, then ask for the roll-back again: retry.",
             ) from error
 
-    def _follow(self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink) -> set[str]:
+    def _follow(self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, order: Order) -> set[str]:
         """Old primaries re-join as standbys of the new ones and catch up; the names of the clusters that did."""
         databases = self.drivers.databases
         followed: set[str] = set()
@@ -304,7 +309,7 @@ class CarryBackHandler:
             newer, older = host_at(deed, from_side, cluster.name), host_at(deed, to_side, cluster.name)
             role = databases.role(cluster, newer)
             if role is Role.STOPPED:
-                role = self._start_again(cluster, newer)
+                role = self._start_again(cluster, newer, order)
             if role is not Role.PRIMARY:
                 continue  # a standby was never promoted: the old primary misses nothing
             progress(Progress(dataset=cluster.name, text=f"{older.name} follows {newer.name}"))

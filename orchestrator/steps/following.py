@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
@@ -22,12 +23,14 @@ from orchestrator.foundation.errors import AuthorityError, DataError
 from orchestrator.foundation.limits import MIB
 from orchestrator.model.action import Follow
 from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
 from orchestrator.model.word import SignedWord
 from orchestrator.steps.asked import asked
 from orchestrator.steps.moving import await_last, hop_name, in_parallel, prepare_last
+from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 from orchestrator.steps.words import as_evidence, is_lost, mark_found, word_of
@@ -144,7 +147,7 @@ class _Hop:
         above, below = (host_at(self.deed, side, cluster.name) for side in (self.upstream, self.replica))
         self.progress(Progress(dataset=cluster.name, text=f"{below.name} follows {above.name}"))
         if databases.role(cluster, above) is Role.STOPPED:
-            databases.start(cluster, above)
+            databases.start(cluster, above, order=self._order_to_start(above))
         if self.accepted is not None and databases.role(cluster, below) is Role.PRIMARY:
             # It came back by itself: its services are fenced, and the authority to write is elsewhere.
             databases.shut_down(cluster, below)
@@ -162,6 +165,16 @@ class _Hop:
         lag = databases.await_caught_up(cluster, above, below, timeout_seconds=CATCH_UP_SECONDS_MAX)
         detail = {**report.detail, "lag_bytes": str(lag.bytes_behind), "received": lag.received}
         return report.model_copy(update={"detail": detail})
+
+    def _order_to_start(self, above: Host) -> Order:
+        """AuthorityError where databases that were stopped could come back as primaries without authority."""
+        authority = self.drivers.authority.read(self.deed.system_plan.system.name)
+        if self.upstream not in (authority.side, Side.DR):
+            raise AuthorityError(
+                f"{above.name} is stopped and is not started: authority is at {authority.side.value}, not at"
+                f" {self.upstream.value}"
+            )
+        return order_of(authority, self.deed, self.upstream)
 
     def last_of_cluster(self, cluster: PostgresCluster) -> TransferReport | None:
         """None where the replica does not stream: then whoever makes standbys looks why."""

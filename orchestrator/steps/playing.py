@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from orchestrator.contracts.authority import Authority
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.playbooks import PlaybookEvent, PlaybookResult
@@ -17,6 +18,7 @@ from orchestrator.model.outcome import Outcome, Probe, Result
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck
 from orchestrator.steps.asked import asked
+from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
 
 # Only the side that holds authority may be let serve.
@@ -88,12 +90,11 @@ class Player:
         emit("program.finished", told | result.model_dump(mode="json", exclude={"playbook", "events", "versions"}))
         return result
 
-    def fence_of(self, deed: Deed, side: Side) -> dict[str, Any]:
+    def fence_of(self, deed: Deed, side: Side, authority: Authority | None = None) -> dict[str, Any]:
         """The number a side is fenced below: the next one, or for the holder itself the present one."""
-        authority = self.drivers.authority.read(deed.system_plan.system.name)
-        number = authority.number if authority.side is side else authority.number + 1
+        order = order_of(authority or self.drivers.authority.read(deed.system_plan.system.name), deed, side)
         at = timestamp(self.drivers.clock.now())
-        return {"number": number, "side": side.value, "at": at, "ticket": deed.ticket}
+        return {"number": order.number, "side": side.value, "at": at, "ticket": order.ticket}
 
 
 def outcome_of(result: PlaybookResult, started_at: str, finished_at: str, message: str) -> Outcome:
@@ -125,24 +126,21 @@ class RunPlaybookHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, RunPlaybook)
-        if action.playbook in FOR_THE_HOLDER:
-            self._refuse_without_authority(deed, action)
+        # Asked once: an order of the holder carries the number that was seen to be the holder's.
+        authority = self.drivers.authority.read(deed.system_plan.system.name)
+        if action.playbook in FOR_THE_HOLDER and authority.side is not action.side:
+            raise AuthorityError(
+                f"{authority.system}: no {action.playbook} at {action.side.value}, authority is at"
+                f" {authority.side.value}"
+            )
         player = Player(self.drivers)
         progress(Progress(text=f"{action.playbook} at {action.side.value}"))
         started_at = timestamp(self.drivers.clock.now())
-        values = variables(deed, action.side, fence=player.fence_of(deed, action.side))
+        values = variables(deed, action.side, fence=player.fence_of(deed, action.side, authority))
         run = player.run_prepared if action.prepared else player.play
         result = run(deed, action.playbook, action.side, emit, hosts=hosts_at(deed, action.side), values=values)
         finished_at = timestamp(self.drivers.clock.now())
         return outcome_of(result, started_at, finished_at, f"{action.playbook} at {action.side.value}")
-
-    def _refuse_without_authority(self, deed: Deed, action: RunPlaybook) -> None:
-        system = deed.system_plan.system.name
-        holder = self.drivers.authority.read(system).side
-        if holder is not action.side:
-            raise AuthorityError(
-                f"{system}: no {action.playbook} at {action.side.value}, authority is at {holder.value}"
-            )
 
 
 @dataclass(frozen=True)

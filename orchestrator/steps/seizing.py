@@ -19,6 +19,7 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
 from orchestrator.steps.authority import OneSide
+from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.words import as_evidence, mark_lost, word_of
 
@@ -93,14 +94,15 @@ class PromoteAloneHandler:
         authority = self.drivers.authority.read(system)
         if authority.side is not action.side:
             raise AuthorityError(f"{system}: {action.side.value} may not write, authority is at {authority.side.value}")
+        order = order_of(authority, deed, action.side)
         marks: dict[str, str] = {}
         for cluster in clusters(deed):
             host = host_at(deed, action.side, cluster.name)
             if self.drivers.databases.role(cluster, host) is Role.STOPPED:
-                self.drivers.databases.start(cluster, host)
+                self.drivers.databases.start(cluster, host, order=order)
             marks[cluster.name] = self.drivers.databases.end(cluster, host).lsn
             progress(Progress(dataset=cluster.name, text=f"promoting {cluster.name} on {host.name}"))
-            self.drivers.databases.promote(cluster, host)
+            self.drivers.databases.promote(cluster, host, order=order)
         told = {"side": action.side.value, "number": authority.number, "marks": marks, "alone": True}
         emit("databases.promoted", told)
         return Outcome.done(f"{len(marks)} databases are primary at {action.side.value}", marks=marks)

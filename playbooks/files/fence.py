@@ -1,7 +1,7 @@
 """Fences one side of a system on its host, or lifts the fence. Sent to the host by fence.yml and unfence.yml.
 
 Usage: python3 - REQUEST, a JSON object:
-  do         fence | unfence
+  do         fence | unfence | heed (only note that the order was obeyed: what starts services does so first)
   prefix     put before every path
   system     whose fence
   number, side, at
@@ -14,6 +14,7 @@ little, and asks systemd as seldom as it can. `systemctl enable` and `disable` r
 The order: guards, record, then stop; from the moment the record is on disk no guarded unit starts any more.
 Orders may come late: from a process that died, or was asleep, or through a network that was cut. The host remembers
 the newest order that it obeyed, also once its fence is lifted, and obeys no older one; it looks and acts under a lock.
+Whoever starts services (services.py) or promotes databases compares with the same files under the same lock.
 Prints one JSON object {changed, report}. Running it again changes nothing. Exit 3: a newer order was obeyed before.
 """
 
@@ -49,7 +50,7 @@ def main() -> int:
     standing = fence.standing()
     newest = fence.newest(standing)
     if newest > order(asked):
-        name, what = asked["system"], "is fenced" if standing is not None else "was unfenced"
+        name, what = asked["system"], "is fenced" if standing is not None else "was unfenced or started"
         print(
             f"{name} {what} by number {newest[0]}, which is newer than {asked['number']}"
             if newest[0] > asked["number"]
@@ -58,7 +59,10 @@ def main() -> int:
         )
         return 3
     try:
-        report = fence.put() if asked["do"] == "fence" else fence.lift(standing)
+        if asked["do"] == "heed":
+            report = fence.heed()
+        else:
+            report = fence.put() if asked["do"] == "fence" else fence.lift(standing)
     except Refused as error:
         print(str(error), file=sys.stderr)
         return 1
@@ -84,6 +88,7 @@ class Fence:
         self.folder = prefix + "/etc/skerry/fence"
         self.record = f"{self.folder}/{asked['system']}.json"
         self.lifted = f"{self.folder}/{asked['system']}.lifted"  # the newest order that lifted the fence
+        self.started = f"{self.folder}/{asked['system']}.started"  # the newest order that started services
         self.guard = prefix + "/opt/skerry/fence-guard"
         self.changed = False
 
@@ -91,6 +96,12 @@ class Fence:
         """Wait until nobody else fences or unfences the system on this host; until the descriptor is closed."""
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         descriptor = os.open(f"{self.folder}/{self.asked['system']}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        # Guards run as their units' users, promotions as that of the database: whatever the umask is, they may look.
+        for place in (os.path.dirname(self.folder), self.folder, descriptor):
+            mode = os.stat(place).st_mode & 0o7777
+            wanted = mode | (0o044 if place == descriptor else 0o055)
+            if mode != wanted:
+                os.chmod(place, wanted)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return descriptor
 
@@ -99,7 +110,14 @@ class Fence:
 
     def newest(self, standing: dict[str, Any] | None) -> tuple[int, int]:
         """Of the orders that this host has obeyed."""
-        return max((order(said) for said in (standing, read(self.lifted)) if said is not None), default=(0, 0))
+        obeyed = (standing, read(self.lifted), read(self.started))
+        return max((order(said) for said in obeyed if said is not None), default=(0, 0))
+
+    def heed(self) -> dict[str, Any]:
+        before = read(self.started)
+        if before is None or order(before) != order(self.asked):
+            self.write(self.started, told(self.asked), 0o644)
+        return {"heeded": read(self.started)}
 
     def put(self) -> dict[str, Any]:
         asked = self.asked

@@ -2,16 +2,22 @@
 
 Usage: python3 - REQUEST, a JSON object:
   do         start | drain | stop (drain leaves the databases alone, stop ends them too)
+  prefix, system, number, ticket
+             the order by which services are started, and below what this host keeps those it obeyed (see fence.py);
+             without a number nothing is compared
   services   [{name, port, address}] in start order, of this host alone
   databases  [{name}] units of this host alone
 
 Clients wait while it runs, so it imports little: a module such as subprocess would double its time.
+A start that comes late, after a newer order to fence, unfence or start was obeyed, starts nothing. It looks, notes its
+order and starts under the lock of fence.py; once systemd has started all, others may go on while it waits for ports.
 Prints one JSON object {changed, report}. Running it again changes nothing. Exit 1: the host did not do it, and stderr
-says why.
+says why. Exit 3: a newer order was obeyed before.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -24,10 +30,15 @@ if MYPY:
 
 SECONDS_MAX = 60
 POLL_SECONDS = 0.005
+OBEYED = ("json", "lifted", "started")  # the fence that stands, and the newest orders that lifted one and that started
 
 
 class Refused(Exception):
     """The host did not do what it was told."""
+
+
+class TooLate(Refused):
+    """It obeyed a newer order before."""
 
 
 def main() -> int:
@@ -36,7 +47,7 @@ def main() -> int:
         done = start(asked) if asked["do"] == "start" else stop(asked)
     except Refused as error:
         print(str(error), file=sys.stderr)
-        return 1
+        return 3 if isinstance(error, TooLate) else 1
     print(json.dumps(done))
     return 0
 
@@ -46,15 +57,71 @@ def start(asked: dict[str, Any]) -> dict[str, Any]:
     services = asked["services"]
     names = [service["name"] + ".service" for service in services]
     open_before = all(accepts(service) for service in services)
-    enabling = Systemctl(["enable", *names]) if names else None
     units = [database["name"] + ".service" for database in asked["databases"]] + names
-    if units:
-        Systemctl(["start", *units]).wait()
-    if enabling is not None:
-        enabling.wait()
+    alone = obey(asked) if asked.get("number") else None
+    try:
+        enabling = Systemctl(["enable", *names]) if names else None
+        if units:
+            Systemctl(["start", *units]).wait()
+        if enabling is not None:
+            enabling.wait()
+    finally:
+        if alone is not None:
+            os.close(alone)
     await_ports(services, accepting=True)
     report = {service["name"]: dict(service, active="active", port_open=True) for service in services}
     return {"changed": not open_before, "report": {"services": report}}
+
+
+def obey(asked: dict[str, Any]) -> int:
+    """Note the order, durably; TooLate where a newer one was obeyed. Others wait until the descriptor is closed."""
+    folder = asked["prefix"] + "/etc/skerry/fence"
+    path = folder + "/" + asked["system"]
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    mine, obeyed = order(asked), [order(said) for said in (read(path + "." + kind) for kind in OBEYED) if said]
+    newest = max(obeyed, default=(0, 0))
+    if newest > mine:
+        raise TooLate(
+            "%s obeyed number %s after this order of number %s was given: it came too late"
+            % (asked["system"], newest[0], mine[0])
+        )
+    note = {"number": mine[0], "ticket": mine[1], "side": asked.get("side", ""), "at": asked.get("at", "")}
+    before = read(path + ".started")
+    if before is None or order(before) != mine:
+        write(path + ".started", json.dumps(note, sort_keys=True) + "\n")
+    return descriptor
+
+
+def order(said: dict[str, Any]) -> tuple[int, int]:
+    """Newer orders compare greater."""
+    return int(said["number"]), int(said.get("ticket", 0))
+
+
+def read(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path) as stream:
+            found: dict[str, Any] = json.load(stream)
+            return found
+    except FileNotFoundError:
+        return None
+
+
+def write(path: str, text: str) -> None:
+    """Appears whole and durable."""
+    aside = "%s.skerry-%s" % (path, os.getpid())
+    with open(aside, "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o644)
+        os.fsync(stream.fileno())
+    os.rename(aside, path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def stop(asked: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ A cluster at a host is a list of records, each with the timeline that wrote it. 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.canonical_json import digest_of
-from orchestrator.foundation.errors import DataError, DigestMismatch, ReplicaLagging
+from orchestrator.foundation.errors import AuthorityError, DataError, DigestMismatch, ReplicaLagging
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
@@ -43,6 +44,7 @@ class FakeDatabases:
 
     def __init__(self) -> None:
         self.servers: dict[tuple[str, str], FakeServer] = {}
+        self.obeyed: dict[str, tuple[int, int]] = {}  # the newest order of each host: number and ticket
         self.clones: dict[tuple[str, str, str], str] = {}  # by cluster, host and point: the digest
 
     def create(self, cluster: PostgresCluster, host: Host) -> None:
@@ -110,16 +112,24 @@ class FakeDatabases:
         server.role = Role.STOPPED
         return position(len(server.records) - 1)
 
-    def start(self, cluster: PostgresCluster, host: Host) -> Role:
+    def start(self, cluster: PostgresCluster, host: Host, *, order: Order | None = None) -> Role:
         server = self._at(cluster, host)
         if server.role is Role.STOPPED:
+            self._refuse_when_late(host, order)
             server.role = Role.STANDBY if server.upstream else Role.PRIMARY
             self._stream(cluster)
         return server.role
 
     def promote(
-        self, cluster: PostgresCluster, host: Host, *, holding: str = "", timeout_seconds: float = 60.0
+        self,
+        cluster: PostgresCluster,
+        host: Host,
+        *,
+        holding: str = "",
+        timeout_seconds: float = 60.0,
+        order: Order | None = None,
     ) -> None:
+        self._refuse_when_late(host, order)
         server = self._at(cluster, host)
         if server.role is Role.PRIMARY:
             return
@@ -220,6 +230,10 @@ class FakeDatabases:
         if found is None:
             raise DataError(f"{host.name}: {cluster.name} has no data directory")
         return found
+
+    def _refuse_when_late(self, host: Host, order: Order | None) -> None:
+        if order is not None and self.obeyed.get(host.name, (0, 0)) > (order.number, order.ticket):
+            raise AuthorityError(f"{host.name} obeyed {self.obeyed[host.name]} before: {order} came too late")
 
     def _refuse_primary(self, cluster: PostgresCluster, host: Host, role: Role) -> None:
         if role is Role.PRIMARY:

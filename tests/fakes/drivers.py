@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
@@ -83,9 +84,7 @@ RUN = "run-1"
 
 def a_deed(action: Action, *, step: str = "step", plan: Plan | None = None, **values: Any) -> Deed:
     """A deed of one step that does `action`, outside any run."""
-    written = Step(
-        id=step, title=step, phase=Phase.PREPARE, action=action, inverse=Inverse(none_because="tried alone")
-    )
+    written = Step(id=step, title=step, phase=Phase.PREPARE, action=action, inverse=Inverse(none_because="tried alone"))
     chosen = plan or the_plan()
     return Deed(
         run=RUN,
@@ -123,11 +122,11 @@ class HostDatabases(FakeDatabases):
         super().__init__()
         self._fenced = fenced
 
-    def start(self, cluster: PostgresCluster, host: Host) -> Role:
+    def start(self, cluster: PostgresCluster, host: Host, *, order: Order | None = None) -> Role:
         server = self._at(cluster, host)
         if server.role is Role.STOPPED and not server.upstream and host.name in self._fenced:
             raise CommandFailed(f"{host.name}: {cluster.service} is fenced: it starts as a standby only")
-        return super().start(cluster, host)
+        return super().start(cluster, host, order=order)
 
 
 class SeenTreeMover(FakeTreeMover):
@@ -165,7 +164,6 @@ class FakeWorld:
 
         self.serving: dict[str, set[str]] = {name: set() for name in HOSTS}
         self.fenced: dict[str, int] = {}
-        self.obeyed: dict[str, tuple[int, int]] = {}  # the newest order of each host: number and ticket
         self.enabled: set[str] = {SOURCE.name}  # hosts whose services start with them
         self.tickets = 0
         self.tools: dict[str, set[str]] = {name: set(TOOLS) for name in HOSTS}
@@ -177,6 +175,7 @@ class FakeWorld:
 
         self.access_log = MemoryAccessLog(self.clock)
         self.databases = HostDatabases(self.fenced)
+        self.obeyed = self.databases.obeyed
         self.trees = SeenTreeMover(FakeHosts(), self.access_log)
         self.volumes = FakeVolumeMover()
         self.target, self.front = FakeTarget(), FakeFront()
@@ -406,6 +405,7 @@ class FakeWorld:
         self.obeyed[host.name] = order
 
     def _start(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        self._obey(host, variables)
         if host.name in self.fenced:
             raise PlayFails("fenced")
         if self.databases.start(REGISTER, host) is not Role.PRIMARY:

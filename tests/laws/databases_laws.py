@@ -1,13 +1,15 @@
 """Laws of contracts.databases.Databases and DatabaseDigests: inherit, give a `ground` fixture, and every law runs.
 
 The ground has: `mover`, `cluster`, hosts `source`, `dr`, `cloud`; `write(host, text)` commits a row through the server
-at `host`; `rows(host) -> list` of texts as that server shows them. At the beginning `source` is a primary with one row.
+at `host`; `rows(host) -> list` of texts as that server shows them; `obey(host, order)` leaves on the host what it keeps
+of an order that it obeyed. At the beginning `source` is a primary with one row.
 """
 
 import pytest
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
-from orchestrator.foundation.errors import DataError, ReplicaLagging
+from orchestrator.foundation.errors import AuthorityError, DataError, ReplicaLagging
 
 
 class DatabasesLaws:
@@ -98,6 +100,22 @@ class DatabasesLaws:
         after = ground.mover.end(ground.cluster, ground.source)
         assert after.position > stopped.position
         assert after.transactions > before.transactions
+
+    def test_an_order_that_comes_late_opens_nothing(self, ground):
+        self.chain(ground)
+        ground.obey(ground.cloud, Order(system="laws", number=3, ticket=7))
+        for late in (Order(system="laws", number=3, ticket=6), Order(system="laws", number=2, ticket=9)):
+            with pytest.raises(AuthorityError):
+                ground.mover.promote(ground.cluster, ground.cloud, order=late)
+            assert ground.mover.role(ground.cluster, ground.cloud) is Role.STANDBY
+        ground.mover.promote(ground.cluster, ground.cloud, order=Order(system="laws", number=3, ticket=7))
+        assert ground.mover.role(ground.cluster, ground.cloud) is Role.PRIMARY
+        ground.mover.shut_down(ground.cluster, ground.cloud)
+        with pytest.raises(AuthorityError):
+            ground.mover.start(ground.cluster, ground.cloud, order=Order(system="laws", number=3, ticket=6))
+        assert ground.mover.role(ground.cluster, ground.cloud) is Role.STOPPED
+        opened = ground.mover.start(ground.cluster, ground.cloud, order=Order(system="laws", number=3, ticket=8))
+        assert opened is Role.PRIMARY
 
     def test_shut_down_twice_gives_one_position(self, ground):
         assert ground.mover.shut_down(ground.cluster, ground.source) == ground.mover.shut_down(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.transport import Transports
 from orchestrator.lab.blueprint import PlacedFile
 from orchestrator.lab.town import Town
@@ -75,6 +76,12 @@ class ClusterGround:
     def rows(self, host: Host) -> list[str]:
         return self.sql(host, "select who from filings order by id").splitlines()
 
+    def obey(self, host: Host, order: Order) -> None:
+        folder = host.path("/etc/skerry/fence")
+        kept = order.model_dump_json(include={"number", "ticket"})
+        self.run(host, f"mkdir -p -m 755 {folder}; cat > {folder}/{order.system}.lifted", user="root", stdin=kept)
+        self.run(host, f"touch {folder}/{order.system}.lock", user="root")
+
     def prepare(self) -> None:
         """Units on every host; the template on the source."""
         for name in HOSTS:
@@ -124,6 +131,7 @@ class ClusterGround:
             )
             self.run(host, script)
             self.run(host, "systemctl stop movers-db", user="root")
+            self.run(host, f"rm -rf {host.path('/etc/skerry/fence')}", user="root")
             self.run(host, f"rm -rf {host.path(DATA)} {host.path(FOLDER)}/.skerry-movers*", user="root")
 
 

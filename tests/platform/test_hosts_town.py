@@ -491,17 +491,17 @@ def units(transports: SshTransports, host: Host) -> dict[str, str]:
     }
 
 
-def test_start_and_drain_do_so_once(served: Host, shipped: Playbooks, transports: SshTransports) -> None:
-    assert changed(shipped, "start", served) > 0
+def test_start_and_drain_do_so_once(served: Host, shipped: Playbooks, transports: SshTransports, number: int) -> None:
+    assert changed(shipped, "start", served, number=number) > 0
     assert units(transports, served) == {"web-store": "active", "web-app": "active"}
-    assert changed(shipped, "start", served) == 0
+    assert changed(shipped, "start", served, number=number) == 0
     assert changed(shipped, "drain", served) > 0
     assert units(transports, served) == {"web-store": "inactive", "web-app": "inactive"}
     assert changed(shipped, "drain", served) == 0
 
 
-def test_check_tells_every_observed_value(served: Host, shipped: Playbooks) -> None:
-    changed(shipped, "start", served)
+def test_check_tells_every_observed_value(served: Host, shipped: Playbooks, number: int) -> None:
+    changed(shipped, "start", served, number=number)
     url = f"http://{served.address}:8090"
     good = {"name": "up", "url": f"{url}/healthz", "expected_status": 200, "level": "technical"}
     checks = [{**good, "expected": {"read_only": False, "index.state": "ready"}}]
@@ -534,7 +534,7 @@ def test_a_fenced_side_cannot_be_started_and_an_unfenced_one_can(
     served: Host, shipped: Playbooks, transports: SshTransports, number: int
 ) -> None:
     user = "root" if served.become else None
-    changed(shipped, "start", served)
+    changed(shipped, "start", served, number=number)
     result = well(shipped.run("fence", hosts=[served], variables=variables(served, number=number), timeout_seconds=90))
     told = result.results[served.name]
     assert told["fence"] == {"number": number, "side": "source", "at": "2026-11-21T23:00:00.000Z"}
@@ -564,7 +564,11 @@ def test_a_fenced_side_cannot_be_started_and_an_unfenced_one_can(
     lifted = well(shipped.run("unfence", hosts=[served], variables=newer, timeout_seconds=90))
     assert lifted.results[served.name]["lifted"]["number"] == number
     assert changed(shipped, "unfence", served, number=number + 1) == 0
-    assert changed(shipped, "start", served) > 0
+    late = shipped.run("start", hosts=[served], variables=values, timeout_seconds=90)
+    assert late.status == "failed"
+    assert "came too late" in late.failures[0] or "which is newer than" in late.failures[0]
+    assert units(transports, served)["web-app"] != "active"
+    assert changed(shipped, "start", served, number=number + 1) > 0
     assert units(transports, served) == {"web-store": "active", "web-app": "active"}
     changed(shipped, "drain", served)
 
@@ -572,7 +576,7 @@ def test_a_fenced_side_cannot_be_started_and_an_unfenced_one_can(
 def test_a_fenced_side_stays_fenced_after_a_reboot(
     town: Town, served: Host, shipped: Playbooks, transports: SshTransports, number: int
 ) -> None:
-    changed(shipped, "start", served)
+    changed(shipped, "start", served, number=number)
     changed(shipped, "fence", served, number=number)
     town.power_off(served.name)
     town.power_on(served.name)

@@ -26,6 +26,9 @@ class FakeGround:
     def rows(self, host):
         return self.mover.rows(self.cluster, host)
 
+    def obey(self, host, order):
+        self.mover.obeyed[host.name] = (order.number, order.ticket)
+
 
 class TestFakeDatabases(DatabasesLaws):
     @pytest.fixture

@@ -333,6 +333,75 @@ def test_the_question_put_to_a_host_tells_a_listener_from_a_closed_port(tmp_path
     assert '"name": "b", "active": "inactive", "enabled": "disabled", "port_open": false' in done.stdout
 
 
+def meanwhile(world, place, happens):
+    """Once, at this place, it happens; the handler goes on with what it knew before."""
+
+    def look(name):
+        if name == place:
+            world.interruption.on_place = lambda _: None
+            happens()
+
+    world.interruption.on_place = look
+
+
+def back_at_the_source(world):
+    """What others did while a worker slept: the cloud is fenced again, authority is at the source."""
+    world.obeyed[CLOUD.name], world.fenced[CLOUD.name] = (2, 8), 2
+    world.authority.move("filing", expected_number=2, to=SOURCE_SIDE, key="back", ticket=9)
+
+
+@pytest.mark.parametrize("playbook", ["unfence", "start"])
+def test_a_worker_that_slept_after_it_saw_the_holder_neither_unfences_nor_starts(world, playbook):
+    at_the_cloud(world)
+    meanwhile(world, "read:after", lambda: back_at_the_source(world))
+    late = refused(world, actions.RunPlaybook(playbook=playbook, side=CLOUD_SIDE), "PlaybookFailed", ticket=5)
+    assert "came too late" in late.message
+    assert CLOUD.name in world.fenced
+    assert not world.takes_writes(CLOUD)
+
+
+@pytest.mark.parametrize("role", [Role.STANDBY, Role.STOPPED])
+def test_a_promotion_that_comes_late_does_not_open_a_side_that_was_lost_and_came_back(world, role):
+    """Others had finished the move; then the cloud was lost, and the source took over. No fence stands at the cloud."""
+    seeded(world)
+    stop(world, SOURCE)
+    passed(world, OUT)
+
+    def others_went_on():
+        world.obeyed[CLOUD.name] = (2, 8)
+        world.databases.servers[REGISTER.name, CLOUD.name].role = role
+        world.authority.move("filing", expected_number=2, to=SOURCE_SIDE, key="seized", ticket=9)
+
+    meanwhile(world, "role:before", others_went_on)
+    late = refused(world, PROMOTE, "AuthorityError", ticket=5)
+    assert "came too late" in late.message
+    assert world.databases.role(REGISTER, CLOUD) is role
+
+
+@pytest.mark.parametrize("gone", ["before it looked at the store", "after"])
+def test_a_replica_that_is_to_follow_late_does_not_start_a_primary_that_lost_authority(world, gone):
+    at_the_cloud(world)
+
+    def others_went_on():
+        world.obeyed[CLOUD.name] = (2, 8)
+        world.databases.servers[REGISTER.name, CLOUD.name].role = Role.STOPPED
+        world.authority.move("filing", expected_number=2, to=SOURCE_SIDE, key="seized", ticket=9)
+
+    reads = iter(["first", "second", "third"])
+
+    def look(name):
+        wanted = "role:before" if gone == "before it looked at the store" else "start:before"
+        if name == "role:before" and gone == "after" and next(reads) == "first":
+            world.databases.servers[REGISTER.name, CLOUD.name].role = Role.STOPPED
+        if name == wanted and world.authority.read("filing").side is CLOUD_SIDE:
+            others_went_on()
+
+    world.interruption.on_place = look
+    late = refused(world, actions.Follow(chain=(CLOUD_SIDE, DR_SIDE)), "AuthorityError", ticket=5)
+    assert "authority is at source" in late.message or "came too late" in late.message
+    assert world.databases.role(REGISTER, CLOUD) is Role.STOPPED
+
+
 def test_nothing_is_promoted_without_authority(world):
     seeded(world)
     outcome = refused(world, PROMOTE, "AuthorityError")

@@ -38,7 +38,7 @@ LONG = os.environ.get("SKERRY_LONG") == "1"
 PLACES_AHEAD_MAX = 90
 LATE_MAX = 2
 # A command that was sent may arrive late; what only asks has no effect whenever it arrives.
-WITH_EFFECT = ("run", "move", "shut_down", "switch")
+WITH_EFFECT = ("run", "move", "shut_down", "switch", "start", "promote")
 
 
 class TwoWriters(RuleBasedStateMachine):

@@ -2,12 +2,17 @@
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
+from orchestrator.contracts.programs import run_program
 from orchestrator.contracts.transport import CommandResult, Transport
-from orchestrator.foundation.errors import CommandFailed, DataError, MissingTool
+from orchestrator.foundation.errors import AuthorityError, CommandFailed, DataError, MissingTool
 from orchestrator.model.dataset import PostgresCluster
 
+IN_ORDER_PROGRAM = Path(__file__).parent.parent / "host_programs" / "in_order.py"
+ORDERS_FOLDER = "/etc/skerry/fence"  # where playbooks/files/fence.py keeps what a host obeyed
 SERVER_USER = "postgres"  # owns the data directory and is the cluster's superuser
 SQL_SECONDS_MAX = 60.0
 START_SECONDS_MAX = 60.0
@@ -72,14 +77,48 @@ class ClusterHost:
     def program(self, name: str) -> str:
         return f"{self.binaries}/{name}"
 
-    def sql(self, statement: str, *, database: str = "postgres", timeout_seconds: float = SQL_SECONDS_MAX) -> str:
-        """Rows of the statement, fields split by `|`. Raises DataError with the server's own words."""
-        done = self.run(
-            ["sh", "-c", _PSQL, "psql", self.data, self.binaries, database],
-            stdin=statement.encode(),
-            timeout_seconds=timeout_seconds,
-            check=False,
+    def in_order(
+        self, words: Sequence[str], *, order: Order, user: str, stdin: bytes = b"", timeout_seconds: float
+    ) -> CommandResult:
+        """As `run`, unless the host obeyed a newer order than this one: AuthorityError, and the words are not run.
+
+        The host compares and runs them under one lock, so that nothing newer can come in between.
+        """
+        request = {
+            "folder": self.host.path(ORDERS_FOLDER),
+            **order.model_dump(),
+            "words": list(words),
+            "input": stdin.decode(),
+        }
+        answer = run_program(self.transport, IN_ORDER_PROGRAM, request, user=user, timeout_seconds=timeout_seconds)
+        if newest := answer.get("newest"):
+            raise AuthorityError(
+                f"{self.host.name}: {order.system} obeyed number {newest[0]} after this order of number {order.number}"
+                " was given: it came too late",
+                hint="Another orchestrator has gone on meanwhile: see what it did with skerry runs.",
+            )
+        return CommandResult(
+            exit_code=answer["code"],
+            stdout=answer["said"].encode(),
+            stderr=answer["complained"].encode(),
+            seconds=answer["seconds"],
         )
+
+    def sql(
+        self,
+        statement: str,
+        *,
+        database: str = "postgres",
+        timeout_seconds: float = SQL_SECONDS_MAX,
+        order: Order | None = None,
+    ) -> str:
+        """Rows of the statement, fields split by `|`. Raises DataError with the server's own words."""
+        words = ["sh", "-c", _PSQL, "psql", self.data, self.binaries, database]
+        stdin = statement.encode()
+        if order is None:
+            done = self.run(words, stdin=stdin, timeout_seconds=timeout_seconds, check=False)
+        else:
+            done = self.in_order(words, order=order, user=SERVER_USER, stdin=stdin, timeout_seconds=timeout_seconds)
         if done.exit_code:
             said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.exit_code}"]
             raise DataError(f"{self.host.name}: {self.cluster.name}: {said[0].removeprefix('psql:<stdin>:1: ')}")
@@ -116,16 +155,23 @@ class ClusterHost:
         fields = (line.partition(":") for line in done.text.splitlines())
         return {name.strip(): value.strip() for name, _, value in fields}
 
-    def unit(self, verb: str, *, timeout_seconds: float = START_SECONDS_MAX) -> None:
-        self.transport.run(["systemctl", verb, self.cluster.service], user="root", timeout_seconds=timeout_seconds)
+    def unit(self, verb: str, *, timeout_seconds: float = START_SECONDS_MAX, order: Order | None = None) -> None:
+        words = ["systemctl", verb, self.cluster.service]
+        if order is None:
+            self.transport.run(words, user="root", timeout_seconds=timeout_seconds)
+            return
+        done = self.in_order(words, order=order, user="root", timeout_seconds=timeout_seconds)
+        if done.exit_code:
+            why = done.stderr.decode(errors="replace").strip() or f"exit code {done.exit_code}"
+            raise CommandFailed(f"{self.host.name}: {' '.join(words)}: {why}")
 
-    def start(self) -> Role:
+    def start(self, *, order: Order | None = None) -> Role:
         """Start the unit and wait until the server answers."""
         role = self.role()
         if role is Role.MISSING:
             raise DataError(f"{self.host.name}: {self.cluster.name} has no data directory at {self.data}")
         if role is Role.STOPPED:
-            self.unit("start")
+            self.unit("start", order=order)
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
             answer = self.role()

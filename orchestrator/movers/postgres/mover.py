@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.progress import ProgressSink
@@ -131,13 +132,19 @@ class PostgresMover:
     def shut_down(self, cluster: PostgresCluster, host: Host) -> str:
         return shut_down(self._at(cluster, host))
 
-    def start(self, cluster: PostgresCluster, host: Host) -> Role:
-        return self._at(cluster, host).start()
+    def start(self, cluster: PostgresCluster, host: Host, *, order: Order | None = None) -> Role:
+        return self._at(cluster, host).start(order=order)
 
     def promote(
-        self, cluster: PostgresCluster, host: Host, *, holding: str = "", timeout_seconds: float = 60.0
+        self,
+        cluster: PostgresCluster,
+        host: Host,
+        *,
+        holding: str = "",
+        timeout_seconds: float = 60.0,
+        order: Order | None = None,
     ) -> None:
-        promote(self._at(cluster, host), holding, timeout_seconds)
+        promote(self._at(cluster, host), holding, timeout_seconds, order=order)
 
     def rejoin(
         self, cluster: PostgresCluster, old_primary: Host, upstream: Host, *, allow_rewind: bool = False

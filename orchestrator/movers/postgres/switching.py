@@ -6,6 +6,7 @@ Each is one command on the host; asked step by step from here they would cost a 
 import time
 from pathlib import Path
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.programs import run_program
 from orchestrator.foundation.errors import DataError, ReplicaLagging
@@ -70,17 +71,18 @@ def shut_down(cluster: ClusterHost) -> str:
     return str(answer["checkpoint"])
 
 
-def promote(cluster: ClusterHost, holding: str, timeout_seconds: float) -> None:
+def promote(cluster: ClusterHost, holding: str, timeout_seconds: float, *, order: Order | None = None) -> None:
     """Returns when the cluster takes writes; on a primary it changes nothing.
 
-    A standby that does not hold the record at `holding` within the time stays one: ReplicaLagging.
+    A standby that does not hold the record at `holding` within the time stays one: ReplicaLagging. So does one whose
+    host obeyed a newer order than `order`: AuthorityError.
     """
     held = f"coalesce({HELD} > '{format_lsn(parse_lsn(holding))}', false)" if holding else "true"
     ready = f"(not pg_is_in_recovery() or {held})"
     statement = _PROMOTE.format(ready=ready, tries=int(PROMOTE_SECONDS_MAX / 0.003))
     deadline = time.monotonic() + timeout_seconds
     try:
-        while cluster.sql(statement, timeout_seconds=PROMOTE_SECONDS_MAX + 5).endswith("lagging"):
+        while cluster.sql(statement, timeout_seconds=PROMOTE_SECONDS_MAX + 5, order=order).endswith("lagging"):
             if time.monotonic() > deadline:
                 raise ReplicaLagging(
                     f"{cluster.host.name}: {cluster.cluster.name} has not received the record at {holding} within "
