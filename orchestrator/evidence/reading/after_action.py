@@ -4,7 +4,7 @@ What can be read out of the log stands here at once; what only people can say co
 """
 
 from orchestrator.evidence.reading.material import Material, Signed
-from orchestrator.evidence.reading.report_parts import Cell, chip, facts, table
+from orchestrator.evidence.reading.report_parts import Cell, chip, facts, table, whole
 from orchestrator.evidence.reading.words import duration, outcome, text, title
 from orchestrator.evidence.story import RunStory, SystemStory
 from orchestrator.evidence.told_surroundings import scope_rows
@@ -93,8 +93,8 @@ def _improvements(material: Material) -> str:
     rows: list[list[Cell]] = []
     for review in material.reviews:
         for each in review.get("findings", []):
-            cells = [str(each.get(name, "")) for name in ("id", "text", "cause", "action", "owner", "due")]
-            rows.append([*cells, chip("open")])
+            cells = [str(each.get(name, "")) for name in ("id", "text", "cause", "action", "owner")]
+            rows.append([*cells, whole(str(each.get("due", ""))), chip("open")])
     conclusions = [
         f"<p><b>{text(signed.by)}</b> ({text(signed.role)}): "
         f"{text(signed.statement.predicate.get('conclusion', ''))}</p>"

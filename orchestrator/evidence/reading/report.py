@@ -7,7 +7,7 @@ from orchestrator.evidence.disclosure import logged_digests, read_disclosures
 from orchestrator.evidence.reading.after_action import after_action
 from orchestrator.evidence.reading.controls import TO_BE_CONFIRMED, determinations
 from orchestrator.evidence.reading.material import Material, root_text
-from orchestrator.evidence.reading.report_parts import Cell, Html, chip, code, digest, facts, figures, table
+from orchestrator.evidence.reading.report_parts import Cell, Html, chip, code, digest, facts, figures, table, whole
 from orchestrator.evidence.reading.report_style import STYLE
 from orchestrator.evidence.reading.timeline import timeline, turning_points_told
 from orchestrator.evidence.reading.words import duration, outcome, readable, shortened, size, text, title
@@ -74,8 +74,8 @@ def _header(material: Material) -> str:
     seconds = duration(_span(material))
     return (
         f'<header><p class="over">Evidence report · {text(story.kind)}</p><h1>{text(title(story))} {result.code}</h1>'
-        f'<p class="lead">{text(lead)}. It took {seconds}, from {text(readable(story.events[0].time))} '
-        f"to {text(readable(material.ended))} UTC.</p>"
+        f'<p class="lead">{text(lead)}. It took {seconds}, from {whole(readable(story.events[0].time)).code} '
+        f"to {whole(readable(material.ended)).code} UTC.</p>"
         f'<p class="note">Run <code>{text(story.run)}</code> · operator {text(story.operator)} · author of the plan '
         f"{text(story.author)} · plan {digest(story.plan_digest).code}</p></header>"
         '<div class="callout"><p><b>This page proves nothing by itself.</b> It is a reading copy, made from the log. '

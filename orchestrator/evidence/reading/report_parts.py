@@ -44,6 +44,11 @@ def code(value: object) -> Html:
     return Html(f"<code>{text(value)}</code>")
 
 
+def whole(value: str) -> Html:
+    """Text that stays in one line, as a date should."""
+    return Html(f'<span class="whole">{text(value)}</span>')
+
+
 def digest(value: str) -> Html:
     return Html(f'<code title="{text(value)}">{text(short(value))}…</code>') if value else Html("–")
 

@@ -15,6 +15,7 @@ h2 span{color:var(--soft);font-weight:400;margin-right:8px}
 h3{font-size:15px;margin:20px 0 6px}
 p{margin:0 0 10px;max-width:82ch}
 .lead{font-size:17px;max-width:82ch}
+.whole{white-space:nowrap}
 .note{color:var(--soft);font-size:13px}
 .chip{display:inline-block;border-radius:99px;padding:1px 10px;font-size:13px;font-weight:600;white-space:nowrap;
 background:var(--warn-bg);color:var(--warn)}
