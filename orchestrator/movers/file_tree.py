@@ -96,7 +96,7 @@ class FileTreeMover:
         if tree.changes != "replaced":
             return f"{tree.name} is changed in place: only reading all of it shows what changed"
         words = named_entries(self._rsync_words(source, source.path(tree.path), replica.path(tree.path), None))
-        command = self._asked_command(tree, source, replica, source.path(tree.path), words)[0]
+        command = self._asked_command(tree, source, replica, source.path(tree.path), words, by_name=True)[0]
         works: list[Callable[[], str]] = [
             lambda: self._ready.watch(tree, source),
             lambda: self._ready.watch(tree, replica),
@@ -192,14 +192,21 @@ class FileTreeMover:
             return self._run(tree, source, replica, pull, progress)
 
     def _asked_command(
-        self, tree: FileTree, source: Host, replica: Host, source_path: str, words: Sequence[str]
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        source_path: str,
+        words: Sequence[str],
+        *,
+        by_name: bool = False,
     ) -> tuple[str, dict[str, bool]]:
         """What the replica's rsync will have the source run, word for word, and the way of the copy: whether it resumes
         a broken one, and whether what is there is distrusted.
         """
         request = pull_request(replica.path(tree.path), [word.replace("{list}", "/dev/null") for word in words])
         asked = self._run(tree, source, replica, {**request, "ask": True})
-        server = reading_server(str(asked["asks"]), source_path)
+        server = reading_server(str(asked["asks"]), source_path, by_name=by_name)
         if server is None:
             raise MissingTool(
                 f"{replica.name}: its rsync does not ask for {source_path} in one word",

@@ -19,6 +19,7 @@ from orchestrator.foundation.errors import HostError
 from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
+from orchestrator.movers.rsync_words import enclosed
 
 _FOLDER = Path(__file__).with_name("host_programs")
 _LIBRARIES = {
@@ -63,10 +64,11 @@ class ReadyTrees:
     ) -> str:
         """Open the line for `words` of rsync ({shell}, {peer} and {list} stand in them), once; why not, if not.
 
-        The key and its certificate are for the login alone: they are gone when this returns.
+        Where the source cannot enclose what reads there in the tree, there is no line. The key and its certificate are for the login alone: they are gone when this returns.
         """
 
         def begin() -> KeptProgram:
+            self._transports(source).run(enclosed(["true"], source.path(tree.path)), user=root_user(source))
             with self._access.grant(
                 replica,
                 source,

@@ -18,10 +18,21 @@ _READS_ONLY = [
         r"-[nlWHogDtpAXrRSc]+(e\.?[A-Za-z.]*)?",  # after `e`: what the asking rsync can do
         r"-e\.?[A-Za-z.]*",
         r"--(timeout|bwlimit)=[0-9]+",
-        r"--numeric-ids|--delete-missing-args|--files-from=-|--from0|--no-i?r",
+        r"--numeric-ids|--no-i?r",
         r"--info=[A-Za-z0-9,]+",
     )
 ]
+_BY_NAME = [re.compile(r"--delete-missing-args|--files-from=-|--from0")]
+# A mount of the tree of its own, in which the kernel follows no link: neither a name that goes through one nor a folder
+# that becomes one meanwhile leads out of the tree. An old `mount` ignores what it does not know, so the kernel is asked.
+_ENCLOSE = (
+    'mount --rbind "$0" "$0" && mount -o remount,bind,nosymfollow "$0" || exit 1; '
+    'case "$(echo $(findmnt -Rnro VFS-OPTIONS "$0"))" in '
+    '*" "*) echo "other file systems are mounted below $0" >&2;; '
+    '*nosymfollow*) exec "$@";; '
+    '*) echo "links in $0 cannot be kept from being followed" >&2;; '
+    "esac; exit 1"
+)
 
 
 def partial_folder(target_path: str) -> str:
@@ -52,8 +63,14 @@ def with_access(words: Sequence[str], access: Access) -> list[str]:
     ]
 
 
-def reading_server(command: str, path: str) -> list[str] | None:
-    """The words of a reading rsync server of exactly this path; None where the command is that of anything else.
+def enclosed(words: Sequence[str], path: str) -> list[str]:
+    """`words` run where nothing below `path` leads out of it, or not at all. Needs the rights to mount."""
+    return ["unshare", "--mount", "sh", "-c", _ENCLOSE, path, *words]
+
+
+def reading_server(command: str, path: str, *, by_name: bool = False) -> list[str] | None:
+    """The words of a reading rsync server of exactly this path; None where the command is that of anything else. One
+    that reads `by_name` is enclosed in the path, for the asking host says the names.
 
     AccessDenied where it is one that also does more. A replica that somebody took over asks for whatever it likes, and
     what is asked becomes what the source runs, as root: so each word must be one that is known to read and no more.
@@ -65,10 +82,14 @@ def reading_server(command: str, path: str) -> list[str] | None:
     begin = next((front for front in _SERVER if words[: len(front)] == front), None)
     if begin is None or words[-2:] != [".", path + "/"]:
         return None
-    more = [word for word in words[len(begin) : -2] if not any(known.fullmatch(word) for known in _READS_ONLY)]
+    known = [*_READS_ONLY, *_BY_NAME] if by_name else _READS_ONLY
+    more = [word for word in words[len(begin) : -2] if not any(each.fullmatch(word) for each in known)]
     if more:
         raise AccessDenied(
             f"an rsync asks the source of {path} for more than to read it: {' '.join(more)[:200]!r}",
             hint="Nothing was run. Look at that host before you let it copy again: it is not what it should be.",
         )
-    return words
+    if not by_name:
+        return words
+    become = begin[: begin.index("rsync")]
+    return [*become, *enclosed(words[len(become) :], path)]

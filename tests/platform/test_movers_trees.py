@@ -1,6 +1,7 @@
 """File trees between real hosts: rsync, certificates, points, digests."""
 
 import os
+import shutil
 import threading
 from contextlib import contextmanager
 
@@ -76,6 +77,42 @@ def test_what_was_prepared_brings_changes_by_name_over_an_open_line(ground):
     digests = {mover.digest(tree, host, reading="watched").digest for host in (source, replica, cloud)}
     assert digests == {mover.digest(tree, source).digest}
     mover.release_last(tree)
+
+
+def test_no_name_leads_out_of_the_tree_over_an_open_line(ground):
+    """Neither through a link of the tree, whatever a replica asks for, nor where a folder became one meanwhile."""
+    mover, tree, source, replica = ground.mover, ground.tree, ground.source, ground.replica
+    outside = ground.path(source).parent / "outside"
+    for name in ("folder/file", "kept/one"):
+        ground.write(source, name, b"within")
+    outside.mkdir()
+    (outside / "file").write_bytes(b"secret")
+    (ground.path(source) / "link").symlink_to("../outside")
+    mover.copy(tree, source, replica)
+    assert mover.prepare_last(tree, source, replica) == ""
+    ground.write(source, "folder/file", b"changed")
+    seen = mover._ready.seen(tree, source)
+    assert "folder/file" in seen.names
+    shutil.rmtree(ground.path(source) / "folder")
+    (ground.path(source) / "folder").symlink_to("../outside")
+    mover._ready.pull(tree, source, replica, [*seen.names, "link/file"])
+    assert b"secret" not in ground.read(replica).values()
+    mover.copy_last(tree, source, replica)
+    assert mover.digest(tree, replica).digest == mover.digest(tree, source).digest
+    mover.release_last(tree)
+
+
+def test_a_tree_with_other_file_systems_below_it_has_no_line(ground):
+    ground.write(ground.source, "disk/a", b"one")
+    disk = f"{ground.source.path(ground.tree.path)}/disk"
+    ground.mover.copy(ground.tree, ground.source, ground.replica)
+    ground.run(ground.source, ["mount", "--bind", disk, disk])
+    try:
+        why = ground.mover.prepare_last(ground.tree, ground.source, ground.replica)
+    finally:
+        ground.run(ground.source, ["umount", disk])
+    assert "other file systems are mounted below" in why
+    ground.mover.release_last()
 
 
 def test_where_a_line_or_a_watch_is_gone_the_long_way_is_taken(ground):

@@ -66,7 +66,6 @@ READS = "rsync --server --sender -lWHogDtpAXrSe.iLsfxCIvu"
     [
         (f"{READS} . /srv/documents/", True),
         (f"sudo -n {READS} --timeout=60 --bwlimit=2048 --numeric-ids . /srv/documents/", True),
-        (f"{READS} --delete-missing-args --files-from=- --from0 . /srv/documents/", True),
         ("rsync --server --sender -e.i . /srv/documents/", True),
         ("rsync --server --sender -e.i . /srv/my\\ documents/", False),
         ("rsync --server -lHogDtpAXre.iLsfxCIvu . /srv/documents/", False),  # this one writes
@@ -91,6 +90,7 @@ def test_only_a_reading_server_of_just_this_path_is_forced(command, asked):
         "--log-file=/etc/cron.d/x",
         "--log-file=/tmp/x --log-file-format=%i",
         "--files-from=/etc/shadow",
+        "--files-from=-",
         "--filter=merge_/etc/shadow",
         "--exclude-from=/etc/shadow",
         "--copy-links",
@@ -109,6 +109,16 @@ def test_only_a_reading_server_of_just_this_path_is_forced(command, asked):
 def test_a_replica_that_asks_for_more_than_reading_is_refused(word):
     with pytest.raises(AccessDenied, match="for more than to read it"):
         reading_server(f"sudo -n {READS} {word} . /srv/documents/", "/srv/documents")
+
+
+def test_names_are_read_only_where_they_were_granted_and_then_enclosed_in_the_tree():
+    command = f"sudo -n {READS} --delete-missing-args --files-from=- --from0 . /srv/documents/"
+    with pytest.raises(AccessDenied, match="for more than to read it: '--delete-missing-args --files-from=- --from0'"):
+        reading_server(command, "/srv/documents")
+    words = reading_server(command, "/srv/documents", by_name=True)
+    assert words is not None
+    assert words[:5] == ["sudo", "-n", "unshare", "--mount", "sh"]
+    assert shlex.join(words[7:]) == "/srv/documents " + command.removeprefix("sudo -n ")
 
 
 def test_what_is_forced_is_quoted_by_us():
