@@ -64,7 +64,8 @@ class ReadyTrees:
     ) -> str:
         """Open the line for `words` of rsync ({shell}, {peer} and {list} stand in them), once; why not, if not.
 
-        Where the source cannot enclose what reads there in the tree, there is no line. The key and its certificate are for the login alone: they are gone when this returns.
+        Where the source cannot enclose what reads there in the tree, there is no line. The key and its certificate are
+        for the login alone: they are gone when this returns.
         """
 
         def begin() -> KeptProgram:

@@ -24,7 +24,7 @@ _READS_ONLY = [
 ]
 _BY_NAME = [re.compile(r"--delete-missing-args|--files-from=-|--from0")]
 # A mount of the tree of its own, in which the kernel follows no link: neither a name that goes through one nor a folder
-# that becomes one meanwhile leads out of the tree. An old `mount` ignores what it does not know, so the kernel is asked.
+# that becomes one meanwhile leads out of the tree. An old `mount` ignores words it does not know, so we look.
 _ENCLOSE = (
     'mount --rbind "$0" "$0" && mount -o remount,bind,nosymfollow "$0" || exit 1; '
     'case "$(echo $(findmnt -Rnro VFS-OPTIONS "$0"))" in '
