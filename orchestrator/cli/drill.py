@@ -153,9 +153,9 @@ def bubble(
     is tried, and nothing is started unless all of that fails. Production is looked at before and after.
     """
     from orchestrator.cli.console import print_json
-    from orchestrator.operations.bubble import complain
     from orchestrator.operations.drill_views import drill_in_bubble
-    from orchestrator.operations.injects import InjectName
+    from orchestrator.steps.bubble_drill import complain
+    from orchestrator.steps.injects import InjectName
 
     found = drill_in_bubble(
         system,

@@ -1,12 +1,16 @@
 """Bubbles: a system's held data, started on a host of its own, where nothing of production is reached or changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from orchestrator.contracts.transport import Transport
+from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
-from orchestrator.model.names import AbsolutePath, DatasetName, Name
+from orchestrator.model.names import AbsolutePath, DatasetName, Digest, Name
+
+# The digest of a dataset as it is within a bubble, by its transport.
+DigestWithin = Callable[[FileTree | PostgresCluster, Host, Transport], Digest]
 
 
 class BubbleData(Frozen):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.contracts.access_log import AccessLog
 from orchestrator.contracts.authority import AuthorityStore
+from orchestrator.contracts.bubbles import Bubbles, DigestWithin
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.databases import DatabaseDigests, Databases
 from orchestrator.contracts.host_keys import HostKeyRing
@@ -31,6 +32,8 @@ class Drivers:
     target: Target
     images: CloudImages
     isolation: Isolation
+    bubbles: Bubbles
+    digest_within: DigestWithin
     front: Front
     authority: AuthorityStore
     catalogue: Catalogue

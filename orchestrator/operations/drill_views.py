@@ -5,9 +5,7 @@ from typing import Any
 
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import EngineUnavailable, GateClosed, HostError, InventoryError, PlanningError
-from orchestrator.foundation.places import shipped_folder
 from orchestrator.model.drill import ScheduledDrill
-from orchestrator.operations.bubble import BubbleDrill, BubbleDriller
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.drills import (
     DrillBook,
@@ -18,10 +16,12 @@ from orchestrator.operations.drills import (
     read_drills,
 )
 from orchestrator.operations.estate import inventory_folder
-from orchestrator.operations.injects import InjectName
+from orchestrator.operations.migrate import new_run_id
+from orchestrator.operations.replication import find_system
 from orchestrator.operations.standing import recording, when_free
 from orchestrator.planning.drill_schedule import next_fires
-from orchestrator.wiring.bubbles import digest_within
+from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
+from orchestrator.steps.injects import InjectName
 
 
 def scheduled_drills() -> list[dict[str, Any]]:
@@ -112,13 +112,14 @@ def drill_in_bubble(
 ) -> BubbleDrill:
     """A drill in a bubble, between runs, on record."""
     with open_desk(inventory_folder()) as desk, when_free(desk, 0.0) as recorder:
+        find_system(desk.inventory, system)
         driller = BubbleDriller(
-            desk.inventory,
+            desk.inventory.systems,
+            desk.inventory.hosts,
             desk.drivers,
-            desk.bubbles,
             recording(desk, recorder),
-            shipped_folder("playbooks") / "files" / "checks.py",
-            digest_within(desk.resolve_secret),
             progress=lambda progress: tell(progress.text),
         )
-        return driller.drill(system, by=by, point=point, older_than_seconds=older_than_seconds, inject=inject)
+        return driller.drill(
+            system, bubble=new_run_id(), by=by, point=point, older_than_seconds=older_than_seconds, inject=inject
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from orchestrator.contracts.bubbles import DigestWithin
 from orchestrator.contracts.transport import Transport
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.host import Host
@@ -10,9 +11,7 @@ from orchestrator.movers.postgres.mover import PostgresMover
 from orchestrator.movers.tree_digests import tree_digest
 
 
-def digest_within(
-    secrets: Callable[[str], str],
-) -> Callable[[FileTree | PostgresCluster, Host, Transport], Digest]:
+def digest_within(secrets: Callable[[str], str]) -> DigestWithin:
     def digest(dataset: FileTree | PostgresCluster, host: Host, inside: Transport) -> Digest:
         if isinstance(dataset, FileTree):
             return tree_digest(inside, host.path(dataset.path), dataset.name).digest

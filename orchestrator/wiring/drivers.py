@@ -12,6 +12,7 @@ from orchestrator.contracts.host_keys import HostKeyRing
 from orchestrator.contracts.playbooks import Playbooks
 from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.places import skerry_home
+from orchestrator.hosts.bubbles import HostBubbles
 from orchestrator.hosts.certificates import CertifiedAccess
 from orchestrator.hosts.ssh import SshTransports
 from orchestrator.model.inventory import Inventory
@@ -29,6 +30,7 @@ from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.session import open_session
 from orchestrator.targets.aws.traffic import Route53Traffic
+from orchestrator.wiring.bubbles import digest_within
 
 
 def bind_drivers(
@@ -73,6 +75,8 @@ def bind_drivers(
         target=AwsMachines(session),
         images=AwsImages(session, transports, kms_key=inventory.cloud.kms_key or ""),
         isolation=AwsIsolation(session),
+        bubbles=HostBubbles(transports),
+        digest_within=digest_within(secrets),
         front=Route53Traffic(session),
         authority=authority,
         catalogue=catalogue,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.contracts.authority import AuthorityStore
-from orchestrator.contracts.bubbles import Bubbles
 from orchestrator.contracts.buckets import ObjectStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.cloud_things import CloudThings
@@ -134,12 +133,6 @@ class Workshop:
         from orchestrator.snapshots.stores import HostPointStores
 
         return HostPointStores(self.transports, self.clock)
-
-    @cached_property
-    def bubbles(self) -> Bubbles:
-        from orchestrator.hosts.bubbles import HostBubbles
-
-        return HostBubbles(self.transports)
 
     def digest_of_tree(self, host: Host, path: str, dataset: str) -> ContentDigest:
         """Of any folder of a host, made there."""

@@ -15,7 +15,8 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.programs import program_text
 from orchestrator.contracts.progress import ProgressSink
-from orchestrator.foundation.errors import CommandFailed, HostKeyMismatch, HostUnreachable
+from orchestrator.contracts.transport import Transport
+from orchestrator.foundation.errors import CommandFailed, DataError, HostKeyMismatch, HostUnreachable
 from orchestrator.model.action import Action
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.host import Host
@@ -37,6 +38,7 @@ from orchestrator.model.transfer import TransferReport
 from orchestrator.steps.quiescing import PROGRAM as QUIESCE_GUARD
 from tests.fakes.access_log import MemoryAccessLog
 from tests.fakes.authority import MemoryAuthority
+from tests.fakes.bubbles import FakeBubbles
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.clock import SetClock
 from tests.fakes.cloud_images import FakeImages, FakeIsolation
@@ -180,6 +182,8 @@ class FakeWorld:
         self.volumes = FakeVolumeMover()
         self.target, self.front = FakeTarget(), FakeFront()
         self.images, self.isolation = FakeImages(self.volumes, self.target), FakeIsolation()
+        self.bubbles = FakeBubbles()
+        self.found_within: dict[str, str] = {}  # dataset → its digest within a bubble, where it is not what was proved
         self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
         self.host_keys = MemoryHostKeys()
         self.playbooks = FakePlaybooks(
@@ -300,6 +304,8 @@ class FakeWorld:
             target=watched(self.target),
             images=watched(self.images),
             isolation=watched(self.isolation),
+            bubbles=watched(self.bubbles),
+            digest_within=self._digest_within,
             front=watched(self.front),
             authority=watched(self.authority),
             catalogue=watched(self.catalogue),
@@ -375,6 +381,14 @@ class FakeWorld:
         else:
             self.held_until = 0.0
         return 0, b"", b""
+
+    def _digest_within(self, dataset: FileTree | PostgresCluster, host: Host, inside: Transport) -> str:
+        document = self.catalogue.list("recovery_point", prefix=f"{SYSTEM.name}/", limit=1)[0][1]
+        proved = {held["dataset"]: held["digest"] for held in document["datasets"]}
+        found: str = self.found_within.get(dataset.name, proved[dataset.name])
+        if found == "closed":
+            raise DataError(f"{dataset.name} cannot be digested")
+        return found
 
     # -- playbooks
 

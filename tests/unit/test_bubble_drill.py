@@ -7,15 +7,11 @@ import pytest
 
 from orchestrator.contracts.bubbles import Leftovers
 from orchestrator.foundation.errors import DataError, RunFailed, UsageError
-from orchestrator.operations.bubble import BubbleDriller, complain
-from orchestrator.operations.drill_measures import choose_point
-from orchestrator.operations.injects import Inject
-from orchestrator.operations.replication import newest_point
-from tests.fakes.bubbles import FakeBubbles
+from orchestrator.steps.bubble_drill import BubbleDriller, complain
+from orchestrator.steps.drill_measures import choose_point
+from orchestrator.steps.injects import Inject
 from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SYSTEM
 from tests.fakes.replicated import Replicated
-
-CHECKS = Path(__file__).parents[2] / "playbooks" / "files" / "checks.py"
 
 
 class Ground(Replicated):
@@ -23,18 +19,10 @@ class Ground(Replicated):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.bubbles = FakeBubbles()
-        self.found: dict[str, str] = {}  # by dataset, what its digest is within, where it is not what was proved
+        self.bubbles, self.found = self.world.bubbles, self.world.found_within
         self.driller = BubbleDriller(
-            self.inventory, self.world.drivers, self.bubbles, self.record, CHECKS, self.digest, healthy_seconds_max=1
+            self.inventory.systems, self.inventory.hosts, self.world.drivers, self.record, healthy_seconds_max=1
         )
-
-    def digest(self, dataset, host, inside) -> str:
-        point = newest_point(self.world.drivers, "filing")
-        proved = {held.dataset: held.digest for held in point.datasets}
-        if self.found.get(dataset.name) == "closed":
-            raise DataError(f"{dataset.name} cannot be digested")
-        return self.found.get(dataset.name, proved[dataset.name])
 
     def held(self) -> str:
         done = self.round()
@@ -52,7 +40,7 @@ def ground(tmp_path):
 def test_a_held_point_is_started_checked_and_taken_away(ground):
     point = ground.held()
     ground.pass_time(-50)
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert (found.passed, found.point, found.isolated, found.left.any) == (True, point, True, False)
     begun = ["open", "prove", "start filing-db", "start filing-app filing-mail", "check", "close"]
     assert ground.bubbles.asked == ["look", "look", *begun, "look", "look"]
@@ -67,7 +55,7 @@ def test_a_held_point_is_started_checked_and_taken_away(ground):
 
 def test_every_host_service_and_name_of_the_estate_is_tried(ground):
     ground.held()
-    ground.driller.drill("filing", by="ben")
+    ground.driller.drill("filing", bubble="d1", by="ben")
     tried = {(each.address, each.port) for each in ground.bubbles.targets}
     for host in ground.inventory.hosts.values():
         assert {(host.address, port) for port in (22, 25, 53, 5432, 8025, 8080)} <= tried
@@ -77,7 +65,7 @@ def test_every_host_service_and_name_of_the_estate_is_tried(ground):
 def test_nothing_starts_in_a_bubble_from_which_production_is_reached(ground):
     ground.held()
     ground.bubbles.reached = ("source-filing1",)
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert "not isolated, so nothing was started in it: network source-filing1" in found.why_not[0]
     assert not any(each.startswith("start") for each in ground.bubbles.asked)
     assert ground.bubbles.open_on == {}
@@ -89,7 +77,7 @@ def test_nothing_starts_in_a_bubble_from_which_production_is_reached(ground):
 def test_whatever_fails_the_bubble_is_closed_and_it_is_on_record(ground, broken):
     ground.held()
     ground.bubbles.fails = {broken: "the host says no"}
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert found.why_not == ("the host says no",)
     assert "close" in ground.bubbles.asked
     assert ground.kinds()[-1] == "drill.finished"
@@ -99,7 +87,7 @@ def test_services_may_take_their_time_and_it_counts(ground):
     ground.held()
     ground.pass_time(-55)
     ground.bubbles.wrong = [["status 503"], ["status 503"]]
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert found.passed
     assert ground.bubbles.asked.count("check") == 3
     assert found.verdicts[0].actual_seconds >= 0.4
@@ -108,14 +96,14 @@ def test_services_may_take_their_time_and_it_counts(ground):
 def test_checks_that_never_pass_fail_the_drill(ground):
     ground.held()
     ground.bubbles.wrong = [["status 503"]] * 10_000
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert "answers: status 503" in found.why_not[0]
 
 
 def test_a_point_older_than_the_objective_is_a_miss(ground):
     ground.held()
     ground.pass_time(3600)
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert [each.met for each in found.verdicts] == [True, False, True]
     assert "RPO missed: 36" in found.why_not[0]
 
@@ -124,7 +112,7 @@ def test_production_that_changed_meanwhile_and_what_is_left_behind_fail_the_dril
     ground.held()
     ground.bubbles.changes = True
     ground.bubbles.left = Leftovers(processes=(4711,))
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert any("production changed meanwhile: dr-filing1: open tcp was" in each for each in found.why_not)
     assert any("left something behind" in each and "4711" in each for each in found.why_not)
 
@@ -132,7 +120,7 @@ def test_production_that_changed_meanwhile_and_what_is_left_behind_fail_the_dril
 def test_held_data_that_is_not_what_was_proved_is_not_started(ground):
     point = ground.held()
     ground.found["attachments"] = "sha256:other"
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert f"attachments: what dr-filing1 holds as {point} is sha256:other once it is opened" in found.why_not[0]
     assert not any(each.startswith("start") for each in ground.bubbles.asked)
 
@@ -140,7 +128,7 @@ def test_held_data_that_is_not_what_was_proved_is_not_started(ground):
 def test_a_database_that_opens_as_something_else_serves_nobody(ground):
     ground.held()
     ground.found["register"] = "sha256:other"
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert "register: what dr-filing1 holds" in found.why_not[0]
     assert [each for each in ground.bubbles.asked if each.startswith("start")] == ["start filing-db"]
 
@@ -148,7 +136,7 @@ def test_a_database_that_opens_as_something_else_serves_nobody(ground):
 def test_a_file_of_a_cluster_that_decayed_is_named_before_recovery_touches_it(ground):
     ground.held()
     ground.bubbles.decayed = 'pg_verifybackup: error: checksum mismatch for file "base/5/1255"'
-    found = ground.driller.drill("filing", by="ben")
+    found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert found.why_not == ('register: pg_verifybackup: error: checksum mismatch for file "base/5/1255"',)
 
 
@@ -160,13 +148,13 @@ class TestInjects:
     def test_what_is_found_and_named_passes(self, ground, inject, finding):
         ground.held()
         ground.found[finding] = "closed" if inject == "stopped_dependency" else "sha256:other"
-        found = ground.driller.drill("filing", by="ben", inject=inject)
+        found = ground.driller.drill("filing", bubble="d1", by="ben", inject=inject)
         assert found.passed
         assert finding in found.found
 
     def test_what_nobody_names_fails(self, ground):
         ground.held()
-        found = ground.driller.drill("filing", by="ben", inject="tampered_file")
+        found = ground.driller.drill("filing", bubble="d1", by="ben", inject="tampered_file")
         assert "tampered_file was put into the bubble (attachments), and nothing named it" in found.why_not[0]
         assert ground.bubbles.commands[0][-1] == ATTACHMENTS.path
 
@@ -174,7 +162,7 @@ class TestInjects:
         """The name of a dataset in the path of a hole in the wall is no finding of what was broken."""
         ground.held()
         ground.bubbles.reached = ("dr-filing1",)
-        found = ground.driller.drill("filing", by="ben", inject="quota_full")
+        found = ground.driller.drill("filing", bubble="d1", by="ben", inject="quota_full")
         assert not found.passed
         assert [each.bytes_max for each in ground.bubbles.given] == [65536, 65536]
 
@@ -187,7 +175,7 @@ class TestInjects:
 def test_a_point_without_a_clone_of_its_cluster_is_refused_before_anything(ground):
     ground.round()
     with pytest.raises(DataError, match="keeps no clone of rp-") as caught:
-        ground.driller.drill("filing", by="ben")
+        ground.driller.drill("filing", bubble="d1", by="ben")
     assert "points: clone at register" in caught.value.hint
     assert ground.bubbles.asked == []
 

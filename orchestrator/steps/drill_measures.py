@@ -8,7 +8,6 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import System
-from orchestrator.operations.replication import seconds_since
 
 POINTS_MAX = 1000
 
@@ -31,9 +30,9 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
     now = drivers.clock.now()
     points = [RecoveryPoint.model_validate(document) for _, document in found]
     at_dr = sorted((point for point in points if Side.DR in point.sides), key=lambda each: each.at, reverse=True)
-    fitting = [point for point in at_dr if seconds_since(point.at, now) >= older_than_seconds]
+    fitting = [point for point in at_dr if _age_seconds(point, now) >= older_than_seconds]
     if named == "worst":
-        fitting = [point for point in fitting if seconds_since(point.at, now) <= system.objectives.rpo][-1:]
+        fitting = [point for point in fitting if _age_seconds(point, now) <= system.objectives.rpo][-1:]
     elif named != "latest":
         fitting = [point for point in fitting if point.id.startswith(named)]
         if len(fitting) > 1:
@@ -45,6 +44,10 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
             hint=f"See them with: skerry snapshot list {system.name}",
         )
     return fitting[0]
+
+
+def _age_seconds(point: RecoveryPoint, now: datetime) -> float:
+    return max(0.0, (now - datetime.fromisoformat(point.at)).total_seconds())
 
 
 def verdicts_of(system: System, *, begun_at: str, point_at: str, now: datetime) -> tuple[Verdict, ...]:

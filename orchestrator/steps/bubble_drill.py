@@ -7,7 +7,6 @@ at the end, whatever came of it.
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.bubbles import (
@@ -15,7 +14,6 @@ from orchestrator.contracts.bubbles import (
     BubbleClone,
     BubbleCluster,
     BubbleData,
-    Bubbles,
     BubbleService,
     ForbiddenTarget,
     Leftovers,
@@ -33,22 +31,20 @@ from orchestrator.foundation.errors import (
     OrchestratorError,
     RunFailed,
 )
+from orchestrator.foundation.places import shipped_folder
 from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
-from orchestrator.model.inventory import Inventory
-from orchestrator.model.names import Digest, Name, SystemName
+from orchestrator.model.names import HostName, Name, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck, System
-from orchestrator.operations.drill_measures import Verdict, choose_point, verdicts_of
-from orchestrator.operations.injects import Inject, InjectName
-from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.replication import Record, find_system
+from orchestrator.steps.drill_measures import Verdict, choose_point, verdicts_of
+from orchestrator.steps.injects import Inject, InjectName
 from orchestrator.steps.places import services_in_start_order
 
-# The digest of a dataset as it is within a bubble, by its transport.
-DigestWithin = Callable[[FileTree | PostgresCluster, Host, Transport], Digest]
+# Says one event of a system to the evidence; durable when it returns.
+Record = Callable[[SystemName, str, dict[str, Any]], None]
 
 LIFETIME_SECONDS = 1800.0
 CHECK_SECONDS_MAX = 60.0
@@ -103,14 +99,12 @@ def complain(drill: BubbleDrill) -> None:
 
 @dataclass(frozen=True)
 class BubbleDriller:
-    """Drills systems of one estate in bubbles at DR."""
+    """Drills systems, with the hosts of their estate, in bubbles at DR."""
 
-    inventory: Inventory
+    systems: Mapping[SystemName, System]
+    hosts: Mapping[HostName, Host]
     drivers: Drivers
-    bubbles: Bubbles
     record: Record
-    check_program: Path
-    digest_within: DigestWithin
     healthy_seconds_max: float = HEALTHY_SECONDS_MAX
     progress: ProgressSink = lambda progress: None
 
@@ -118,6 +112,7 @@ class BubbleDriller:
         self,
         name: SystemName,
         *,
+        bubble: str,
         by: Name,
         point: str = "latest",
         older_than_seconds: float = 0.0,
@@ -127,13 +122,13 @@ class BubbleDriller:
 
         With an `inject` something is wrong within the bubble, and the drill passes when that is found and named.
         """
-        system = find_system(self.inventory, name)
+        system = self.systems[name]
         wrong = Inject(inject, system)
         chosen = choose_point(self.drivers, system, point, older_than_seconds=older_than_seconds)
         host = self._host(system)
         data, clusters = self._held(system, host, chosen)
         drill = BubbleDrill(
-            id=new_run_id(),
+            id=bubble,
             system=name,
             by=by,
             host=host.name,
@@ -169,14 +164,16 @@ class BubbleDriller:
             units = [cluster.service for cluster in _clusters(system)] + [each.name for each in system.services]
             self._say(f"opening a bubble on {host.name}")
             given = inject.given(system, data)
-            seen["clones"] = tuple(self.bubbles.open(host, drill.id, given, units, seconds_max=LIFETIME_SECONDS))
-            isolation = self.bubbles.prove(host, drill.id, self._forbidden(system))
+            seen["clones"] = tuple(
+                self.drivers.bubbles.open(host, drill.id, given, units, seconds_max=LIFETIME_SECONDS)
+            )
+            isolation = self.drivers.bubbles.prove(host, drill.id, self._forbidden(system))
             seen |= {"attempts": isolation.attempts, "isolated": isolation.isolated}
             self.record(system.name, "bubble.proved", {"drill": drill.id, **isolation.model_dump(mode="json")})
             if not isolation.isolated:
                 reached = [f"{each.attempt} {each.target}" for each in isolation.attempts if each.reached]
                 raise GateClosed(f"the bubble is not isolated, so nothing was started in it: {', '.join(reached)}")
-            inside = self.bubbles.transport(host, drill.id)
+            inside = self.drivers.bubbles.transport(host, drill.id)
             inject.act(system, host, inside)
             seen["started"] = tuple(self._start(drill, system, host, clusters, inside, inject.not_started(system)))
             seen["checks"] = tuple(self._check(inside, system, host))
@@ -194,7 +191,7 @@ class BubbleDriller:
             seen["why_not"] = (error.message,)
         finally:
             self._say(f"closing the bubble on {host.name}")
-            seen["left"] = self.bubbles.close(host, drill.id)
+            seen["left"] = self.drivers.bubbles.close(host, drill.id)
             seen["erased_at"] = timestamp(self.drivers.clock.now())
         if inject.name is not None:
             found = [why for why in seen.get("why_not", ()) if seen.get("isolated") and inject.is_named_by(why)]
@@ -211,11 +208,9 @@ class BubbleDriller:
                 f"{system.name} lies on several hosts at DR ({', '.join(sorted(names))}), and a bubble is on one",
                 hint="Nothing was opened.",
             )
-        return self.inventory.hosts[names.pop()]
+        return self.hosts[names.pop()]
 
-    def _held(
-        self, system: System, host: Host, point: RecoveryPoint
-    ) -> tuple[list[BubbleData], list[BubbleCluster]]:
+    def _held(self, system: System, host: Host, point: RecoveryPoint) -> tuple[list[BubbleData], list[BubbleCluster]]:
         data: list[BubbleData] = []
         clusters: list[BubbleCluster] = []
         marks = {held.dataset: held.mark for held in point.datasets}
@@ -258,11 +253,11 @@ class BubbleDriller:
                 self._verify_files(dataset, host, inside)
         self._say(f"starting {system.name} in the bubble")
         databases = [each for each in _databases(system, host) if each.name not in left_out]
-        yield from self.bubbles.start(host, drill.id, databases, clusters)
+        yield from self.drivers.bubbles.start(host, drill.id, databases, clusters)
         for cluster in _clusters(system):
             self._compare(cluster, drill, host, inside)
         services = [each for each in _services(system, host) if each.name not in left_out]
-        yield from self.bubbles.start(host, drill.id, services, [])
+        yield from self.drivers.bubbles.start(host, drill.id, services, [])
 
     def _verify_files(self, cluster: PostgresCluster, host: Host, inside: Transport) -> None:
         """Every file of the cluster against the manifest that its backup came with, before recovery changes any."""
@@ -283,7 +278,7 @@ class BubbleDriller:
         deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
         while True:
             try:
-                found = self.digest_within(dataset, host, inside)
+                found = self.drivers.digest_within(dataset, host, inside)
                 break
             except OrchestratorError as error:  # a database that recovers refuses to be read until it has
                 if isinstance(dataset, FileTree):
@@ -304,7 +299,7 @@ class BubbleDriller:
         served = [service.port for service in system.services]
         ports = sorted({*served, *(cluster.port for cluster in _clusters(system))})
         targets: list[ForbiddenTarget] = []
-        for host in self.inventory.hosts.values():
+        for host in self.hosts.values():
             where = host.address
             targets += [ForbiddenTarget(name=host.name, address=where, port=port) for port in {host.port, *ports}]
             targets.append(ForbiddenTarget(name=f"mail at {host.name}", address=where, port=SMTP_PORT))
@@ -319,7 +314,7 @@ class BubbleDriller:
         """Ask until all pass; to recover takes its time, and that counts. What was seen last."""
         request = json.dumps({"system": system.name, "checks": [_asked(check, host) for check in system.checks]})
         words = [*PYTHON_WORDS, request]
-        program = self.check_program.read_bytes()
+        program = (shipped_folder("playbooks") / "files" / "checks.py").read_bytes()
         deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
         while True:
             said = inside.run(words, stdin=program, timeout_seconds=CHECK_SECONDS_MAX, check=False)
@@ -339,8 +334,8 @@ class BubbleDriller:
         units = [cluster.service for cluster in _clusters(system)] + [each.name for each in system.services]
         for side in (Side.SOURCE, Side.DR):
             for name in sorted({system.host_of(side), *(system.host_of(side, each.name) for each in system.datasets)}):
-                host = self.inventory.hosts[name]
-                shown |= {f"{name}: {about}": text for about, text in self.bubbles.shown(host, units).items()}
+                host = self.hosts[name]
+                shown |= {f"{name}: {about}": text for about, text in self.drivers.bubbles.shown(host, units).items()}
         front = self.drivers.front.current(system.front)
         shown[f"front {system.front.name}"] = front.address if front else ""
         return shown
