@@ -7,9 +7,13 @@ import pytest
 
 from orchestrator.contracts.databases import Role
 from orchestrator.foundation.errors import DataError, DigestMismatch, HostUnreachable, VersionMismatch
+from orchestrator.movers.postgres import standby as standbys
 from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.digest import await_received, stop_at, stream_on
 from orchestrator.movers.postgres.fit import check_fit
+from orchestrator.movers.postgres.lsn import parse_lsn
 from orchestrator.movers.postgres.mover import PostgresMover
+from orchestrator.movers.postgres.standby import AUTO_CONF
 from tests.laws.databases_laws import DatabasesLaws
 from tests.platform.clusters import BINARIES, DATA, FOLDER, PASSWORD
 
@@ -216,6 +220,43 @@ def test_a_moment_under_load_keeps_writers_waiting_shortly(ground):
     assert found.digest == digest
     assert max(waits) < 2.0
     ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+
+
+@pytest.mark.parametrize("forgotten", [True, False], ids=["the target out of the file", "the target in the file"])
+def test_a_digest_cut_off_at_its_target_leaves_a_standby_that_reaches_the_next_moment(ground, forgotten):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    standby = ClusterHost(ground.cluster, ground.transports(ground.dr))
+    ground.mover.prepare_moment(ground.cluster, ground.dr)
+    lsn, _ = ground.mover.hold_moment(ground.cluster, ground.source, "skerry_cut", seconds_max=5)
+    ground.write(ground.source, "after")
+    written = standbys.position(ClusterHost(ground.cluster, ground.transports(ground.source)))
+    await_received(standby, parse_lsn(written), time.monotonic() + 30)
+    plain = standby.read(AUTO_CONF)
+    stop_at(standby, lsn)
+    standbys.await_condition(standby, "pg_is_wal_replay_paused()", "does not wait at its target", 30)
+    if forgotten:
+        standby.write(f"{standby.data}/{AUTO_CONF}", plain)
+
+    ground.mover.prepare_moment(ground.cluster, ground.dr)
+    lsn, digest = ground.mover.hold_moment(ground.cluster, ground.source, "skerry_next", seconds_max=5)
+    assert ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=20).digest == digest
+    assert standby.role() is Role.STANDBY
+
+
+def test_a_standby_that_waits_at_a_target_is_never_resumed_into_a_primary(ground):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    standby = ClusterHost(ground.cluster, ground.transports(ground.dr))
+    ground.mover.prepare_moment(ground.cluster, ground.dr)
+    lsn, _ = ground.mover.hold_moment(ground.cluster, ground.source, "skerry_cut", seconds_max=5)
+    plain = standby.read(AUTO_CONF)
+    stop_at(standby, lsn)
+    standby.write(f"{standby.data}/{AUTO_CONF}", plain)
+    ground.write(ground.source, "after")
+    standbys.await_condition(standby, "pg_is_wal_replay_paused()", "does not wait at its target", 30)
+    stream_on(standby)
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+    assert standby.role() is Role.STANDBY
+    assert "after" in ground.rows(ground.dr)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,12 @@ from orchestrator.movers.postgres.standby import AUTO_CONF, POLL_SECONDS
 
 PROGRAM = Path(__file__).parent.parent / "host_programs" / "postgres_digest.py"
 DIGEST_SECONDS_MAX = 24 * 3600.0
+# A server that is told to resume while it waits at a target ends its recovery and takes writes. What counts is the
+# target in force: an earlier life may have ended after it took the target out of the file, before the restart.
+_IN_FORCE = ", ".join(f"current_setting('recovery_target{kind}')" for kind in ("", "_lsn", "_name", "_time", "_xid"))
+_UNLESS_AT_TARGET = f"select case when concat({_IN_FORCE}) <> '' then 'target' "
+_PAUSE = f"{_UNLESS_AT_TARGET} else pg_wal_replay_pause()::text end"
+_RESUME = f"{_UNLESS_AT_TARGET} when pg_is_wal_replay_paused() then pg_wal_replay_resume()::text end"
 
 
 def ask(
@@ -96,7 +102,10 @@ def pause_replay(standby: ClusterHost) -> None:
         role = standby.restart_standby()
     if role is not Role.STANDBY:
         raise DataError(f"{standby.host.name}: {standby.cluster.name} is no standby")
-    standby.sql("select pg_wal_replay_pause()")
+    if standby.sql(_PAUSE) == "target":
+        # The digest of an earlier moment was cut off while it waited there; nothing more would be received.
+        stream_on(standby)
+        standby.sql_when_up(_PAUSE)
 
 
 def _has_standby_signal(standby: ClusterHost) -> bool:
@@ -170,10 +179,8 @@ def stop_at(standby: ClusterHost, lsn: str) -> None:
 
 def stream_on(standby: ClusterHost) -> None:
     """Take away the target, if there is one, and let replay go on."""
-    if _forget_target(standby):
+    if _forget_target(standby) or standby.sql_when_up(_RESUME) == "target":
         standby.restart_standby()
-        return
-    standby.sql_when_up("select pg_wal_replay_resume() where pg_is_wal_replay_paused()")
 
 
 def _forget_target(standby: ClusterHost) -> bool:

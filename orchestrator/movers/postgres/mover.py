@@ -68,7 +68,7 @@ class PostgresMover:
             moved, method = self._base_backup(link, progress), "pg_basebackup"
         elif role is Role.STANDBY and link.is_configured() and link.is_streaming():
             # A moment that was prepared and never reached must not keep the standby behind for ever.
-            here.sql("select pg_wal_replay_resume() where pg_is_wal_replay_paused()")
+            digests.stream_on(here)
         elif not self._follow(link):
             moved, method = self._base_backup(link, progress), "pg_basebackup"
         total = there.sql_when_up("select coalesce(sum(pg_database_size(oid)), 0) from pg_database")
