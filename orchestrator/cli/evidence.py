@@ -39,12 +39,18 @@ commands.add_command(erase)
     type=click.Path(path_type=Path, dir_okay=False),
     help="A listing of the locked copies that you pulled yourself (whole log only).",
 )
+@click.option("--without-reading-copies", is_flag=True, help="Judge a bundle's evidence alone.")
 @JSON
-def verify(path: Path | None, policy: Path | None, held: Path | None, as_json: bool) -> None:
+def verify(
+    path: Path | None, policy: Path | None, held: Path | None, without_reading_copies: bool, as_json: bool
+) -> None:
     """Verify a bundle, or recompute a ledger's whole log. Needs no network, no state store and no lock.
 
     PATH is a bundle's or a ledger's folder; the default is $SKERRY_HOME/ledger. A bundle needs --policy. For a log
     without it, keys are the ones beside the log: that shows a whole log, and not whose it is.
+
+    Reading copies (report.html, tables) of another release can not be compared, so they fail. Without them the evidence
+    itself is judged alone, and the last line says so.
 
     Exit codes: 0 verified; 52 the log does not verify; 53 a bundle does not satisfy the policy.
     """
@@ -61,6 +67,7 @@ def verify(path: Path | None, policy: Path | None, held: Path | None, as_json: b
         began=began,
         say=click.echo,
         held_file=held,
+        judge_copies=not without_reading_copies,
     )
 
 

@@ -93,7 +93,7 @@ def bundle_as_text(report: BundleReport, policy: TrustPolicy, seconds: float) ->
     lines = [f"skerry evidence verify   bundle {printable(report.folder)}", policy_line(policy)]
     lines += grouped(report.findings)
     lines += ["", verdict_line(report.findings, seconds)]
-    if report.verified and not report.copies_compared:
+    if report.verified and not report.judge_copies:
         lines[-1] = lines[-1].replace("VERIFIED:", "VERIFIED, BUT NOT ITS READING COPIES:", 1)
     if report.verified:
         lines.append(NOT_SHOWN_BY_A_BUNDLE)
@@ -110,6 +110,7 @@ def bundle_as_data(report: BundleReport, policy: TrustPolicy, seconds: float) ->
         "size": report.size,
         "keys_from": "policy",
         "policy": policy.digest,
+        "reading_copies_judged": report.judge_copies,
         "checks": report.findings.as_data(),
         "seconds": round(seconds, 3),
         "not_shown": NOT_SHOWN_BY_A_BUNDLE.replace("\n", " "),
@@ -125,6 +126,7 @@ def verify_and_show(
     began: float,
     say: Callable[[str], None],
     held_file: Path | None = None,
+    judge_copies: bool = True,
 ) -> None:
     """Verify a bundle or a log, say what was found, and raise BrokenLog or EvidenceRejected unless it holds."""
     policy = read_trust_policy(policy_file) if policy_file else None
@@ -134,7 +136,7 @@ def verify_and_show(
                 "a bundle is judged with a trust policy of your own",
                 hint=f"Add --policy FILE. The copy in {folder}/policy is for reference: it proves nothing.",
             )
-        found = verify_bundle(folder, policy)
+        found = verify_bundle(folder, policy, judge_copies=judge_copies)
         seconds = time.perf_counter() - began
         told = bundle_as_data(found, policy, seconds) if as_json else bundle_as_text(found, policy, seconds)
         say(json.dumps(told) if as_json else str(told))

@@ -34,6 +34,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("path", nargs="?", type=Path, default=Path(), help="a bundle's or a ledger's folder [.]")
     parser.add_argument("--policy", type=Path, help="the auditor's own trust policy")
     parser.add_argument("--held", type=Path, help="a listing of locked copies that you pulled (whole log only)")
+    parser.add_argument("--without-reading-copies", action="store_true", help="a bundle's evidence alone")
     parser.add_argument("--json", action="store_true", dest="as_json", help="one JSON object")
     asked = parser.parse_args(words)
     try:
@@ -45,6 +46,7 @@ def main(words: list[str] | None = None) -> int:
             began=began,
             say=_say,
             held_file=asked.held,
+            judge_copies=not asked.without_reading_copies,
         )
     except OrchestratorError as error:
         hint = f"HINT: {printable_lines(error.hint)}\n" if error.hint else ""

@@ -35,7 +35,7 @@ class BundleReport:
     run: str = ""
     origin: str = ""
     size: int = 0
-    copies_compared: bool = True  # False: report, tables and other copies are somebody's word alone
+    judge_copies: bool = True  # False where the auditor left them out: report and tables are somebody's word alone
     findings: Findings = field(default_factory=Findings)
 
     @property
@@ -43,9 +43,9 @@ class BundleReport:
         return self.findings.verified
 
 
-def verify_bundle(folder: Path, policy: TrustPolicy) -> BundleReport:
+def verify_bundle(folder: Path, policy: TrustPolicy, *, judge_copies: bool = True) -> BundleReport:
     """Judge the bundle in `folder`. Never raises for what it holds: hostile input ends in a failed check."""
-    report = BundleReport(str(folder))
+    report = BundleReport(str(folder), judge_copies=judge_copies)
     try:
         files = read_bundle(folder)
     except BrokenLog as error:
@@ -128,14 +128,16 @@ def _judge_artifacts(files: dict[str, bytes], log: BundleLog, story: RunStory, f
 def _judge_reading_copies(files: dict[str, bytes], policy: TrustPolicy, report: BundleReport) -> None:
     """Made again from the evidence and compared byte for byte: a doctored report can not pass."""
     findings = report.findings
+    if not report.judge_copies:
+        findings.warn("READING COPIES", "NOT JUDGED, as asked. Do not rely on them: skerry evidence read makes yours")
+        return
     core = {path: content for path, content in files.items() if is_core(path)}
     made_by = rendering_of(files)
     if made_by not in (None, RENDERING):
-        report.copies_compared = False
-        findings.warn(
+        findings.fail(
             "READING COPIES",
-            f"NOT COMPARED: report, tables and other copies were made by rendering {made_by}, this verifier has "
-            f"{RENDERING}. Do not rely on them; make your own with: skerry evidence read",
+            f"they can not be compared: made by rendering {made_by}, this verifier has {RENDERING}. Verify with the "
+            "release that made them, or judge the evidence without them: --without-reading-copies",
         )
         return
     again = derive(core)

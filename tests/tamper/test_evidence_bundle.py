@@ -10,15 +10,16 @@ import os
 import random
 import shutil
 import time
+from functools import partial
 
 import pytest
 
 from orchestrator.evidence import merkle
 from orchestrator.evidence.bundle import MANIFEST, manifest_of, read_bundle
-from orchestrator.evidence.show import bundle_as_text
+from orchestrator.evidence.show import verify_and_show
 from orchestrator.evidence.trust_policy import parse_trust_policy
 from orchestrator.evidence.verify_bundle import BundleReport, judge_bundle, verify_bundle
-from orchestrator.foundation.errors import BrokenLog
+from orchestrator.foundation.errors import BrokenLog, EvidenceRejected
 
 EVERY_BIT = os.environ.get("SKERRY_EVERY_BIT", "")
 FLIPS = int(os.environ.get("SKERRY_FLIPS", "2"))
@@ -227,18 +228,43 @@ def test_another_policy_inside_is_harmless_and_said(files, honest):
     assert any("yours was used" in finding.text for finding in report.findings.found)
 
 
-def test_copies_said_to_be_of_another_rendering_are_not_compared_and_that_is_said(files, honest):
-    told = json.loads(files["summary.json"])
-    doctored = {"summary.json": json.dumps(told | {"rendering": 99}).encode(), "report.html": b"all is well"}
-    report = BundleReport("attacked")
-    attacked = files | doctored
+def of_another_rendering(files: dict[str, bytes]) -> dict[str, bytes]:
+    """A doctored report, and a summary that claims a rendering with which this verifier cannot compare it."""
+    told = json.loads(files["summary.json"]) | {"rendering": 99}
+    attacked = files | {"summary.json": json.dumps(told).encode(), "report.html": b"all is well"}
     attacked.pop(MANIFEST)
-    judge_bundle(attacked | {MANIFEST: manifest_of(attacked)}, honest[1], report)
-    (said,) = [finding for finding in report.findings.found if "NOT COMPARED" in finding.text]
-    assert said.status == "warn"
-    assert "Do not rely on them" in said.text
-    assert "VERIFIED, BUT NOT ITS READING COPIES: " in bundle_as_text(report, honest[1], 0.1)
-    assert "VERIFIED, BUT" not in bundle_as_text(BundleReport("honest", findings=report.findings), honest[1], 0.1)
+    return attacked | {MANIFEST: manifest_of(attacked)}
+
+
+def test_copies_said_to_be_of_another_rendering_do_not_pass(files, honest):
+    report = BundleReport("attacked")
+    judge_bundle(of_another_rendering(files), honest[1], report)
+    assert not report.verified
+    (said,) = report.findings.failed
+    assert said.group == "READING COPIES"
+    assert "--without-reading-copies" in said.text
+
+
+def test_evidence_is_judged_without_reading_copies_only_where_the_auditor_asks(files, honest, tmp_path):
+    bundle, policy, told = tmp_path / "bundle", tmp_path / "policy.json", []
+    policy.write_bytes(honest[1].content)
+    for path, content in of_another_rendering(files).items():
+        (bundle / path).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / path).write_bytes(content)
+    verify = partial(verify_and_show, bundle, policy, bundle=True, began=0.0, say=told.append)
+    with pytest.raises(EvidenceRejected, match="does not verify"):
+        verify(as_json=False)
+    verify(as_json=False, judge_copies=False)
+    assert "VERIFIED, BUT NOT ITS READING COPIES: " in told[-1]
+    verify(as_json=True, judge_copies=False)
+    assert json.loads(told[-1])["reading_copies_judged"] is False
+
+
+def test_without_reading_copies_the_evidence_itself_is_judged_as_strictly(files, honest):
+    name = next(path for path in files if path.startswith("log/events"))
+    report = BundleReport("attacked", judge_copies=False)
+    judge_bundle(files | {name: files[name][:-1]}, honest[1], report)
+    assert not report.verified
 
 
 @pytest.mark.parametrize(
