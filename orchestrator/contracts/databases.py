@@ -35,6 +35,8 @@ class Databases(Protocol):
       start, promote   with an `order` that is older than one the host obeyed change nothing: AuthorityError. The host
                        compares in the same command, and obeys nothing else meanwhile
       rejoin           makes a cleanly stopped old primary a streaming standby of the new one, without a new base backup
+      forget_standby   an upstream that runs keeps nothing more for a standby that is gone; twice is once. Made one
+                       again, it streams as before
       hold_moment      blocks writers for at most seconds_max, names a restore point, returns its LSN
       digest           is of the logical content (schemas, rows, sequences): equal on a primary and a standby at one LSN
       digest_at        replays a standby to exactly that LSN, digests, lets it stream on
@@ -47,6 +49,8 @@ class Databases(Protocol):
     def make_standby(
         self, cluster: PostgresCluster, upstream: Host, standby: Host, *, progress: ProgressSink | None = None
     ) -> TransferReport: ...
+
+    def forget_standby(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> None: ...
 
     def lag(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> Lag: ...
 

@@ -1,5 +1,6 @@
 """The cloud: machines, and the name that clients use."""
 
+from enum import StrEnum
 from typing import Protocol
 
 from orchestrator.model.frozen import Frozen
@@ -17,17 +18,28 @@ class Machine(Frozen):
     tags: dict[str, str] = {}
 
 
+class Ability(StrEnum):
+    """What a target may be able to do with the machine of a host."""
+
+    MAKE = "make"  # from an image, with host keys that the provider vouches for; and end it
+    POWER = "power"  # stop and start it
+
+
 class Target(Protocol):
     """Machines at the target.
 
     Laws (tests/laws/target_laws.py):
-      ensure    twice with one key makes one machine; returns when it is running and its host keys are known
+      abilities what it can do for a host; the rest it refuses with TargetLacks, and changes nothing
+      ensure    twice with one key makes one machine; returns when it is running and, where it was made from `spec`, its
+                host keys are known. Without `spec` the machine is one that stands already: it is marked as ours
       find      sees only machines with our run tag; a foreign machine is never touched
       stop, start, terminate are idempotent and return when the state is reached
-    Fails only with TargetError and its kin. Nothing is called when region or account is not allowed.
+    Fails only with TargetError and its kin; where machines are asked themselves, with HostError too. Nothing is called
+    when region or account is not allowed.
     """
 
-    def ensure(self, host: Host, spec: MachineSpec, *, key: str, tags: dict[str, str]) -> Machine: ...
+    def abilities(self, host: Host) -> frozenset[Ability]: ...
+    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine: ...
     def find(self, host: Host) -> Machine | None: ...
     def stop(self, machine_id: str) -> None: ...
     def start(self, machine_id: str) -> None: ...

@@ -42,6 +42,7 @@ OrchestratorError                    1
     TargetThrottled                 71   retryable
     TargetForbidden                 72   residency, quota or permission says no
     TargetUnreachable               73   retryable: the cloud does not answer, or answers with an internal error
+    TargetLacks                     74   this target has no such ability; nothing was touched
   LabError                          80   the lab cannot be built or reached
     MissingPackage                  81   a system package is missing on this machine
 Interrupted                        130   Ctrl-C: what ran is recorded and can be resumed
@@ -332,6 +333,12 @@ class TargetUnreachable(TargetError):
     exit_code = 73
     retryable = True
     default_hint = "Check the way to the cloud's endpoint, then run the same command again."
+
+
+class TargetLacks(TargetError):
+    """The target has no such ability: what it does not declare it refuses, and touches nothing."""
+
+    exit_code = 74
 
 
 class LabError(OrchestratorError):

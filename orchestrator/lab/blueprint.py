@@ -49,13 +49,17 @@ class Unit:
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host. `address` is the one it has in namespaces (10.x); on loopback it is found at 127.x, port 2222."""
+    """One host. `address` is the one it has in namespaces (10.x); on loopback it is found at 127.x, port 2222.
+
+    Without `trusts_ca` nobody can log in until something within the host, such as user data, makes it trust somebody.
+    """
 
     name: str
     site: str
     address: str
     port: int = 22
     services: tuple[Unit, ...] = ()
+    trusts_ca: bool = True
 
     def __post_init__(self) -> None:
         if not _HOST_NAME.match(self.name) or len(self.name) > HOST_NAME_CHARACTERS_MAX:
@@ -108,6 +112,7 @@ def host_as_json(host: LabHost) -> dict[str, Any]:
         "site": host.site,
         "address": host.address,
         "port": host.port,
+        "trusts_ca": host.trusts_ca,
         "services": [
             {"name": unit.name, "text": unit.text, "files": files_as_json(unit.files), "enabled": unit.enabled}
             for unit in host.services
@@ -121,6 +126,7 @@ def host_from_json(value: Mapping[str, Any]) -> LabHost:
         site=value["site"],
         address=value["address"],
         port=value["port"],
+        trusts_ca=value["trusts_ca"],
         services=tuple(
             Unit(unit["name"], unit["text"], files_from_json(unit["files"]), unit["enabled"])
             for unit in value["services"]

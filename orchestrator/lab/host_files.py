@@ -45,11 +45,12 @@ postgres:x:101:
 deploy:x:1000:
 nogroup:x:65534:
 """
-SSHD_CONFIG = """Port {port}
+SSHD_CONFIG = """Include {prefix}/etc/ssh/sshd_config.d/*.conf
+Port {port}
 ListenAddress {address}
 AddressFamily inet
 HostKey {prefix}/etc/ssh/ssh_host_ed25519_key
-TrustedUserCAKeys {prefix}/etc/ssh/user_ca.pub
+TrustedUserCAKeys {trusted}
 AuthorizedKeysFile {authorized_keys}
 PidFile none
 UsePAM no
@@ -167,14 +168,17 @@ def _write_programs(tree: Path, style: HostStyle) -> None:
 
 def _write_ssh(tree: Path, host: LabHost, style: HostStyle, user_ca: str) -> None:
     make_key(tree / HOST_KEY.lstrip("/"), host.name)
-    write_whole(tree / "etc/ssh/user_ca.pub", f"{user_ca}\n".encode())
+    if host.trusts_ca:
+        write_whole(tree / "etc/ssh/user_ca.pub", f"{user_ca}\n".encode())
     loopback = style.kind == "loopback"
     prefix = str(tree) if loopback else ""
     environment = host_environment(tree, host.name, style)
+    in_words = f'"{prefix}"' if " " in prefix else prefix
     config = SSHD_CONFIG.format(
         port=ssh_port(style.kind, host),
         address=address_in(style.kind, host.address) if loopback else "0.0.0.0",
-        prefix=f'"{prefix}"' if " " in prefix else prefix,
+        prefix=in_words,
+        trusted=f"{in_words}/etc/ssh/user_ca.pub" if host.trusts_ca else "none",
         authorized_keys=f"{prefix}/root/.ssh/authorized_keys" if loopback else ".ssh/authorized_keys",
         environment=" ".join(f'"{name}={value}"' for name, value in environment.items()),
     )

@@ -26,6 +26,16 @@ class ProvisionTarget(Frozen):
     verb: Literal["provision_target"] = "provision_target"
 
 
+class EndTarget(Frozen):
+    """End the machines of the cloud side that this run made, once the system lives elsewhere; or keep them, and say so.
+
+    Machines of earlier runs stay. Upstreams forget the standbys that were on ended ones.
+    """
+
+    verb: Literal["end_target"] = "end_target"
+    machines: Literal["keep", "end"] = "end"
+
+
 class SeedImage(Frozen):
     """Make an image of the cloud from each volume that a machine of the cloud side starts from.
 
@@ -261,6 +271,7 @@ class Wait(Frozen):
 Action = Annotated[
     Preflight
     | ProvisionTarget
+    | EndTarget
     | SeedImage
     | StartTestMachine
     | EndTestMachine

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from orchestrator.model.dataset import Dataset
 from orchestrator.model.frozen import Frozen
@@ -83,6 +83,9 @@ class Route53Front(Frozen):
     routing: Literal["simple", "weighted"] = "simple"
 
 
+PackageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_:~-]{0,99}$")]
+
+
 class MachineSpec(Frozen):
     """The machine to start in the cloud for a host of the cloud side.
 
@@ -93,6 +96,9 @@ class MachineSpec(Frozen):
     image: str
     subnet: str  # by Name tag
     security_group: str  # by Name tag
+    # What the image lacks: installed at the first boot, by the image's own package manager.
+    # Left out where there is none: plans made before have the digest that they had.
+    packages: tuple[PackageName, ...] = Field(default=(), exclude_if=lambda packages: not packages)
     # Where test machines start, by Name tag: nothing leads out of there. "" where the system has no such place.
     drill_subnet: str = ""
     drill_security_group: str = ""

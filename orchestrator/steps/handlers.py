@@ -13,7 +13,7 @@ from orchestrator.steps.playing import CheckHandler, RunPlaybookHandler
 from orchestrator.steps.points import TakeRecoveryPointHandler
 from orchestrator.steps.preflight import PreflightHandler
 from orchestrator.steps.proving import VerifyDigestsHandler
-from orchestrator.steps.provisioning import ProvisionTargetHandler
+from orchestrator.steps.provisioning import EndTargetHandler, ProvisionTargetHandler
 from orchestrator.steps.refusals import Refusing
 from orchestrator.steps.seeding import SeedImageHandler
 from orchestrator.steps.seizing import PromoteAloneHandler, SeizeAuthorityHandler
@@ -26,6 +26,7 @@ def handlers_over(drivers: Drivers) -> Handlers:
     by_verb: dict[str, Handler] = {
         "preflight": PreflightHandler(drivers),
         "provision_target": ProvisionTargetHandler(drivers),
+        "end_target": EndTargetHandler(drivers),
         "seed_image": SeedImageHandler(drivers),
         "start_test_machine": StartTestMachineHandler(drivers),
         "end_test_machine": EndTestMachineHandler(drivers),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
@@ -32,6 +33,26 @@ for path in asked["paths"]:
     answer["free"][path] = held.f_bavail * held.f_frsize
 print(json.dumps(answer))
 """
+
+
+def look_at(drivers: Drivers, deed: Deed, host: Host) -> dict[str, dict[str, Any]]:
+    """`tools` (name → path) and `bytes_free` (path → bytes) of what the deed's system needs there. MissingTool."""
+    tools = ["rsync", "python3"] if any(True for _ in trees(deed)) else ["python3"]
+    tools += [f"{cluster.binaries}/postgres" for cluster in clusters(deed)]
+    # A device is as large as it is: planning compared it with the source's.
+    paths = [host.path(item.path) for item in still_data(deed) if not item.path.startswith("/dev/")]
+    paths += [host.path(cluster.data_directory) for cluster in clusters(deed)]
+    answer = drivers.transports(host).run(
+        ["python3", "-c", _QUESTION], stdin=json.dumps({"tools": tools, "paths": paths}).encode()
+    )
+    found = json.loads(answer.stdout)
+    missing = [tool for tool, place in found["tools"].items() if not place]
+    if missing:
+        raise MissingTool(
+            f"{host.name} lacks {', '.join(missing)}",
+            hint=f"Install what is missing on {host.name}, then run the same command again. Nothing was touched.",
+        )
+    return {"tools": found["tools"], "bytes_free": found["free"]}
 
 
 @dataclass(frozen=True)
@@ -66,24 +87,10 @@ class PreflightHandler:
         return Outcome.done(f"{len(observed)} hosts are ready", hosts=observed)
 
     def _look(self, deed: Deed, host: Host, side: Side) -> dict[str, object]:
-        tools = ["rsync", "python3"] if any(True for _ in trees(deed)) else ["python3"]
-        tools += [f"{cluster.binaries}/postgres" for cluster in clusters(deed)]
-        # A device is as large as it is: planning compared it with the source's.
-        paths = [host.path(item.path) for item in still_data(deed) if not item.path.startswith("/dev/")]
-        paths += [host.path(cluster.data_directory) for cluster in clusters(deed)]
-        answer = self.drivers.transports(host).run(
-            ["python3", "-c", _QUESTION], stdin=json.dumps({"tools": tools, "paths": paths}).encode()
-        )
-        found = json.loads(answer.stdout)
-        missing = [tool for tool, place in found["tools"].items() if not place]
-        if missing:
-            raise MissingTool(
-                f"{host.name} lacks {', '.join(missing)}",
-                hint=f"Install what is missing on {host.name}, then run the same command again. Nothing was touched.",
-            )
+        found = look_at(self.drivers, deed, host)
         if side is Side.DR:
-            self._enough_space(deed, host, found["free"])
-        return {"tools": found["tools"], "bytes_free": found["free"]}
+            self._enough_space(deed, host, found["bytes_free"])
+        return dict(found)
 
     def _enough_space(self, deed: Deed, host: Host, free: dict[str, int]) -> None:
         needed = deed.system_plan.bytes_expected

@@ -30,6 +30,8 @@ from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.session import open_session
 from orchestrator.targets.aws.traffic import Route53Traffic
+from orchestrator.targets.by_host import TargetByHost
+from orchestrator.targets.ssh_host import SshHosts
 from orchestrator.wiring.bubbles import digest_within
 
 
@@ -72,7 +74,9 @@ def bind_drivers(
         volumes=BlockVolumeMover(transports, access, points, bandwidth=bandwidth),
         databases=databases,
         database_digests=databases,
-        target=AwsMachines(session),
+        target=TargetByHost(
+            AwsMachines(session), SshHosts(transports), inventory.hosts.keys() - inventory.machines.keys()
+        ),
         images=AwsImages(session, transports, kms_key=inventory.cloud.kms_key or ""),
         isolation=AwsIsolation(session),
         bubbles=HostBubbles(transports),

@@ -3,8 +3,8 @@
 import hashlib
 from dataclasses import dataclass, field
 
-from orchestrator.contracts.target import FrontAnswer, Machine
-from orchestrator.foundation.errors import TargetError, TargetForbidden
+from orchestrator.contracts.target import Ability, FrontAnswer, Machine
+from orchestrator.foundation.errors import PlanningError, TargetError, TargetForbidden
 from orchestrator.model.host import Host
 from orchestrator.model.system import MachineSpec, Route53Front
 
@@ -19,7 +19,12 @@ class FakeTarget:
     machines: dict[str, Machine] = field(default_factory=dict)
     calls: int = 0
 
-    def ensure(self, host: Host, spec: MachineSpec, *, key: str, tags: dict[str, str]) -> Machine:
+    def abilities(self, host: Host) -> frozenset[Ability]:
+        return frozenset(Ability)
+
+    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine:
+        if spec is None:
+            raise PlanningError(f"{host.name}: nothing says which machine it shall be")
         wanted = {**tags, "skerry:host": host.name, "Name": host.name}
         found = self._live(host)
         if found is not None:

@@ -45,6 +45,7 @@ class FakeDatabases:
     def __init__(self) -> None:
         self.servers: dict[tuple[str, str], FakeServer] = {}
         self.obeyed: dict[str, tuple[int, int]] = {}  # the newest order of each host: number and ticket
+        self.forgotten: set[tuple[str, str, str]] = set()  # cluster, upstream, standby: nothing is sent
         self.clones: dict[tuple[str, str, str], str] = {}  # by cluster, host and point: the digest
 
     def create(self, cluster: PostgresCluster, host: Host) -> None:
@@ -81,8 +82,13 @@ class FakeDatabases:
             moved = len(above.records)
         server = self._at(cluster, standby)
         server.role, server.upstream, server.replayed = Role.STANDBY, upstream.name, None
+        self.forgotten.discard((cluster.name, upstream.name, standby.name))
         self._stream(cluster)
         return self._report(cluster, upstream, standby, "pg_basebackup" if moved else "streaming", moved)
+
+    def forget_standby(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> None:
+        if self.role(cluster, upstream) in (Role.PRIMARY, Role.STANDBY):
+            self.forgotten.add((cluster.name, upstream.name, standby.name))
 
     def lag(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> Lag:
         above, below = self._at(cluster, upstream), self._at(cluster, standby)
@@ -246,8 +252,10 @@ class FakeDatabases:
     def _stream(self, cluster: PostgresCluster) -> None:
         """Bring every running standby to where its upstream is, down the whole cascade."""
         for _ in self.servers:
-            for (name, _host), server in self.servers.items():
+            for (name, host), server in self.servers.items():
                 above = self.servers.get((name, server.upstream))
+                if (name, server.upstream, host) in self.forgotten:
+                    continue
                 if name != cluster.name or server.role is not Role.STANDBY or above is None:
                     continue
                 if above.role is Role.STOPPED:

@@ -16,7 +16,7 @@ from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.programs import program_text
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.contracts.transport import Transport
-from orchestrator.foundation.errors import CommandFailed, DataError, HostKeyMismatch, HostUnreachable
+from orchestrator.foundation.errors import AccessDenied, CommandFailed, DataError, HostKeyMismatch, HostUnreachable
 from orchestrator.model.action import Action
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.host import Host
@@ -174,6 +174,8 @@ class FakeWorld:
         self.held_until = 0.0  # by the clock; the application lets go by itself then
         self.quiesced = 0
         self.silent_tries = 0  # so many connections to the cloud are refused while its machine boots
+        self.distrusting_tries = 0  # so many logins at the cloud are refused until its user data has run
+        self.uninstalled_tries = 0  # so often it lacks rsync, until its user data has installed it
 
         self.access_log = MemoryAccessLog(self.clock)
         self.databases = HostDatabases(self.fenced)
@@ -340,6 +342,9 @@ class FakeWorld:
         if self.silent_tries > 0:
             self.silent_tries -= 1
             raise HostUnreachable(f"{host.name} cannot be reached: Connection refused")
+        if self.distrusting_tries > 0:
+            self.distrusting_tries -= 1
+            raise AccessDenied(f"{host.name} refuses our key: Permission denied (publickey)")
         return 0, b"", b""
 
     def _python(self, host: Host, words: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
@@ -357,8 +362,12 @@ class FakeWorld:
         """The two questions that handlers put to a host's Python, told apart by their form."""
         if isinstance(asked, list):
             return [self._service(host, service["name"]) for service in asked]
+        there = set(self.tools[host.name])
+        if host.name == CLOUD.name and self.uninstalled_tries > 0:
+            self.uninstalled_tries -= 1
+            there.discard("rsync")
         return {
-            "tools": {tool: f"/usr/bin/{tool}" if tool in self.tools[host.name] else "" for tool in asked["tools"]},
+            "tools": {tool: f"/usr/bin/{tool}" if tool in there else "" for tool in asked["tools"]},
             "free": dict.fromkeys(asked["paths"], self.bytes_free[host.name]),
         }
 

@@ -60,6 +60,16 @@ class DatabasesLaws:
         self.catch_up(ground)
         assert "through both" in ground.rows(ground.cloud)
 
+    def test_a_standby_that_is_gone_is_forgotten_and_may_come_again(self, ground):
+        self.chain(ground)
+        ground.mover.shut_down(ground.cluster, ground.cloud)
+        for _ in range(2):
+            ground.mover.forget_standby(ground.cluster, ground.dr, ground.cloud)
+        ground.write(ground.source, "while it was gone")
+        ground.mover.make_standby(ground.cluster, ground.dr, ground.cloud)
+        self.catch_up(ground)
+        assert "while it was gone" in ground.rows(ground.cloud)
+
     def test_digests_are_equal_on_primary_and_standbys_and_tell_a_row_apart(self, ground):
         self.chain(ground)
         digests = {

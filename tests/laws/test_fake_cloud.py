@@ -6,10 +6,10 @@ import pytest
 
 from tests.fakes.cloud_target import FakeFront, FakeTarget
 from tests.laws.front_laws import FrontLaws
-from tests.laws.target_laws import TargetLaws
+from tests.laws.target_laws import MachineMakerLaws
 
 
-class TestFakeTarget(TargetLaws):
+class TestFakeTarget(MachineMakerLaws):
     @pytest.fixture
     def target(self) -> FakeTarget:
         return FakeTarget()

@@ -21,7 +21,7 @@ from orchestrator.targets.aws.session import AwsSession
 from orchestrator.targets.aws.traffic import Route53Traffic
 from tests.fakes.aws_cloud import AwsCloud, running_cloud
 from tests.laws.front_laws import FRONT, FrontLaws
-from tests.laws.target_laws import HOST, SPEC, TAGS, TargetLaws
+from tests.laws.target_laws import HOST, SPEC, TAGS, MachineMakerLaws
 
 pytestmark = pytest.mark.platform("ssh")
 
@@ -46,7 +46,7 @@ def front(cloud: AwsCloud) -> Iterator[Route53Traffic]:
     cloud.heal()
 
 
-class TestAwsMachines(TargetLaws):
+class TestAwsMachines(MachineMakerLaws):
     @pytest.fixture
     def foreign(self, cloud: AwsCloud) -> Callable[[str, str], str]:
         return cloud.foreign_machine

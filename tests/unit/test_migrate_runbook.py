@@ -79,6 +79,9 @@ class World:
 
     def provision_target(self) -> None: ...
 
+    def end_target(self, machines: str) -> None:
+        assert self.authority != "cloud"
+
     def take_recovery_point(self, sides: list[str]) -> None:
         assert sides == ["source", "dr"]
 

@@ -131,6 +131,49 @@ def test_a_machine_that_never_answers_is_a_failure_that_may_be_tried_again(world
     assert refused(world, actions.ProvisionTarget(), "HostUnreachable").retryable
 
 
+def with_packages(*packages):
+    plan = the_plan()
+    spec = plan.machines[CLOUD.name].model_copy(update={"packages": packages})
+    return plan.model_copy(update={"machines": {CLOUD.name: spec}})
+
+
+def test_what_an_image_lacks_and_user_data_installs_is_waited_for(world):
+    world.uninstalled_tries = 5
+    assert f"{CLOUD.name} lacks rsync" in refused(world, actions.ProvisionTarget(), "MissingTool").message
+    outcome = passed(world, actions.ProvisionTarget(), plan=with_packages("rsync"))
+    assert outcome.observed["machines"][CLOUD.name]["tools"]["rsync"] == "/usr/bin/rsync"
+    assert world.uninstalled_tries == 0
+
+
+def test_a_machine_that_does_not_trust_us_yet_is_asked_again(world):
+    world.distrusting_tries = 5
+    passed(world, actions.ProvisionTarget())
+    world.distrusting_tries = 100_000
+    refused(world, actions.ProvisionTarget(), "AccessDenied")
+
+
+def test_the_machine_that_a_run_made_is_ended_once_the_system_lives_elsewhere(world):
+    passed(world, TO_DR)
+    passed(world, actions.ProvisionTarget())
+    passed(world, TO_CLOUD)
+    kept = passed(world, actions.EndTarget(machines="keep")).observed
+    assert (kept["ended"], list(kept["kept"])) == ({}, [CLOUD.name])
+    ended = passed(world, actions.EndTarget()).observed["ended"]
+    assert world.target.machines[ended[CLOUD.name]].state == "terminated"
+    assert (REGISTER.name, DR.name, CLOUD.name) in world.databases.forgotten
+    assert passed(world, actions.EndTarget()).observed == {"ended": {}, "kept": {}}
+
+
+def test_a_machine_of_an_earlier_run_and_one_that_may_be_written_to_stay(world):
+    tags = {"skerry:host": CLOUD.name, "skerry:run": "run-0", "skerry:system": "filing"}
+    earlier = world.target.run(CLOUD.name, CLOUD.address, tags)
+    observed = passed(world, actions.EndTarget()).observed
+    assert observed == {"ended": {}, "kept": {CLOUD.name: f"{earlier}: made by run run-0"}}
+    world.authority.move("filing", expected_number=1, to=CLOUD_SIDE, key="k")
+    refused(world, actions.EndTarget(), "AuthorityError")
+    assert world.target.machines[earlier].state == "running"
+
+
 def test_a_machine_at_another_address_than_planned_is_refused(world):
     machine = world.target.run(CLOUD.name, "10.30.9.9", {"skerry:host": CLOUD.name, "skerry:run": "r0"})
     world.target.machines[machine].tags["skerry:system"] = "filing"

@@ -98,7 +98,13 @@ class TownMachines:
         disk = content.disk
         booted = boot_disk(disk) if disk else BootDisk()
         self._town.add_host(
-            LabHost(name, "cloud", in_blueprint, services=(first, *content.services, *booted.units)),
+            LabHost(
+                name,
+                "cloud",
+                in_blueprint,
+                services=(first, *content.services, *booted.units),
+                trusts_ca=self._town.kind == "loopback",  # where user data is not run
+            ),
             files=booted.files,
             disks={"xvda": disk} if disk and self._town.kind == "namespaces" else None,
         )

@@ -127,6 +127,11 @@ class PostgresMover:
     ) -> Lag:
         return standbys.await_caught_up(self._at(cluster, upstream), self._at(cluster, standby), timeout_seconds)
 
+    def forget_standby(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> None:
+        there = self._at(cluster, upstream)
+        if there.role() in (Role.PRIMARY, Role.STANDBY):
+            Upstream(there, self._at(cluster, standby), self._secrets).drop_slot()
+
     # --- the switch -------------------------------------------------------------------------------------------------
 
     def shut_down(self, cluster: PostgresCluster, host: Host) -> str:

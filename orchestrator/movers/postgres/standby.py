@@ -73,6 +73,17 @@ class Upstream:
             f" where not exists (select from pg_replication_slots where slot_name = '{name}')"
         )
 
+    def drop_slot(self) -> None:
+        """A sender that has not noticed yet that its standby is gone is ended first: it holds the slot."""
+        mine = f"from pg_replication_slots where slot_name = '{self.slot}'"
+        deadline = time.monotonic() + STREAM_SECONDS_MAX
+        while self.upstream.sql(f"select count(*) {mine}") != "0":
+            if time.monotonic() > deadline:
+                raise ReplicaLagging(f"{self.upstream.host.name}: slot {self.slot} is in use and cannot be dropped")
+            self.upstream.sql(f"select pg_terminate_backend(active_pid) {mine} and active")
+            self.upstream.sql(f"select pg_drop_replication_slot(slot_name) {mine} and not active")
+            time.sleep(POLL_SECONDS)
+
     def settings(self) -> dict[str, str]:
         return {
             "primary_conninfo": self.conninfo(),

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from orchestrator.contracts.target import Machine
+from orchestrator.contracts.target import Ability, Machine
 from orchestrator.foundation.errors import PlanningError, TargetError, TargetForbidden
 from orchestrator.model.host import Host
 from orchestrator.model.system import MachineSpec
@@ -43,8 +43,15 @@ class AwsMachines:
     def _ec2(self) -> Any:
         return self._session.client("ec2")
 
-    def ensure(self, host: Host, spec: MachineSpec, *, key: str, tags: dict[str, str]) -> Machine:
+    def abilities(self, host: Host) -> frozenset[Ability]:
+        return frozenset(Ability)
+
+    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine:
         """The host's machine, running, with its host keys; made where there is none."""
+        if spec is None:
+            raise PlanningError(
+                f"{host.name}: nothing says which machine it shall be", hint="Give it a skerry_machine in hosts.yml."
+            )
         wanted = {**tags, HOST_TAG: host.name, "Name": host.name}
         for needed in (SYSTEM_TAG, RUN_TAG):
             if needed not in wanted:
@@ -177,7 +184,7 @@ class AwsMachines:
                 **({"PrivateIpAddress": host.address} if host.address else {}),
                 SecurityGroupIds=[group],
                 ClientToken=token,
-                UserData=first_boot_script(self._session.ssh_user_ca),
+                UserData=first_boot_script(self._session.ssh_user_ca, spec.packages),
                 MetadataOptions={"HttpTokens": "required", "HttpEndpoint": "enabled"},
                 TagSpecifications=[
                     {"ResourceType": "instance", "Tags": listed},

@@ -1,0 +1,128 @@
+"""Filing moves to a machine that is started from a base image: by files and database, through the product alone.
+
+The machine trusts nobody until its user data has run. One move goes back, and its machine is ended; the next stays.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.lab.blueprint import Unit
+from orchestrator.lab.cloud import launch
+from orchestrator.lab.cloud.images import write_image
+from orchestrator.lab.demo import town_plan, units
+from orchestrator.lab.town import open_town
+from tests.scenarios.office import ROOT, Office
+
+pytestmark = [
+    pytest.mark.platform("hosts"),
+    pytest.mark.platform("namespaces"),
+    pytest.mark.platform("rsync"),
+    pytest.mark.platform("postgresql"),
+    pytest.mark.timeout(900),
+]
+
+SOURCE, DR, CLOUD = "onprem-filing1", "dr-filing1", "cloud-filing1"
+CA = "/etc/ssh/skerry_user_ca.pub"
+
+
+@pytest.fixture(scope="module")
+def office() -> Iterator[Office]:
+    with tempfile.TemporaryDirectory(prefix="sk", ignore_cleanup_errors=True) as folder:
+        here = Office(Path(folder), open_town(Path(folder) / "lab"))
+        try:
+            here.skerry("lab", "up", "--filings", "60", "--documents", "10")
+            town_plan.traffic_start(here.town)
+            yield here
+        finally:
+            here.skerry("lab", "down", "--purge", code=None)
+
+
+def psql(office: Office, host: str, query: str) -> str:
+    words = [f"{units.DATABASE_SOCKETS}", "-p", str(units.DATABASE_PORT), "-d", "postgres", "-XAtqc", query]
+    line = ["sudo", "-n", "-u", "postgres", "--", "/usr/lib/postgresql/15/bin/psql", "-h", *words]
+    return office.town.run_inside(host, line).text
+
+
+def step(status: dict[str, Any], name: str, mode: str = "do") -> dict[str, Any]:
+    steps = status["systems"][0]["steps"]
+    found: dict[str, Any] = next(each["observed"] for each in steps if (each["step"], each["mode"]) == (name, mode))
+    return found
+
+
+def an_estate_whose_image_is_astray(office: Office) -> Path:
+    """Its application looks for attachments elsewhere, so that the business check fails once clients are there."""
+    images = office.town.folder / "cloud" / "images"
+    astray = [
+        Unit(each.name, each.text.replace(units.ATTACHMENTS, "/srv/elsewhere"), each.files, each.enabled)
+        if each.name == "filing-app"
+        else each
+        for each in units.filing_units()
+    ]
+    write_image(images, "filing-astray", astray)
+    launch.control((office.town.folder / "cloud" / "endpoint").read_text().strip(), "/_lab/images")
+    estate = office.home / "estate"
+    shutil.copytree(ROOT / "inventories" / "lab", estate)
+    hosts = estate / "hosts.yml"
+    hosts.write_text(hosts.read_text().replace("{image: filing,", "{image: filing-astray,"))
+    return estate
+
+
+def approved(office: Office, *words: str, before: tuple[str, ...] = ()) -> str:
+    office.skerry(*before, "survey")
+    made = office.skerry(*before, "plan", "make", "filing", "--as", "ben", "--set", "watch=2s", *words)
+    office.skerry(*before, "approve", made["digest"], *office.key("ana"))
+    return str(made["digest"])
+
+
+def test_a_move_that_goes_back_ends_the_machine_it_made_and_leaves_nothing(office: Office) -> None:
+    estate = ("--inventory", str(an_estate_whose_image_is_astray(office)))
+    digest = approved(office, "--wave", "astray", "--set", "machines=end", before=estate)
+    process = office.begin(*estate, "run", digest, "--as", "ben", "--json")
+    out, err = process.communicate(timeout=600)
+    status = json.loads(out.splitlines()[-1])
+    assert office.state(status) == "rolled_back", (out[-3000:], err[-3000:])
+    made = step(status, "provision_target")["machines"][CLOUD]
+    assert step(status, "provision_target", "undo") == {"ended": {CLOUD: made["machine"]}, "kept": {}}
+    assert CLOUD not in office.town.hosts()
+    slots = [psql(office, host, "select slot_name from pg_replication_slots") for host in (SOURCE, DR)]
+    assert slots == ["skerry_dr_filing1", ""]
+    assert office.skerry("cloud", "orphans")["orphans"] == []
+    office.await_filings(site="onprem")
+    office.nothing_is_lost()
+
+
+def test_the_next_move_stays_and_its_data_came_from_dr(office: Office) -> None:
+    digest = approved(office, "--wave", "stays")
+    office.skerry("seed", digest, "--as", "ben")
+    town = office.town
+
+    # Its image trusts nobody; the CA came with user data, the host's key was known before the first connection.
+    assert town.run_inside(CLOUD, ["test", "-e", "/etc/ssh/user_ca.pub"], check=False).exit_code == 1
+    assert town.run_inside(CLOUD, ["cat", CA]).text == town.user_ca.with_suffix(".pub").read_text().strip()
+    assert f"trustedusercakeys {CA}" in town.run_inside(CLOUD, ["sshd", "-T"]).text.splitlines()
+    assert town.run_inside(CLOUD, ["cat", "/var/lib/cloud/exit-code"]).text == "0"
+
+    # PostgreSQL cascades: the cloud receives from DR, and the source sends to DR alone.
+    addresses = {host: each.address for host, each in town.hosts().items()}
+    assert psql(office, CLOUD, "select sender_host from pg_stat_wal_receiver") == addresses[DR]
+    assert psql(office, SOURCE, "select client_addr from pg_stat_replication") == addresses[DR]
+
+    status = office.skerry("run", digest, "--as", "ben")
+    assert office.state(status) == "committed"
+    machine = step(status, "provision_target")["machines"][CLOUD]
+    assert machine["tools"]["rsync"]
+    assert [key.split()[0] for key in machine["host_keys"]]
+    [seen_at_source] = step(status, "seed_cloud")["source_read"].values()
+    assert seen_at_source["ssh_sessions_from_dr_and_cloud"] == 0
+    digests = step(status, "verify_digests")["digests"]
+    assert set(digests) == {"source", "dr", "cloud"}
+    assert len(set(digests.values())) == 1
+    assert office.skerry("cloud", "orphans")["orphans"] == []
+    office.await_filings(site="cloud")
+    office.nothing_is_lost()
