@@ -69,12 +69,13 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/tour: requirements/tour.lock pyproject.toml | $(STAMPS)/venv
-	@echo "skerry: installing what the lock names into .venv (once)"
+	@echo "skerry: installing $$(grep -c == requirements/tour.lock) packages into .venv (once; a minute or so)"
 	@$(PIP) --only-binary :all: --require-hashes -r requirements/tour.lock || { $(NO_PACKAGES) }
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/tour
+	@echo "skerry: installing the tools of the tests into .venv (once)"
 	@$(PIP) --only-binary :all: --require-hashes -r requirements/dev.lock || { $(NO_PACKAGES) }
 	@touch $@
 

@@ -24,11 +24,12 @@ _REQUESTS = (
 
 
 @click.group("runs", invoke_without_command=True)
+@JSON_OPTION
 @click.pass_context
-def commands(context: click.Context) -> None:
+def commands(context: click.Context, as_json: bool) -> None:
     """See runs and their steps; ask one to roll back. Without a subcommand: list."""
     if context.invoked_subcommand is None:
-        context.invoke(list_)
+        context.invoke(list_, as_json=as_json)
 
 
 @commands.command("list")

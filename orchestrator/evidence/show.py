@@ -129,6 +129,11 @@ def verify_and_show(
     judge_copies: bool = True,
 ) -> None:
     """Verify a bundle or a log, say what was found, and raise BrokenLog or EvidenceRejected unless it holds."""
+    if not folder.is_dir():
+        raise BrokenLog(
+            f"{folder}: there is neither a bundle nor a ledger here",
+            hint="Name the folder of a bundle or of a ledger; the default is $SKERRY_HOME/ledger.",
+        )
     policy = read_trust_policy(policy_file) if policy_file else None
     if bundle:
         if policy is None:

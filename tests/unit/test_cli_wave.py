@@ -165,3 +165,4 @@ def test_a_wave_nobody_approved_does_not_run_and_touches_nothing(skerry, planned
     assert code == 40
     assert "nothing of wave pilot is under way, so there is nothing to pause" in err
     assert answer(skerry, "runs", "list")["runs"] == []
+    assert answer(skerry, "runs")["runs"] == []

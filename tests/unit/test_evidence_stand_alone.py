@@ -95,6 +95,8 @@ def test_what_does_not_verify_has_the_exit_codes_of_the_tree(told, tmp_path):
     assert (done.returncode, "policy of your own" in done.stderr) == (2, True)
     done = run(told, str(tmp_path))
     assert (done.returncode, "no ledger here" in done.stderr) == (52, True)
+    done = run(told, str(tmp_path / "mistyped"), "--policy", str(told / "policy.json"))
+    assert (done.returncode, "neither a bundle nor a ledger here" in done.stderr) == (52, True)
     done = run(told, str(told / "bundle"), "--policy", str(told / "missing.json"))
     assert (done.returncode, "can not be read" in done.stderr) == (53, True)
     (told / "bundle" / "report.html").write_text("doctored")
