@@ -8,7 +8,10 @@ from orchestrator.cli.durations import DURATION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 _READS = exit_codes_of("UsageError", "InventoryError")
-INJECTS = ("tampered_file", "corrupted_block", "wrong_mapping", "stopped_dependency", "quota_full")
+INJECTS = (
+    *("corrupted_block", "missing_point", "stopped_dependency", "expired_credential", "dead_primary", "wrong_mapping"),
+    *("quota_full", "dead_link", "slow_disk", "clock_off", "replica_behind", "tampered_file"),
+)  # as the model names them; it is not imported to answer --help
 DRILL = click.argument("drill")
 
 
@@ -153,9 +156,9 @@ def bubble(
     is tried, and nothing is started unless all of that fails. Production is looked at before and after.
     """
     from orchestrator.cli.console import print_json
+    from orchestrator.model.drill import InjectName
     from orchestrator.operations.drill_views import drill_in_bubble
     from orchestrator.steps.bubble_drill import complain
-    from orchestrator.steps.injects import InjectName
 
     found = drill_in_bubble(
         system,
@@ -170,6 +173,27 @@ def bubble(
     else:
         _show_bubble(found)
     complain(found)
+
+
+@commands.command("injects", epilog=_READS)
+@click.argument("system")
+@JSON_OPTION
+def injects(system: str, as_json: bool) -> None:
+    """What can be broken in a drill of SYSTEM, the next one first; when each was, and which drill proved it."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.operations.drill_views import injects_of
+
+    rows = injects_of(system)
+    if as_json:
+        print_json({"injects": rows})
+        return
+    from orchestrator.cli.console import console, table
+
+    told = [
+        (row["inject"], _moment(row["at"]), row["found"] or row["why_not"], row["proved_by"] or "not yet")
+        for row in rows
+    ]
+    console().print(table(("inject", "last put in", "found", "proved by"), told))
 
 
 def _show_bubble(drill: Any) -> None:

@@ -13,6 +13,18 @@ from orchestrator.model.names import AbsolutePath, DatasetName, Digest, Name
 DigestWithin = Callable[[FileTree | PostgresCluster, Host, Transport], Digest]
 
 
+class ClustersWithin(Protocol):
+    """Clusters as they run within bubbles, by a bubble's transport. DataError with the server's own words."""
+
+    def sql(self, cluster: PostgresCluster, inside: Transport, statement: str) -> str:
+        """Its rows, fields split by `|`."""
+        ...
+
+    def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
+        """As its replication user, by the password that the estate names, over the bubble's network."""
+        ...
+
+
 class BubbleData(Frozen):
     """A dataset as it is held on the host. `places` shows folders of it (`""` is all of it) at paths of the bubble."""
 

@@ -25,6 +25,8 @@ Kind = Literal[
     "drill_plan",
     "drill_since",
     "drill_fire",
+    "drill_result",
+    "drill_inject",
 ]
 
 

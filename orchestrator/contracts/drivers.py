@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.contracts.access_log import AccessLog
 from orchestrator.contracts.authority import AuthorityStore
-from orchestrator.contracts.bubbles import Bubbles, DigestWithin
+from orchestrator.contracts.bubbles import Bubbles, ClustersWithin, DigestWithin
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.databases import DatabaseDigests, Databases
 from orchestrator.contracts.host_keys import HostKeyRing
@@ -34,6 +34,7 @@ class Drivers:
     isolation: Isolation
     bubbles: Bubbles
     digest_within: DigestWithin
+    clusters_within: ClustersWithin
     front: Front
     authority: AuthorityStore
     catalogue: Catalogue

@@ -1,6 +1,6 @@
 """Drills on a schedule: what is drilled when, and what became of each time it was due."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -17,6 +17,24 @@ from orchestrator.model.wave import Freeze
 # refused    there was no plan that people approved, or it is void by now
 FireState = Literal["coming", "due", "running", "passed", "failed", "missed", "blacked_out", "refused"]
 OVER: frozenset[FireState] = frozenset({"passed", "failed", "missed", "blacked_out", "refused"})
+
+# What a drill may find wrong on purpose, within its bubble or in its own eyes; never at production. docs/drills.md
+# says of each what is broken and what finds it.
+InjectName = Literal[
+    "corrupted_block",
+    "missing_point",
+    "stopped_dependency",
+    "expired_credential",
+    "dead_primary",
+    "wrong_mapping",
+    "quota_full",
+    "dead_link",
+    "slow_disk",
+    "clock_off",
+    "replica_behind",
+    "tampered_file",
+]
+INJECTS: tuple[InjectName, ...] = get_args(InjectName)
 
 
 class ScheduledDrill(Frozen):
@@ -36,6 +54,8 @@ class ScheduledDrill(Frozen):
     jitter_seconds: Seconds = 0.0  # it starts at a moment within so many seconds after it is due, the same each time
     late_seconds: Seconds = 6 * 3600.0  # how long after its time it may still begin
     missed: Literal["catch_up", "report"] = "catch_up"  # when nobody was there in time
+    # One of these is put into each of its systems, in a bubble, every time: whichever was longest ago.
+    injects: tuple[InjectName, ...] = Field(default=INJECTS, min_length=1)
 
 
 class DrillCalendar(Frozen):
@@ -46,6 +66,16 @@ class DrillCalendar(Frozen):
 
     def drill(self, name: str) -> ScheduledDrill | None:
         return next((each for each in self.drills if each.name == name), None)
+
+
+class Injected(Frozen):
+    """What was broken in a drill of one system, and whether that was found and named."""
+
+    system: SystemName
+    inject: InjectName | None = None
+    drill: str = ""
+    found: str = ""
+    why_not: str = ""  # why the drill with it did not pass
 
 
 class Fire(Frozen):
@@ -59,6 +89,7 @@ class Fire(Frozen):
     plan: Digest | None = None
     run: str = ""
     finished_at: str = ""
+    injected: tuple[Injected, ...] = ()
 
     @property
     def id(self) -> str:

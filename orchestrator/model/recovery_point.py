@@ -43,4 +43,8 @@ class RecoveryPoint(Frozen):
 
     @property
     def digest(self) -> str:
-        return digest_of({held.dataset: held.digest for held in self.datasets})
+        return digest_of(self.digests)
+
+    @property
+    def digests(self) -> dict[DatasetName, Digest]:
+        return {held.dataset: held.digest for held in self.datasets}

@@ -5,8 +5,9 @@ from typing import Any
 
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import EngineUnavailable, GateClosed, HostError, InventoryError, PlanningError
-from orchestrator.model.drill import ScheduledDrill
+from orchestrator.model.drill import InjectName, ScheduledDrill
 from orchestrator.operations.desk import open_desk
+from orchestrator.operations.drill_injects import inject_rows, injecting
 from orchestrator.operations.drills import (
     DrillBook,
     drill_named,
@@ -21,7 +22,6 @@ from orchestrator.operations.replication import find_system
 from orchestrator.operations.standing import recording, when_free
 from orchestrator.planning.drill_schedule import next_fires
 from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
-from orchestrator.steps.injects import InjectName
 
 
 def scheduled_drills() -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def scheduled_drills() -> list[dict[str, Any]]:
                 "drill": drill.name,
                 "next": next(iter(fires_as_data(next_fires(drill, now, calendar.blackouts))), None),
                 "last": next(iter(fires_as_data(kept_fires(desk.catalogue, drill.name, limit=1))), None),
-                **_readiness(DrillBook(desk, calendar), drill),
+                **_readiness(DrillBook(desk, calendar, injecting(desk)), drill),
             }
             for drill in calendar.drills
         ]
@@ -64,14 +64,19 @@ def coming_fires(named: str | None, *, count: int) -> list[dict[str, Any]]:
 def past_fires(named: str | None, *, limit: int) -> list[dict[str, Any]]:
     """Newest first; of a drill that the calendar no longer has, too."""
     with open_desk(inventory_folder()) as desk:
-        DrillBook(desk, read_drills(inventory_folder(), desk.inventory)).settle()
+        DrillBook(desk, read_drills(inventory_folder(), desk.inventory), injecting(desk)).settle()
         return fires_as_data(kept_fires(desk.catalogue, named or "", limit=limit))
+
+
+def injects_of(system: str) -> list[dict[str, Any]]:
+    with open_desk(inventory_folder()) as desk:
+        return inject_rows(desk, system)
 
 
 def look_once() -> list[dict[str, Any]]:
     """Begin what is due and carry it on; each time that changed, as it is in the end."""
     with open_desk(inventory_folder()) as desk:
-        book = DrillBook(desk, read_drills(inventory_folder(), desk.inventory))
+        book = DrillBook(desk, read_drills(inventory_folder(), desk.inventory), injecting(desk))
         changed = {fire.id: fire for fire in [*book.look(), *book.carry()]}
         return fires_as_data(changed.values())
 
@@ -79,7 +84,7 @@ def look_once() -> list[dict[str, Any]]:
 def run_drill(named: str) -> dict[str, Any]:
     """Begin it now and carry it on."""
     with open_desk(inventory_folder()) as desk:
-        book = DrillBook(desk, read_drills(inventory_folder(), desk.inventory))
+        book = DrillBook(desk, read_drills(inventory_folder(), desk.inventory), injecting(desk))
         begun = book.begin_now(drill_named(book.calendar, named))
         book.carry()
         ended = [fire for fire in kept_fires(desk.catalogue, begun.drill) if fire.id == begun.id]

@@ -1,7 +1,7 @@
 """Drills on a schedule: read drills.yml, see what is due, begin it, and keep what became of each time."""
 
 import fcntl
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +22,10 @@ from orchestrator.foundation.errors import (
 from orchestrator.foundation.places import skerry_home
 from orchestrator.foundation.written_file import Finding, did_you_mean
 from orchestrator.inventory.load import OWN_FOLDER
-from orchestrator.model.drill import DrillCalendar, Fire, ScheduledDrill
+from orchestrator.model.drill import DrillCalendar, Fire, Injected, ScheduledDrill
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.names import Name
+from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.operations.desk import Desk
@@ -36,6 +36,8 @@ from orchestrator.planning.drill_file import parse_drill_file
 from orchestrator.planning.drill_schedule import fires_until, late
 
 DRILLS_FILE = f"{OWN_FOLDER}/drills.yml"
+# Puts the next of the drill's injects into a drill of the system, and says what came of it.
+InjectNext = Callable[[SystemName, ScheduledDrill], Injected]
 KEPT_MAX = 10_000  # times that are looked at, newest first
 CARRY_POLL_SECONDS = 0.5
 FOR_PERSONS = frozenset({"approval", "manual", "decision"})
@@ -86,10 +88,11 @@ def kept_fires(catalogue: Catalogue, drill: str = "", *, limit: int = KEPT_MAX) 
 
 @dataclass(frozen=True)
 class DrillBook:
-    """What is done about drills at this desk."""
+    """What is done about drills at this desk. `inject` puts the next inject into a drill of one system."""
 
     desk: Desk
     calendar: DrillCalendar
+    inject: InjectNext
 
     def look(self) -> list[Fire]:
         """Find the times that came up, and begin what is due; every fire that changed. Does not wait for runs.
@@ -130,9 +133,14 @@ class DrillBook:
 
         Where another process carries runs already, it does that, and nothing is done here.
         """
-        if not self._under_way():
-            return []
         try:
+            self._carry_runs()
+        except RunInProgress:
+            return []
+        return self.settle(inject=True)
+
+    def _carry_runs(self) -> None:
+        if self._under_way():
             with self.desk.worker() as worker:
                 worker.start()
                 try:
@@ -140,16 +148,15 @@ class DrillBook:
                         worker.await_finished(under_way[0].run, timeout_seconds=CARRY_POLL_SECONDS)
                 finally:
                     worker.stop()
-        except RunInProgress:
-            return []
-        return self.settle()
 
-    def settle(self) -> list[Fire]:
-        """Keep what the runs that have ended came to."""
+    def settle(self, *, inject: bool = False) -> list[Fire]:
+        """Keep what the runs that have ended came to. A run that passed wants its injects: where `inject`, they are put
+        in now, and the drill has passed when each was found and named.
+        """
         running = [fire for fire in kept_fires(self.desk.catalogue) if fire.state == "running"]
-        return [self._keep(ended) for fire in running if (ended := self._ended(fire)) is not None]
+        return [self._keep(ended) for fire in running if (ended := self._ended(fire, inject=inject)) is not None]
 
-    def _ended(self, fire: Fire) -> Fire | None:
+    def _ended(self, fire: Fire, *, inject: bool) -> Fire | None:
         try:
             status = self.desk.runs.status(fire.run)
         except UsageError:  # we ended between keeping the id and asking for the run
@@ -157,10 +164,22 @@ class DrillBook:
         if status.state != "finished":
             return None
         wrong = [f"{each.system} {each.state}: {each.reason}" for each in status.systems if each.state != "committed"]
+        injected: list[Injected] = []
+        if not wrong:
+            drill = self.calendar.drill(fire.drill)
+            if not inject:
+                return None
+            try:
+                injected += [self.inject(system, drill) for system in drill.systems] if drill is not None else []
+            except RunInProgress:  # something else has the ledger: at the next look
+                return None
+            wrong = [] if drill is not None else ["the calendar no longer has it, so nothing was put into it"]
+            wrong += [f"{each.system}: {each.why_not}" for each in injected if not each.found or each.why_not]
         update = {
             "state": "failed" if wrong else "passed",
             "because": "; ".join(wrong),
-            "finished_at": status.finished_at,
+            "finished_at": timestamp(self.desk.clock.now()) if injected else status.finished_at,
+            "injected": tuple(injected),
         }
         return fire.model_copy(update=update)
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from orchestrator.foundation.written_file import Finding, Location, WrittenFile, did_you_mean, written_section
 from orchestrator.foundation.written_model import judge
-from orchestrator.model.drill import DrillCalendar, ScheduledDrill
+from orchestrator.model.drill import INJECTS, DrillCalendar, InjectName, ScheduledDrill
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, Seconds, SystemName
@@ -29,6 +29,7 @@ class WrittenDrill(Frozen):
     jitter: Seconds = 0.0
     late_by: Seconds = 6 * 3600.0
     missed: Literal["catch_up", "report"] = "catch_up"
+    injects: tuple[InjectName, ...] = Field(default=INJECTS, min_length=1)
 
 
 class WrittenDrills(Frozen):
@@ -91,4 +92,5 @@ def _scheduled(drill: WrittenDrill) -> ScheduledDrill:
         jitter_seconds=drill.jitter,
         late_seconds=drill.late_by,
         missed=drill.missed,
+        injects=drill.injects,
     )

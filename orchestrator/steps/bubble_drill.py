@@ -5,7 +5,7 @@ at the end, whatever came of it.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,29 +28,27 @@ from orchestrator.foundation.errors import (
     DataError,
     DigestMismatch,
     GateClosed,
+    HostError,
     OrchestratorError,
     RunFailed,
 )
 from orchestrator.foundation.places import shipped_folder
 from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
+from orchestrator.model.drill import InjectName
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import HostName, Name, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck, System
-from orchestrator.steps.drill_measures import Verdict, choose_point, verdicts_of
-from orchestrator.steps.injects import Inject, InjectName
+from orchestrator.steps.drill_checks import ask_credential, look_within, verify_files
+from orchestrator.steps.drill_measures import Verdict, choose_point, held_before, points_at_dr, verdicts_of
+from orchestrator.steps.injects import Inject, Record
 from orchestrator.steps.places import services_in_start_order
-
-# Says one event of a system to the evidence; durable when it returns.
-Record = Callable[[SystemName, str, dict[str, Any]], None]
 
 LIFETIME_SECONDS = 1800.0
 CHECK_SECONDS_MAX = 60.0
 HEALTHY_SECONDS_MAX = 120.0
-READ_SECONDS_MAX = 12 * 3600.0
-SERVER_USER = "postgres"
 CHECK_AGAIN_SECONDS = 0.2
 DNS_PORT, SMTP_PORT, METADATA = 53, 25, "169.254.169.254"
 
@@ -126,27 +124,33 @@ class BubbleDriller:
         wrong = Inject(inject, system)
         chosen = choose_point(self.drivers, system, point, older_than_seconds=older_than_seconds)
         host = self._host(system)
-        data, clusters = self._held(system, host, chosen)
+        data, clusters = self._held(system, host, chosen, older=wrong.wants_older)
         drill = BubbleDrill(
             id=bubble,
-            system=name,
+            system=system.name,
             by=by,
             host=host.name,
             point=chosen.id,
             point_at=chosen.at,
             begun_at=timestamp(self.drivers.clock.now()),
         )
-        self.record(name, "drill.begun", drill.model_dump(mode="json"))
-        before = self._production(system)
+        self.record(system.name, "drill.begun", drill.model_dump(mode="json"))
+        before, _ = self._production(system, wrong)
         drill = self._within(drill, system, host, data, clusters, wrong)
-        changed = tuple(_differences(before, self._production(system)))
-        why = list(drill.why_not)
+        after, unseen = self._production(system, wrong)
+        changed = tuple(_differences(before, after))
+        recovered = bool(drill.operational_at)
+        found, reasons = wrong.judge(drill.why_not, unseen, isolated=drill.isolated, recovered=recovered)
+        why = list(reasons)
         if changed:
             why.append(f"production changed meanwhile: {'; '.join(changed)}")
         if drill.left.any:
             why.append(f"the bubble left something behind: {drill.left.model_dump(mode='json')}")
-        drill = drill.model_copy(update={"production_changed": changed, "why_not": tuple(why)})
-        self.record(name, "drill.finished", {**drill.model_dump(mode="json"), "passed": drill.passed})
+        drill = drill.model_copy(
+            update={"production_changed": changed, "inject": wrong.name, "found": found, "why_not": tuple(why)}
+        )
+        wrong.keep(self.drivers.catalogue, self.record, drill.id, at=drill.begun_at, found=found)
+        self.record(system.name, "drill.finished", {**drill.model_dump(mode="json"), "passed": drill.passed})
         return drill
 
     def _within(
@@ -163,7 +167,7 @@ class BubbleDriller:
         try:
             units = [cluster.service for cluster in _clusters(system)] + [each.name for each in system.services]
             self._say(f"opening a bubble on {host.name}")
-            given = inject.given(system, data)
+            given = inject.given(data)
             seen["clones"] = tuple(
                 self.drivers.bubbles.open(host, drill.id, given, units, seconds_max=LIFETIME_SECONDS)
             )
@@ -174,8 +178,9 @@ class BubbleDriller:
                 reached = [f"{each.attempt} {each.target}" for each in isolation.attempts if each.reached]
                 raise GateClosed(f"the bubble is not isolated, so nothing was started in it: {', '.join(reached)}")
             inside = self.drivers.bubbles.transport(host, drill.id)
-            inject.act(system, host, inside)
-            seen["started"] = tuple(self._start(drill, system, host, clusters, inside, inject.not_started(system)))
+            inject.act(host, inside)
+            look_within(inside, system, host, inject.clock(self.drivers.clock))
+            seen["started"] = tuple(self._start(drill, system, host, clusters, inside, inject))
             seen["checks"] = tuple(self._check(inside, system, host))
             now = self.drivers.clock.now()
             seen["operational_at"] = timestamp(now)
@@ -193,11 +198,6 @@ class BubbleDriller:
             self._say(f"closing the bubble on {host.name}")
             seen["left"] = self.drivers.bubbles.close(host, drill.id)
             seen["erased_at"] = timestamp(self.drivers.clock.now())
-        if inject.name is not None:
-            found = [why for why in seen.get("why_not", ()) if seen.get("isolated") and inject.is_named_by(why)]
-            seen["inject"], seen["found"] = inject.name, "; ".join(found)
-            missed = f"{inject.name} was put into the bubble ({inject.about}), and nothing named it"
-            seen["why_not"] = () if found else (missed, *seen.get("why_not", ()))
         return drill.model_copy(update=seen)
 
     def _host(self, system: System) -> Host:
@@ -210,7 +210,10 @@ class BubbleDriller:
             )
         return self.hosts[names.pop()]
 
-    def _held(self, system: System, host: Host, point: RecoveryPoint) -> tuple[list[BubbleData], list[BubbleCluster]]:
+    def _held(
+        self, system: System, host: Host, point: RecoveryPoint, *, older: Name | None
+    ) -> tuple[list[BubbleData], list[BubbleCluster]]:
+        """What the host holds of `point`; of the tree `older`, what it holds of an earlier one that was another."""
         data: list[BubbleData] = []
         clusters: list[BubbleCluster] = []
         marks = {held.dataset: held.mark for held in point.datasets}
@@ -218,7 +221,10 @@ class BubbleDriller:
             if isinstance(dataset, BlockVolume):
                 raise DataError(f"{dataset.name}: volumes are not started in a bubble", hint="Nothing was opened.")
             if isinstance(dataset, FileTree):
-                held = self.drivers.trees.points(dataset, host).find(point.id)
+                store = self.drivers.trees.points(dataset, host)
+                held = store.find(point.id)
+                if dataset.name == older:
+                    held = held_before(self.drivers, store, system, point, dataset.name)
                 if held is None:
                     raise DataError(f"{dataset.name}: {host.name} does not hold {point.id}")
                 data.append(BubbleData(name=dataset.name, held=held.path, places=(("", host.path(dataset.path)),)))
@@ -243,38 +249,28 @@ class BubbleDriller:
         host: Host,
         clusters: Sequence[BubbleCluster],
         inside: Transport,
-        left_out: Collection[Name],
+        inject: Inject,
     ) -> Iterator[StartedUnit]:
         """Each dataset is compared with what was proved when the point was taken, as soon as it can be read within."""
         for dataset in system.datasets:
             if isinstance(dataset, FileTree):
                 self._compare(dataset, drill, host, inside)
             if isinstance(dataset, PostgresCluster):
-                self._verify_files(dataset, host, inside)
+                verify_files(dataset, host, inside)
+        left_out = inject.not_started(system)
         self._say(f"starting {system.name} in the bubble")
         databases = [each for each in _databases(system, host) if each.name not in left_out]
         yield from self.drivers.bubbles.start(host, drill.id, databases, clusters)
         for cluster in _clusters(system):
             self._compare(cluster, drill, host, inside)
+            inject.act_on_cluster(cluster, inside, self.drivers.clusters_within)
+            ask_credential(self.drivers.clusters_within, cluster, inside)
         services = [each for each in _services(system, host) if each.name not in left_out]
         yield from self.drivers.bubbles.start(host, drill.id, services, [])
 
-    def _verify_files(self, cluster: PostgresCluster, host: Host, inside: Transport) -> None:
-        """Every file of the cluster against the manifest that its backup came with, before recovery changes any."""
-        words = [f"{cluster.binaries}/pg_verifybackup", "--exit-on-error", "--no-parse-wal"]
-        done = inside.run(
-            [*words, "--ignore=postgresql.auto.conf", host.path(cluster.data_directory)],
-            user=SERVER_USER,
-            timeout_seconds=READ_SECONDS_MAX,
-            check=False,
-        )
-        if done.exit_code:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise DataError(f"{cluster.name}: {said[-1] if said else 'pg_verifybackup failed'}")
-
     def _compare(self, dataset: FileTree | PostgresCluster, drill: BubbleDrill, host: Host, inside: Transport) -> None:
-        document = self.drivers.catalogue.get("recovery_point", f"{drill.system}/{drill.point}")
-        proved = {held.dataset: held.digest for held in RecoveryPoint.model_validate(document).datasets}
+        points = points_at_dr(self.drivers.catalogue, drill.system)
+        proved = next(each for each in points if each.id == drill.point).digests
         deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
         while True:
             try:
@@ -288,6 +284,12 @@ class BubbleDriller:
                     said = inside.run(words, check=False).text.splitlines()[-3:]
                     raise DataError(f"{error.message}; {dataset.service} said: {' / '.join(said)}") from error
                 self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
+        older = [each for each in points if each.at < drill.point_at and each.digests.get(dataset.name) == found]
+        if found != proved[dataset.name] and older:
+            raise DigestMismatch(
+                f"{dataset.name}: {host.name} is behind: what it holds as {drill.point} of {drill.point_at} "
+                f"is what {older[0].id} held at {older[0].at}"
+            )
         if found != proved[dataset.name]:
             raise DigestMismatch(
                 f"{dataset.name}: what {host.name} holds as {drill.point} is {found} once it is opened; "
@@ -328,17 +330,28 @@ class BubbleDriller:
                 return seen
             self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
 
-    def _production(self, system: System) -> dict[str, str]:
-        """What production shows, wherever the system has hosts that are there, and where clients are sent."""
+    def _production(self, system: System, inject: Inject) -> tuple[dict[str, str], list[str]]:
+        """What production shows, wherever the system has hosts that are there, and where clients are sent.
+
+        And which hosts of the source could not be looked at: a drill needs none of them, but says so.
+        """
         shown: dict[str, str] = {}
+        unseen: list[str] = []
         units = [cluster.service for cluster in _clusters(system)] + [each.name for each in system.services]
         for side in (Side.SOURCE, Side.DR):
             for name in sorted({system.host_of(side), *(system.host_of(side, each.name) for each in system.datasets)}):
-                host = self.hosts[name]
-                shown |= {f"{name}: {about}": text for about, text in self.drivers.bubbles.shown(host, units).items()}
+                host = inject.primary(self.hosts[name]) if side is Side.SOURCE else self.hosts[name]
+                try:
+                    found = self.drivers.bubbles.shown(host, units)
+                except HostError as error:
+                    if side is Side.DR:
+                        raise
+                    unseen.append(f"{name} could not be looked at: {error.message}")
+                    continue
+                shown |= {f"{name}: {about}": text for about, text in found.items()}
         front = self.drivers.front.current(system.front)
         shown[f"front {system.front.name}"] = front.address if front else ""
-        return shown
+        return shown, unseen
 
     def _say(self, text: str) -> None:
         self.progress(Progress(text=text))

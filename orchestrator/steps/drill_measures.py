@@ -2,9 +2,12 @@
 
 from datetime import datetime
 
+from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.trees import Point, PointStore
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.frozen import Frozen
+from orchestrator.model.names import DatasetName, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import System
@@ -26,10 +29,8 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
 
     Only points held at DR count. `older_than_seconds` leaves out younger ones.
     """
-    found = drivers.catalogue.list("recovery_point", prefix=f"{system.name}/", limit=POINTS_MAX)
     now = drivers.clock.now()
-    points = [RecoveryPoint.model_validate(document) for _, document in found]
-    at_dr = sorted((point for point in points if Side.DR in point.sides), key=lambda each: each.at, reverse=True)
+    at_dr = points_at_dr(drivers.catalogue, system.name)
     fitting = [point for point in at_dr if _age_seconds(point, now) >= older_than_seconds]
     if named == "worst":
         fitting = [point for point in fitting if _age_seconds(point, now) <= system.objectives.rpo][-1:]
@@ -44,6 +45,27 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
             hint=f"See them with: skerry snapshot list {system.name}",
         )
     return fitting[0]
+
+
+def points_at_dr(catalogue: Catalogue, system: SystemName) -> list[RecoveryPoint]:
+    """Newest first."""
+    found = catalogue.list("recovery_point", prefix=f"{system}/", limit=POINTS_MAX)
+    points = [RecoveryPoint.model_validate(document) for _, document in found]
+    return sorted((point for point in points if Side.DR in point.sides), key=lambda each: each.at, reverse=True)
+
+
+def held_before(
+    drivers: Drivers, store: PointStore, system: System, point: RecoveryPoint, tree: DatasetName
+) -> Point:
+    """What is held of the newest point before `point` in which the tree was another. UsageError where there is none."""
+    for older in points_at_dr(drivers.catalogue, system.name):
+        held = store.find(older.id) if older.at < point.at and older.digests[tree] != point.digests[tree] else None
+        if held is not None:
+            return held
+    raise UsageError(
+        f"{system.name}: no point before {point.id} is held in which {tree} was another, so it cannot be behind",
+        hint=f"Let it change, then take another: skerry replicate run {system.name} --as PERSON",
+    )
 
 
 def _age_seconds(point: RecoveryPoint, now: datetime) -> float:

@@ -1,4 +1,4 @@
-"""Digests of datasets within a bubble: the same programs as anywhere, by the bubble's transport."""
+"""Datasets as they are within a bubble: the same programs as anywhere, by the bubble's transport."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,8 @@ from orchestrator.contracts.transport import Transport
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest
+from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.login import log_in
 from orchestrator.movers.postgres.mover import PostgresMover
 from orchestrator.movers.tree_digests import tree_digest
 
@@ -18,3 +20,16 @@ def digest_within(secrets: Callable[[str], str]) -> DigestWithin:
         return PostgresMover(lambda _: inside, secrets).digest(dataset, host).digest
 
     return digest
+
+
+class PostgresWithin:
+    """contracts.bubbles.ClustersWithin for PostgreSQL."""
+
+    def __init__(self, secrets: Callable[[str], str]) -> None:
+        self._secrets = secrets
+
+    def sql(self, cluster: PostgresCluster, inside: Transport, statement: str) -> str:
+        return ClusterHost(cluster, inside).sql_when_up(statement)
+
+    def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
+        log_in(ClusterHost(cluster, inside), self._secrets)

@@ -32,7 +32,7 @@ from orchestrator.targets.aws.session import open_session
 from orchestrator.targets.aws.traffic import Route53Traffic
 from orchestrator.targets.by_host import TargetByHost
 from orchestrator.targets.ssh_host import SshHosts
-from orchestrator.wiring.bubbles import digest_within
+from orchestrator.wiring.bubbles import PostgresWithin, digest_within
 
 
 def bind_drivers(
@@ -81,6 +81,7 @@ def bind_drivers(
         isolation=AwsIsolation(session),
         bubbles=HostBubbles(transports),
         digest_within=digest_within(secrets),
+        clusters_within=PostgresWithin(secrets),
         front=Route53Traffic(session),
         authority=authority,
         catalogue=catalogue,

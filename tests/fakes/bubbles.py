@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.contracts.bubbles import (
     Attempt,
@@ -16,8 +17,12 @@ from orchestrator.contracts.bubbles import (
     StartedUnit,
 )
 from orchestrator.contracts.transport import Transport
-from orchestrator.foundation.errors import DataError
+from orchestrator.foundation.clock import Clock, SystemClock
+from orchestrator.foundation.errors import DataError, HostUnreachable
+from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
+from orchestrator.steps.drill_checks import LOOK
+from orchestrator.steps.inject_programs import CUT
 from tests.fakes.transport import Answer, FakeTransport
 
 BINARIES = "/usr/lib/postgresql/15/bin"
@@ -39,6 +44,10 @@ class FakeBubbles:
     clusters: tuple[BubbleCluster, ...] = ()
     decayed: str = ""  # what pg_verifybackup finds
     commands: list[tuple[str, ...]] = field(default_factory=list)  # run within, but for checks
+    clock: Clock = field(default_factory=SystemClock)  # of the hosts
+    statements: list[str] = field(default_factory=list)  # asked of clusters within
+    read_seconds: float = 0.0
+    cut: Mapping[str, Any] = field(default_factory=lambda: {"code": 30, "said": ["timeout"], "whole": 1, "of": 2})
 
     def open(
         self, host: Host, bubble: str, data: Sequence[BubbleData], units: Sequence[str], *, seconds_max: float
@@ -46,6 +55,8 @@ class FakeBubbles:
         self.ask("open")
         if host.name in self.open_on:
             raise DataError(f"a bubble is here already: {self.open_on[host.name]}")
+        if gone := [each for each in data if each.held.endswith(".missing")]:
+            raise DataError(f"{host.name}: {gone[0].name}: what is held is not there: {gone[0].held}")
         self.open_on[host.name] = bubble
         self.given = tuple(data)
         return [BubbleClone(dataset=each.name, how="overlay", seconds=0.1) for each in data]
@@ -77,6 +88,11 @@ class FakeBubbles:
 
     def _python(self, words: Sequence[str], stdin: bytes) -> Answer:
         """The program of checks says what is wrong, the first time, the second; all else is done, and kept."""
+        if LOOK in words:
+            reads = dict.fromkeys(words[3:], self.read_seconds)
+            return 0, json.dumps({"now": self.clock.now().timestamp(), "reads": reads}).encode(), b""
+        if CUT in words:
+            return 0, json.dumps(self.cut).encode(), b""
         if not words[-1].startswith("{"):
             return self._done(words, stdin)
         self.ask("check")
@@ -96,7 +112,21 @@ class FakeBubbles:
 
     def shown(self, host: Host, units: Sequence[str]) -> Mapping[str, str]:
         self.ask("look")
+        if host.port == 1:
+            raise HostUnreachable(f"{host.name}: connection refused")
         return {"open tcp": str(len(self.asked)) if self.changes else "0016"}
+
+    def sql(self, cluster: PostgresCluster, inside: Transport, statement: str) -> str:
+        self.statements.append(statement)
+        return "2000-01-01 00:00:00+00" if self.expired and statement.startswith("select rolvaliduntil") else ""
+
+    def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
+        if cluster.replication_password and self.expired:
+            raise DataError(f"{cluster.name}: {cluster.replication_user} cannot log in: authentication failed")
+
+    @property
+    def expired(self) -> bool:
+        return any("valid until" in each for each in self.statements)
 
     def close(self, host: Host, bubble: str) -> Leftovers:
         self.ask("close")

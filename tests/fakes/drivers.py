@@ -184,7 +184,7 @@ class FakeWorld:
         self.volumes = FakeVolumeMover()
         self.target, self.front = FakeTarget(), FakeFront()
         self.images, self.isolation = FakeImages(self.volumes, self.target), FakeIsolation()
-        self.bubbles = FakeBubbles()
+        self.bubbles = FakeBubbles(clock=self.clock)
         self.found_within: dict[str, str] = {}  # dataset → its digest within a bubble, where it is not what was proved
         self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
         self.host_keys = MemoryHostKeys()
@@ -308,6 +308,7 @@ class FakeWorld:
             isolation=watched(self.isolation),
             bubbles=watched(self.bubbles),
             digest_within=self._digest_within,
+            clusters_within=self.bubbles,
             front=watched(self.front),
             authority=watched(self.authority),
             catalogue=watched(self.catalogue),

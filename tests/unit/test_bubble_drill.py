@@ -1,17 +1,27 @@
 """Drills in a bubble: proved isolated before anything starts, measured, and taken away whatever came of it."""
 
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cli import drill as cli_drill
 from orchestrator.contracts.bubbles import Leftovers
 from orchestrator.foundation.errors import DataError, RunFailed, UsageError
+from orchestrator.model.drill import INJECTS, InjectName
 from orchestrator.steps.bubble_drill import BubbleDriller, complain
-from orchestrator.steps.drill_measures import choose_point
-from orchestrator.steps.injects import Inject
-from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SYSTEM
+from orchestrator.steps.drill_measures import choose_point, points_at_dr
+from orchestrator.steps.inject_turns import in_turn
+from orchestrator.steps.injects import SLOW_READ_SECONDS, Inject
+from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SOURCE, SYSTEM
 from tests.fakes.replicated import Replicated
+from tests.fakes.trees import FakeFile
+
+WITH_CREDENTIAL = SYSTEM.model_copy(
+    update={"datasets": (REGISTER.model_copy(update={"replication_password": "env:SECRET"}), ATTACHMENTS)}
+)
 
 
 class Ground(Replicated):
@@ -28,6 +38,10 @@ class Ground(Replicated):
         done = self.round()
         self.world.databases.clones[REGISTER.name, DR.name, done.point] = "sha256:" + "0" * 64
         return done.point
+
+    def drill_with_credential(self, **more):
+        driller = replace(self.driller, systems={"filing": WITH_CREDENTIAL})
+        return driller.drill("filing", bubble="d1", by="ben", **more)
 
 
 @pytest.fixture
@@ -155,7 +169,7 @@ class TestInjects:
     def test_what_nobody_names_fails(self, ground):
         ground.held()
         found = ground.driller.drill("filing", bubble="d1", by="ben", inject="tampered_file")
-        assert "tampered_file was put into the bubble (attachments), and nothing named it" in found.why_not[0]
+        assert "tampered_file was put into the drill (attachments), and nothing named it" in found.why_not[0]
         assert ground.bubbles.commands[0][-1] == ATTACHMENTS.path
 
     def test_a_wall_that_is_open_finds_no_inject(self, ground):
@@ -165,6 +179,79 @@ class TestInjects:
         found = ground.driller.drill("filing", bubble="d1", by="ben", inject="quota_full")
         assert not found.passed
         assert [each.bytes_max for each in ground.bubbles.given] == [65536, 65536]
+
+    @pytest.mark.parametrize(
+        ("inject", "words"),
+        [
+            ("missing_point", "register: what is held is not there: "),
+            ("expired_credential", "the password of replicator expired at 2000-01-01"),
+            ("dead_primary", "source-filing1 could not be looked at: source-filing1: connection refused"),
+            ("dead_link", "attachments: the copy broke off, 1 of 2 files came: timeout"),
+            ("slow_disk", "is too slow to recover on: register: a read takes 0.40 s"),
+            ("clock_off", "the clock of dr-filing1 and the one here differ by 3600 s"),
+        ],
+    )
+    def test_what_is_broken_in_the_drills_world_is_named(self, ground, inject, words):
+        ground.held()
+        ground.pass_time(-50)
+        ground.bubbles.read_seconds = SLOW_READ_SECONDS if inject == "slow_disk" else 0.001
+        found = ground.drill_with_credential(inject=inject)
+        assert (found.passed, found.inject) == (True, inject)
+        assert words in found.found
+        assert ground.bubbles.open_on == {}
+
+    def test_the_system_recovers_while_its_primary_is_dead(self, ground):
+        ground.held()
+        ground.pass_time(-50)
+        found = ground.driller.drill("filing", bubble="d1", by="ben", inject="dead_primary")
+        assert found.operational_at
+        ground.bubbles.wrong = [["status 503"]] * 10_000
+        found = ground.driller.drill("filing", bubble="d2", by="ben", inject="dead_primary")
+        assert not found.passed
+        assert "status 503" in found.why_not[0]
+
+    def test_a_replica_that_is_behind_is_told_by_the_point_it_stands_at(self, ground):
+        ground.held()
+        ground.world.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path]["new"] = FakeFile(b"filed meanwhile")
+        older, newest = points_at_dr(ground.world.catalogue, "filing")[0], ground.held()
+        ground.pass_time(-50)
+        ground.found["attachments"] = older.digests["attachments"]
+        found = ground.driller.drill("filing", bubble="d1", by="ben", inject="replica_behind")
+        assert found.passed
+        assert f"dr-filing1 is behind: what it holds as {newest}" in found.found
+        assert f"is what {older.id} held" in found.found
+        assert older.id in ground.bubbles.given[1].held
+
+    def test_a_replica_cannot_be_behind_where_nothing_changed(self, ground):
+        ground.held()
+        ground.held()
+        with pytest.raises(UsageError, match="in which attachments was another, so it cannot be behind"):
+            ground.driller.drill("filing", bubble="d1", by="ben", inject="replica_behind")
+
+    def test_the_first_run_that_finds_an_inject_proves_it(self, ground):
+        ground.held()
+        ground.pass_time(-50)
+        kept = partial(ground.world.catalogue.get, "drill_inject", "filing/clock_off")
+        ground.driller.drill("filing", bubble="d1", by="ben", inject="clock_off")
+        assert (kept()["proved_by"], ground.kinds().count("inject.proved")) == ("d1", 1)
+        ground.driller.drill("filing", bubble="d2", by="ben", inject="clock_off")
+        assert (kept()["drill"], kept()["proved_by"], ground.kinds().count("inject.proved")) == ("d2", "d1", 1)
+
+    def test_an_inject_that_was_not_found_is_not_proved(self, ground):
+        ground.held()
+        ground.driller.drill("filing", bubble="d1", by="ben", inject="tampered_file")
+        assert ground.world.catalogue.get("drill_inject", "filing/tampered_file")["proved_by"] == ""
+        assert "inject.proved" not in ground.kinds()
+
+    def test_every_inject_comes_up_once_before_any_does_again(self):
+        last: dict[InjectName, str] = {}
+        for number in range(2 * len(INJECTS)):
+            last[in_turn(WITH_CREDENTIAL, last)[0]] = f"2026-11-{number + 1:02d}T00:00:00.000Z"
+            assert number + 1 < len(INJECTS) or set(last) == set(INJECTS)
+        assert in_turn(SYSTEM, {}, ["expired_credential", "slow_disk"]) == ["slow_disk"]
+
+    def test_the_command_line_knows_all_of_them(self):
+        assert cli_drill.INJECTS == INJECTS
 
     def test_what_a_system_does_not_have_cannot_be_broken(self, ground):
         bare = SYSTEM.model_copy(update={"datasets": (REGISTER,)})

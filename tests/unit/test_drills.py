@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.foundation.errors import GateClosed, InventoryError, RunInProgress, UsageError
 from orchestrator.foundation.written_file import Finding
-from orchestrator.model.drill import DrillCalendar
+from orchestrator.model.drill import DrillCalendar, Injected
 from orchestrator.operations.drills import (
     DRILLS_FILE,
     DrillBook,
@@ -66,8 +66,12 @@ def calendar_of(text: str, estate) -> DrillCalendar:
     return calendar
 
 
-def book_of(desk, estate, text: str = HOURLY) -> DrillBook:
-    return DrillBook(desk, calendar_of(text, estate))
+def book_of(desk, estate, text: str = HOURLY, injected=None) -> DrillBook:
+    return DrillBook(desk, calendar_of(text, estate), injected or found_at_once)
+
+
+def found_at_once(system, drill) -> Injected:
+    return Injected(system=system, inject=drill.injects[0], drill="d1", found=f"{system} is broken")
 
 
 def planned(book: DrillBook, keys, *names: str) -> None:
@@ -107,6 +111,64 @@ def test_a_drill_begins_at_its_time_waits_for_its_evaluator_and_passes(desk, est
     assert [fire.state for fire in book.carry()] == ["passed"]
     assert book.look() == []
     assert len(kept_fires(desk.catalogue, "first")) == 1
+
+
+def passed_run(desk, book, keys) -> None:
+    """The run of `first` at its hour, with its evaluator's yes."""
+    planned(book, keys, "first")
+    book.look()
+    later(desk, minutes=11)
+    book.look()
+    book.carry()
+    say_passed(desk, "first")
+
+
+def test_a_drill_passes_when_its_inject_was_found_and_says_which(desk, estate, keys):
+    book = book_of(desk, estate)
+    passed_run(desk, book, keys)
+    [fire] = book.carry()
+    assert (fire.state, [each.inject for each in fire.injected]) == ("passed", ["corrupted_block"])
+    assert kept_fires(desk.catalogue, "first")[0].injected == fire.injected
+
+
+@pytest.mark.parametrize("came", [{"found": ""}, {"found": "named", "why_not": "production changed meanwhile"}])
+def test_a_run_that_passed_is_no_drill_that_passed_where_its_inject_was_not_found(desk, estate, keys, came):
+    def put(system, drill):
+        return Injected(system=system, inject="slow_disk", drill="d1", **{"why_not": "nothing named it", **came})
+
+    book = book_of(desk, estate, injected=put)
+    passed_run(desk, book, keys)
+    [fire] = book.carry()
+    assert fire.state == "failed"
+    assert fire.because.startswith("s0: ")
+
+
+def test_an_inject_waits_for_whoever_has_the_ledger_and_is_put_in_once(desk, estate, keys):
+    tries = []
+
+    def put(system, drill):
+        tries.append(system)
+        if len(tries) == 1:
+            raise RunInProgress("another process carries runs")
+        return found_at_once(system, drill)
+
+    book = book_of(desk, estate, injected=put)
+    passed_run(desk, book, keys)
+    assert book.carry() == []
+    assert [fire.state for fire in book.carry()] == ["passed"]
+    assert book.carry() == []
+    assert len(tries) == 2
+
+
+def test_reading_the_history_puts_nothing_in(desk, estate, keys):
+    book = book_of(desk, estate)
+    passed_run(desk, book, keys)
+    with desk.worker() as worker:
+        worker.start()
+        worker.await_finished(kept_fires(desk.catalogue, "first")[0].run)
+        worker.stop()
+    assert book.settle() == []
+    assert states(desk, "first") == [("first", "running")]
 
 
 def test_what_nobody_planned_or_approved_is_refused_aloud(desk, estate, keys):
