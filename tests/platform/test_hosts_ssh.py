@@ -244,7 +244,7 @@ def test_a_command_that_ignores_its_end_is_killed(transport: SshTransport) -> No
     started = time.monotonic()
     with pytest.raises(CommandTimedOut):
         transport.run(["sh", "-c", f"trap '' TERM; sleep {nap} & wait; sleep {nap}"], timeout_seconds=0.5)
-    assert time.monotonic() - started < 9
+    assert time.monotonic() - started < 30
     assert await_none(f"sleep {nap}") == []
 
 
@@ -338,7 +338,7 @@ def test_our_death_ends_the_command_the_connection_and_its_socket(
         child.wait(timeout=20)
         assert await_none(f"sleep {nap}") == []
         assert await_none(f"ssh -F {run_dir}") == []
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 30
 
 
 def test_what_a_killed_process_left_is_swept_by_the_next(sshd: LocalSshd, tmp_path: Path) -> None:

@@ -153,20 +153,20 @@ def test_loss_loses_packets_between_two_sites_only(lab: Town) -> None:
 @namespaces
 def test_latency_is_felt_by_hosts_and_not_by_the_controller(lab: Town) -> None:
     before = send(lab, "onprem-a", "dr-a")
-    lab.put_fault(parse_fault(["latency", "dr", "40"]))
-    lab.put_fault(parse_fault(["latency", "dr", "50"]))
+    lab.put_fault(parse_fault(["latency", "dr", "400"]))
+    lab.put_fault(parse_fault(["latency", "dr", "500"]))
     late = send(lab, "onprem-a", "dr-a")
     assert before is not None
     assert late is not None
-    assert 0.1 <= late[0] < 0.6
-    assert before[0] < 0.05
+    assert 1.0 <= late[0] < 6
+    assert before[0] < 0.9
     started = time.monotonic()
     lab.connect("dr-a", 22).close()
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 0.9
     lab.heal()
     after = send(lab, "onprem-a", "dr-a")
     assert after is not None
-    assert after[0] < 0.1
+    assert after[0] < 0.9
 
 
 @namespaces

@@ -29,7 +29,7 @@ def pretended(tmp_path):
         (tmp_path / "vkey").write_text(f"{SIGNER.verifier_key}\n")
         began = time.monotonic()
         report = verify_log(tmp_path, vkeys=own_keys(tmp_path), processes=1)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         return [finding.text for finding in report.findings.failed]
 
     return verify
