@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "replicate": ("replicate", "commands", "Keep DR up to date and say how far it is behind; stage 1 of a plan."),
     "seed": ("run", "seed", "Stage 2: the cloud from the DR replica."),
     "cutover": ("switch", "cutover", "Switch a replicated system; or stage 3 of a plan: from drain to watch."),
-    "commit": ("run", "commit", "Stage 4: the systems live at the cloud."),
+    "commit": ("commit", "commit", "Stage 4: the systems live at the cloud."),
     "snapshot": ("snapshot", "commands", "Recovery points of a system: list, show, hold, release, prune."),
     "verify": ("verify", "command", "Compare what every side holds with what was proved."),
     "rollback": ("switch", "rollback", "Bring back what a run did, from wherever it stands."),

@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.accounts import account_lines
 from orchestrator.cli.console import seconds_text, size_text
 from orchestrator.contracts.progress import Progress
 from orchestrator.foundation.printable import printable
@@ -127,6 +128,9 @@ class LiveRun:
         elif event.type in SHOWN_KINDS:
             style = "yellow" if event.type == "rollback.started" else "cyan"
             self.say(f"  • {event.system:<10} {event.type}  {_brief(event)}", style)
+        elif event.type == "writes.accounted":
+            for line in account_lines(event.data):
+                self.say(f"  • {event.system:<10} {line}", "cyan")
         elif event.type == "anchor.failed":
             for trouble in event.data.get("failed", []):
                 self.say(f"  ! the log was not shown to everybody: {trouble}", "yellow")

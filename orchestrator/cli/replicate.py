@@ -239,7 +239,7 @@ def _round_text(round_: Any) -> str:
     from orchestrator.cli.console import seconds_text, size_text
 
     moved = f"{size_text(round_.bytes_wire)} in {seconds_text(round_.seconds)}"
-    what = f"{round_.point}, {moved}" if round_.result == "passed" else round_.message
+    what = f"{round_.point or round_.message}, {moved}" if round_.result == "passed" else round_.message
     return f"{round_.finished_at} {round_.system} {round_.result.replace('_', ' ')}: {what}"
 
 

@@ -1,6 +1,6 @@
-"""skerry run, seed, commit: carry out an approved plan, whole or stage by stage."""
+"""skerry run, seed: carry out an approved plan, whole or stage by stage."""
 
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -55,35 +55,27 @@ def hand_over(digest: str, operator: str, *, as_json: bool) -> None:
         click.echo(f"run {run} waits for a worker; watch it with: skerry runs watch {run}")
 
 
-def _stage(stage: str, told: str) -> click.Command:
-    """The command that carries a plan out to the end of one stage."""
+@click.command("seed", epilog=ENDS)
+@DIGEST
+@AS_OPTION
+@SKIP_OPTION
+@BECAUSE_OPTION
+@JSON_OPTION
+def seed(digest: str, operator: str, skipped: tuple[str, ...], because: str, as_json: bool) -> None:
+    """Second stage of the plan DIGEST: the cloud from the DR replica, production untouched; pauses."""
+    carry_out(digest, operator, "seed", skip=doors(skipped, because), as_json=as_json)
 
-    @click.command(stage, epilog=ENDS, help=told)
-    @DIGEST
-    @AS_OPTION
-    @SKIP_OPTION
-    @BECAUSE_OPTION
-    @JSON_OPTION
-    def stage_command(digest: str, operator: str, skipped: tuple[str, ...], because: str, as_json: bool) -> None:
-        carry_out(digest, operator, stage, skip=doors(skipped, because), as_json=as_json)
-
-    return stage_command
-
-
-seed = _stage("seed", "Second stage of the plan DIGEST: the cloud from the DR replica, production untouched; pauses.")
-commit = _stage("commit", "Last stage: the systems live at the cloud; from here the way back is a failback.")
 
 
 def carry_out(
     digest: str, operator: str, stage: str, *, skip: dict[str, str] | None = None, as_json: bool
 ) -> None:
     """Run or go on, to the end of `stage`, earlier stages included; "" runs everything that is left."""
-    from orchestrator.cli.console import console, print_json
+    from orchestrator.cli.console import console
     from orchestrator.cli.live import LiveRun
-    from orchestrator.foundation.printable import printable
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.migrate import Stage, complain
+    from orchestrator.operations.migrate import Stage
     from orchestrator.operations.plan import find_plan
 
     live = LiveRun(console(), as_json=as_json)
@@ -99,6 +91,15 @@ def carry_out(
                 stage=cast("Stage", stage) if stage else None,
                 skip=skip,
             )
+    tell_end(status, as_json=as_json)
+
+
+def tell_end(status: Any, *, as_json: bool) -> None:
+    """Print what a run (RunStatus) came to, and raise what that means for the exit code."""
+    from orchestrator.cli.console import print_json
+    from orchestrator.foundation.printable import printable
+    from orchestrator.operations.migrate import complain
+
     if as_json:
         print_json(status.model_dump(mode="json"))
     else:

@@ -1,6 +1,6 @@
 """skerry cutover, failover, failback, rollback, word: switch one system, bring it back, vouch for what nobody sees."""
 
-from typing import Any, cast
+from typing import cast
 
 import click
 
@@ -14,6 +14,9 @@ AS_OPTION = click.option(
 SET_OPTION = click.option(
     "--set", "inputs", multiple=True, metavar="NAME=VALUE", help="A value for an input of the runbook; may be repeated."
 )
+HOLD_OPTION = click.option(
+    "--hold", is_flag=True, help="Pause before the commit: then skerry commit, skerry rollback, or its deadline passes."
+)
 SYSTEM = click.argument("system")
 
 
@@ -21,11 +24,18 @@ SYSTEM = click.argument("system")
 @click.argument("system", metavar="SYSTEM|DIGEST")
 @AS_OPTION
 @SET_OPTION
+@HOLD_OPTION
 @SKIP_OPTION
 @BECAUSE_OPTION
 @JSON_OPTION
 def cutover(
-    system: str, operator: str, inputs: tuple[str, ...], skipped: tuple[str, ...], because: str, as_json: bool
+    system: str,
+    operator: str,
+    inputs: tuple[str, ...],
+    hold: bool,
+    skipped: tuple[str, ...],
+    because: str,
+    as_json: bool,
 ) -> None:
     """Switch a replicated SYSTEM to the cloud, or back with --set from=cloud --set to=source.
 
@@ -33,7 +43,7 @@ def cutover(
     With the digest of a migration's plan: its third stage, from drain to watch; it pauses before the commit.
     """
     if _is_system(system):
-        carry_out("cutover", system, operator, inputs, skip=doors(skipped, because), as_json=as_json)
+        carry_out("cutover", system, operator, inputs, hold=hold, skip=doors(skipped, because), as_json=as_json)
         return
     from orchestrator.cli import run
 
@@ -44,17 +54,24 @@ def cutover(
 @SYSTEM
 @AS_OPTION
 @SET_OPTION
+@HOLD_OPTION
 @SKIP_OPTION
 @BECAUSE_OPTION
 @JSON_OPTION
 def failback(
-    system: str, operator: str, inputs: tuple[str, ...], skipped: tuple[str, ...], because: str, as_json: bool
+    system: str,
+    operator: str,
+    inputs: tuple[str, ...],
+    hold: bool,
+    skipped: tuple[str, ...],
+    because: str,
+    as_json: bool,
 ) -> None:
     """Bring SYSTEM home from the cloud, with everything that was written there.
 
     The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
     """
-    carry_out("failback", system, operator, inputs, skip=doors(skipped, because), as_json=as_json)
+    carry_out("failback", system, operator, inputs, hold=hold, skip=doors(skipped, because), as_json=as_json)
 
 
 @click.command("failover", epilog=ENDS)
@@ -102,14 +119,15 @@ def rollback(
     if without_record:
         carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), as_json=as_json)
         return
+    from orchestrator.cli.accounts import show_accounts
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
     from orchestrator.foundation.errors import UsageError
     from orchestrator.foundation.printable import printable
+    from orchestrator.operations.accounts import account_of
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.rollback import account_of, complain_unless_back, roll_back, run_to_roll_back
-    from orchestrator.steps.accounting import account_text
+    from orchestrator.operations.rollback import complain_unless_back, roll_back, run_to_roll_back
 
     if skipped:
         raise UsageError("inverses have no gates", hint="A gate is skipped with --without-record alone.")
@@ -119,10 +137,7 @@ def rollback(
     with open_desk(inventory_folder(), observers=[live]) as desk:
         status, systems = run_to_roll_back(desk, named)
         accounts = {system: account_of(desk, status, system) for system in systems}
-        if as_json:
-            click.echo(_line({"accounts": accounts}))
-        for system, account in accounts.items():
-            live.say(f"{system}: {_account_line(account, account_text)}")
+        show_accounts(accounts, as_json=as_json)
         if not yes and not as_json:
             click.confirm("These writes are carried back, then the old side serves again. Go?", abort=True)
         live.expect(desk.runs.plan(status.run))
@@ -136,20 +151,6 @@ def rollback(
         for each in status.systems:
             click.echo(printable(f"{each.system}: {each.state.replace('_', ' ')}"))
     complain_unless_back(status, systems)
-
-
-def _account_line(account: dict[str, Any], text: Any) -> str:
-    if not account:
-        return "authority is where it was, so nothing was written anywhere else"
-    if "unknown" in account:
-        return f"what only {account['at']} holds could not be counted: {account['unknown']}"
-    return str(text(account))
-
-
-def _line(document: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(document)
 
 
 @click.command("word", epilog=exit_codes_of("UsageError", "ApprovalInvalid"))
@@ -224,16 +225,22 @@ def _is_system(named: str) -> bool:
 
 
 def carry_out(
-    kind: str, system: str, operator: str, inputs: tuple[str, ...], *, skip: dict[str, str], as_json: bool
+    kind: str,
+    system: str,
+    operator: str,
+    inputs: tuple[str, ...],
+    *,
+    skip: dict[str, str],
+    as_json: bool,
+    hold: bool = False,
 ) -> None:
     """Make the plan of this switch, or find it again, and run it once it is approved."""
-    from orchestrator.cli.console import console, print_json
+    from orchestrator.cli.console import console
     from orchestrator.cli.live import LiveRun
+    from orchestrator.cli.run import tell_end
     from orchestrator.cli.runbook_words import inputs_of
-    from orchestrator.foundation.printable import printable
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.migrate import complain
     from orchestrator.operations.switch import Switch, run_switch, switch_plan
 
     live = LiveRun(console(), as_json=as_json)
@@ -250,11 +257,6 @@ def carry_out(
                 operator=operator,
                 on_run=lambda run: live.say(f"run {run} of {plan.digest}"),
                 skip=skip,
+                hold=hold,
             )
-    if as_json:
-        print_json(status.model_dump(mode="json"))
-    else:
-        for each in status.systems:
-            why = f" ({each.reason})" if each.reason else ""
-            click.echo(printable(f"{each.system}: {each.state.replace('_', ' ')}{why}"))
-    complain(status)
+    tell_end(status, as_json=as_json)

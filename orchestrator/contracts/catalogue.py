@@ -27,6 +27,8 @@ Kind = Literal[
     "drill_fire",
     "drill_result",
     "drill_inject",
+    "commit_asked",
+    "way_back",
 ]
 
 

@@ -145,6 +145,8 @@ class Follow(Frozen):
     chain: tuple[Side, ...] = Field(min_length=2, max_length=3)
     # `ahead`: besides, whatever makes the last pass quick is made ready. `last`: nobody writes any more.
     pace: Literal["whole", "ahead", "last"] = "whole"
+    # `databases`: those alone, for trees and volumes have no direction: the next pass brings them.
+    datasets: Literal["all", "databases"] = "all"
 
     @model_validator(mode="after")
     def _no_side_twice(self) -> "Follow":
@@ -219,6 +221,7 @@ class Watch(Frozen):
     """Keep checking for a while; meanwhile what `side` writes is brought along `follow`, again and again.
 
     Databases stream by themselves. A pass that fails is told, and fails nothing: clients are served well.
+    A person who asks for the commit ends it with the round under way, unless it is to be watched `whole`.
     """
 
     verb: Literal["watch"] = "watch"
@@ -226,6 +229,7 @@ class Watch(Frozen):
     seconds: Seconds
     levels: tuple[Literal["technical", "business"], ...] = ("technical",)
     follow: tuple[Side, ...] = Field(default=(), max_length=3)
+    whole: bool = False
 
     @model_validator(mode="after")
     def _follows_its_side(self) -> "Watch":

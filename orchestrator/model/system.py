@@ -46,7 +46,11 @@ class Service(Frozen):
 
 
 class HttpCheck(Frozen):
-    """GET a path from the service's host and compare the status and, where given, a JSON value in the body."""
+    """GET a path from the service's host and compare the status and, where given, JSON values in the body.
+
+    `notes` are values of the body that are written down, such as control totals; those of `grows` besides must never be
+    less than they were when an earlier step of the run asked, at whichever side: row counts, the last receipt's number.
+    """
 
     kind: Literal["http"] = "http"
     name: Name
@@ -54,6 +58,8 @@ class HttpCheck(Frozen):
     path: str = "/healthz"
     expected_status: int = 200
     expected: dict[str, str | int | float | bool] = {}
+    notes: tuple[str, ...] = ()
+    grows: tuple[str, ...] = ()
     # business: control totals, last receipt number; technical: it answers
     level: Literal["technical", "business"] = "technical"
 

@@ -22,6 +22,7 @@ from orchestrator.operations import migrate
 from orchestrator.operations import plan as planning
 from orchestrator.operations import revoke as revoking
 from orchestrator.operations.estate import with_places
+from orchestrator.operations.ways_back import note_ways_back
 from orchestrator.planning.runbook import Scalar
 from orchestrator.wiring.workshop import Workshop, open_workshop
 
@@ -178,6 +179,7 @@ class Desk(Workshop):
         skip: Mapping[str, str] | None = None,
     ) -> RunStatus:
         """Run the plan in this process, to its end or the end of `stage`; one that was broken off goes on."""
+        note_ways_back(plan, self.runs, self.catalogue)
         with self.worker() as worker:
             return migrate.run_plan(
                 plan,
@@ -194,6 +196,7 @@ class Desk(Workshop):
 
     def hand_over(self, plan: Plan, *, operator: Name, kind: str, stage: migrate.Stage | None = None) -> str:
         """Submit the plan for whatever worker carries runs; the run's id."""
+        note_ways_back(plan, self.runs, self.catalogue)
         return migrate.hand_over(
             plan, operator=operator, kind=kind, runs=self.runs, allowed=self.ensure_allowed, stage=stage
         )

@@ -1,4 +1,7 @@
-"""Replicate: rounds source → DR outside of any run, each with a recovery point that is proved, and with evidence."""
+"""Replicate: rounds outside of any run, with evidence. Source → DR, each with a recovery point that is proved.
+
+Once a system lives at the cloud its rounds go cloud → DR → source, so that the way back stays open; they hold no point.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,6 +10,7 @@ from typing import Any
 
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
+from orchestrator.contracts.engine import Runs
 from orchestrator.contracts.handler import Deed, Handlers
 from orchestrator.contracts.progress import Progress
 from orchestrator.contracts.replication import ReplicationHistory
@@ -23,7 +27,7 @@ from orchestrator.foundation.errors import (
     SourceShrank,
     UsageError,
 )
-from orchestrator.model.action import Replicate, TakeRecoveryPoint
+from orchestrator.model.action import Follow, Replicate, SwitchFront, TakeRecoveryPoint
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
@@ -65,6 +69,13 @@ STEPS = (
         inverse=_NOTHING_TO_UNDO,
     ),
 )
+FOLLOW_BACK = Step(
+    id="follow_back",
+    title="Bring DR and the source up to what the cloud holds",
+    phase=Phase.REPLICATE,
+    action=Follow(chain=(Side.CLOUD, Side.DR, Side.SOURCE)),
+    inverse=_NOTHING_TO_UNDO,
+)
 
 
 def find_system(inventory: Inventory, name: str) -> System:
@@ -89,6 +100,7 @@ class Replication:
     inventory: Inventory
     drivers: Drivers
     handlers: Handlers
+    runs: Runs
     history: ReplicationHistory
     record: Record
     tell: Tell = lambda system, progress: None
@@ -103,10 +115,11 @@ class Replication:
         round_ = round_.model_copy(update={"point": point_id(self._deed(system, round_, STEPS[1]))})
         self.history.put_round(round_)
         try:
-            self._refuse_what_is_not_ours(system)
+            side = self.drivers.authority.read(name).side
+            self._refuse_what_is_not_ours(system, side)
             self.record(name, "replication.started", {"round": round_.id, "by": by})
             self._look_before(system, round_, override or Override())
-            done = self._carry_out(system, round_)
+            done = self._follow_back(system, round_) if side is Side.CLOUD else self._carry_out(system, round_)
         except (EvidenceError, EngineError, Interrupted):
             raise
         except OrchestratorError as error:
@@ -130,17 +143,18 @@ class Replication:
                 self.history.put_round(left.model_copy(update=told))
                 self.record(name, "replication.finished", {"round": left.id, "result": "broken_off"})
 
-    def _refuse_what_is_not_ours(self, system: System) -> None:
-        if run := self.history.run_holding(system.name):
+    def _refuse_what_is_not_ours(self, system: System, side: Side) -> None:
+        run = self.history.run_holding(system.name)
+        # A run that waits for its commit lets go on what keeps its way back short.
+        if run and not (side is Side.CLOUD and rests_at_new_side(self.runs, run, system.name)):
             raise RunInProgress(
                 f"{system.name} is held by run {run}",
                 hint=f"Rounds go on when that run has ended. See it with: skerry runs show {run}",
             )
-        authority = self.drivers.authority.read(system.name)
-        if authority.side is not Side.SOURCE:
+        if side is Side.DR:
             raise AuthorityError(
-                f"{system.name} lives at {authority.side.value}: a copy from the source is older than what is there",
-                hint="Replicate from the source only while it has the authority to write.",
+                f"{system.name} lives at dr: nothing is known of what should follow it",
+                hint="Bring it to the source or the cloud first.",
             )
 
     def _look_before(self, system: System, round_: Round, override: Override) -> None:
@@ -187,6 +201,12 @@ class Replication:
                 "bytes_total": int(moved.observed.get("bytes_total", 0)),
             }
         )
+
+    def _follow_back(self, system: System, round_: Round) -> Round:
+        moment_at = self._now()
+        moved = self._do(system, round_, FOLLOW_BACK)
+        found = {"bytes_wire": int(moved.observed.get("bytes_wire", 0)), "moment_at": moment_at, "point": ""}
+        return round_.model_copy(update={"result": "passed", "message": moved.message, **found})
 
     def _do(self, system: System, round_: Round, step: Step) -> Outcome:
         deed = self._deed(system, round_, step)
@@ -278,11 +298,20 @@ class Replication:
         return sample.model_copy(update={"seconds_behind": seconds, "bytes_behind": lag.bytes_behind})
 
     def _ends(self, system: System, dataset: str) -> tuple[Any, Any]:
-        hosts = self.inventory.hosts
-        return hosts[system.host_of(Side.SOURCE, dataset)], hosts[system.host_of(Side.DR, dataset)]
+        """Of the hop to DR: whoever may write, and DR."""
+        hosts, side = self.inventory.hosts, self.drivers.authority.read(system.name).side
+        return hosts[system.host_of(side, dataset)], hosts[system.host_of(Side.DR, dataset)]
 
     def _now(self) -> str:
         return timestamp(self.drivers.clock.now())
+
+
+def rests_at_new_side(runs: Runs, run: str, system: SystemName) -> bool:
+    """Whether the run is paused for this system after it sent clients to the new side, and undid nothing."""
+    found = next(each for each in runs.status(run).systems if each.system == system)
+    switches = [step.id for step in runs.plan(run).system_plan(system).steps if isinstance(step.action, SwitchFront)]
+    done = {row.step for row in found.steps if row.state == "done"}
+    return found.state == "paused" and not done.isdisjoint(switches) and all(row.mode == "do" for row in found.steps)
 
 
 def newest_point(drivers: Drivers, system: SystemName) -> RecoveryPoint | None:

@@ -1,17 +1,10 @@
 """Rollback: bring what a run did back, from wherever it stands, by the inverses of its steps, the last first."""
 
-from typing import Any
-
 from orchestrator.contracts.engine import FINAL, RunStatus
-from orchestrator.contracts.handler import Deed
-from orchestrator.contracts.progress import Progress
-from orchestrator.foundation.errors import GateClosed, OrchestratorError, UsageError
-from orchestrator.model.action import AccountWrites
+from orchestrator.foundation.errors import GateClosed, UsageError
 from orchestrator.model.names import Name, SystemName
-from orchestrator.model.step import Inverse, Phase, Step
 from orchestrator.operations import migrate
 from orchestrator.operations.desk import Desk
-from orchestrator.steps.accounting import account_writes
 
 RUNS_LOOKED_AT_MAX = 1000
 
@@ -21,7 +14,7 @@ def run_to_roll_back(desk: Desk, named: str) -> tuple[RunStatus, tuple[SystemNam
 
     Raises UsageError where there is none, GateClosed where all of it is over: then the way back is a plan of its own.
     """
-    status = desk.runs.status(_run_id(desk, named))
+    status = desk.runs.status(run_named(desk, named))
     asked = [each for each in status.systems if named not in desk.inventory.systems or each.system == named]
     able = tuple(each.system for each in asked if each.state not in FINAL)
     if able:
@@ -38,7 +31,8 @@ def run_to_roll_back(desk: Desk, named: str) -> tuple[RunStatus, tuple[SystemNam
     )
 
 
-def _run_id(desk: Desk, named: str) -> str:
+def run_named(desk: Desk, named: str) -> str:
+    """The run that is meant by its id, the beginning of it, or a system: of that the last, an unfinished one first."""
     runs = desk.runs.list(limit=RUNS_LOOKED_AT_MAX)
     if named in desk.inventory.systems:
         of_system = [status for status in runs if any(each.system == named for each in status.systems)]
@@ -58,44 +52,6 @@ def _run_id(desk: Desk, named: str) -> str:
 
 def _can_move(status: RunStatus, system: SystemName) -> bool:
     return any(each.system == system and each.state not in FINAL for each in status.systems)
-
-
-def account_of(desk: Desk, status: RunStatus, system: SystemName) -> dict[str, Any]:
-    """What only the side with authority holds, for whoever is about to choose. Looks at hosts, changes nothing.
-
-    Empty where authority is where the run found it: then nothing was written anywhere else.
-    """
-    plan = desk.runs.plan(status.run)
-    planned = plan.system_plan(system)
-    moves = [step.action for step in planned.steps if step.action.verb == "move_authority"]
-    if not moves:
-        return {}
-    start = moves[0].from_side
-    present = desk.authority.read(system).side
-    if present is start:
-        return {}
-    look = Step(
-        id="account",
-        title="Count what only one side holds",
-        phase=Phase.ROLLBACK,
-        action=AccountWrites(at=present, beside=start),
-        inverse=Inverse(none_because="it only counts"),
-    )
-    deed = Deed(
-        run=status.run, plan=plan, system_plan=planned, step=look, mode="do", attempt=1, key=f"{status.run}/account"
-    )
-    try:
-        return account_writes(desk.drivers, deed, present, start, _nobody_watches, _not_on_record)
-    except OrchestratorError as error:
-        return {"at": present.value, "beside": start.value, "complete": False, "unknown": error.message}
-
-
-def _nobody_watches(_progress: Progress) -> None:
-    """A look between two runs."""
-
-
-def _not_on_record(_kind: str, _data: dict[str, Any]) -> None:
-    """What is shown before a choice is on record once more as a step of the run that follows from it."""
 
 
 def roll_back(

@@ -77,7 +77,7 @@ def unrecorded(system: SystemName, kind: str, data: dict[str, Any]) -> None:
 
 
 def replication_over(desk: Desk, record: Record, tell: Tell) -> Replication:
-    return Replication(desk.inventory, desk.drivers, desk.handlers, desk.replication, record, tell)
+    return Replication(desk.inventory, desk.drivers, desk.handlers, desk.runs, desk.replication, record, tell)
 
 
 def points_over(desk: Desk, record: Record = unrecorded) -> Points:

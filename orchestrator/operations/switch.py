@@ -58,9 +58,13 @@ def run_switch(
     operator: Name,
     on_run: migrate.OnRun = migrate.tell_nobody,
     skip: Mapping[str, str] | None = None,
+    hold: bool = False,
 ) -> RunStatus:
-    """Run the plan in this process; ApprovalMissing until enough of the right persons approved it."""
-    return desk.run(plan, operator=operator, kind=kind, on_run=on_run, skip=skip)
+    """Run the plan in this process; with `hold` it pauses before the commit.
+
+    ApprovalMissing until enough of the right persons approved it.
+    """
+    return desk.run(plan, operator=operator, kind=kind, on_run=on_run, skip=skip, stage="cutover" if hold else None)
 
 
 def give_word(

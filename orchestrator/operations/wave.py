@@ -18,6 +18,7 @@ from orchestrator.operations.wave_state import PROMOTED
 from orchestrator.operations.wave_status import WaveDesk, WaveStatus, plan_needed, wave_status
 from orchestrator.operations.wave_words import skip_gate, tell_words
 from orchestrator.operations.waves import EstateWaves, ensure_terms_unchanged
+from orchestrator.operations.ways_back import note_ways_back
 from orchestrator.planning.windows import moment_of
 
 REST_POLL_SECONDS = 0.25
@@ -144,6 +145,7 @@ def _carry(
 ) -> None:
     """Carry the run until every member is at rest or paused; stops the others when one fails."""
     pauses = migrate.first_steps_after(plan, stage)
+    note_ways_back(plan, desk.runs, desk.catalogue)
     tell_words(desk, plan, run)
     with desk.worker() as worker:
         # Before the worker begins: nothing may be carried past where it is to pause.

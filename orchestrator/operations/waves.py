@@ -12,8 +12,10 @@ from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
+from orchestrator.model.wave import WaveTerms
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.estate import content_of
+from orchestrator.operations.plan import read_runbook
 from orchestrator.planning.bound_groups import bonds_of
 from orchestrator.planning.runbook import Scalar
 from orchestrator.planning.wave_file import WaveFile, parse_wave_file
@@ -21,6 +23,8 @@ from orchestrator.planning.wave_proposal import propose_waves
 from orchestrator.planning.waves import PlannedWave, WaveProgram, judge_waves, refuse_past
 
 WAVES_FILE = f"{OWN_FOLDER}/waves.yml"
+DEADLINE_INPUT = "commit-within"  # of the shipped runbooks: by when a switched system is committed, or rolled back
+COMMIT_AFTER_SOAK_SECONDS = 4 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,20 @@ def plan_wave(
         author=author,
         facts=facts,
         systems=wave.systems,
-        inputs=inputs,
+        inputs=_with_time_to_soak(runbook_file, wave.terms, inputs or {}),
         terms=wave.terms,
     )
     desk.catalogue.put("wave_plan", wave.name, {"plan": plan.digest})
     return plan
+
+
+def _with_time_to_soak(
+    runbook_file: Path, terms: WaveTerms, given: Mapping[str, Scalar]
+) -> Mapping[str, Scalar]:
+    """A wave is committed after its soak, so the deadline of the commit comes after that, where nobody said when."""
+    if DEADLINE_INPUT in given or not terms.soak_seconds or DEADLINE_INPUT not in read_runbook(runbook_file).inputs:
+        return given
+    return {**given, DEADLINE_INPUT: f"{terms.soak_seconds + COMMIT_AFTER_SOAK_SECONDS:.0f}s"}
 
 
 def ensure_terms_unchanged(plan: Plan, waves: EstateWaves) -> None:

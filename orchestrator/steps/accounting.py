@@ -133,15 +133,18 @@ class WeighWindowHandler:
                 f"nobody knows when {action.since} began, so what is left of the window cannot be told",
                 hint="Name a step in `since` that notes when it started, such as the drain.",
             )
+        measured = self.drivers.catalogue.get("way_back", deed.system_plan.system.name) or {}
+        way_back = max(action.rollback, float(measured.get("seconds", 0.0)))
         used = (self.drivers.clock.now() - datetime.fromisoformat(began)).total_seconds()
         remaining = round(action.window - used, 3)
         observed = {
             "window_seconds": action.window,
             "used_seconds": round(used, 3),
             "remaining_seconds": remaining,
-            "rollback_seconds": action.rollback,
+            "rollback_seconds": way_back,
+            "rollback_measured": measured,
             "reserve_seconds": action.reserve,
-            "spare_seconds": round(remaining - action.rollback - action.reserve, 3),
+            "spare_seconds": round(remaining - way_back - action.reserve, 3),
         }
         emit("window.weighed", observed)
         return Outcome.done(f"{observed['spare_seconds']:g} s to spare, a way back and a reserve taken off", **observed)

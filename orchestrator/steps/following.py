@@ -70,7 +70,8 @@ class FollowHandler:
             brought = {report.dataset for report in quick.get(hop.replica, ())}
             # Databases first: they know when histories have parted, and then nothing else is touched.
             reports = in_parallel(hop.cluster, [each for each in clusters(deed) if each.name not in brought])
-            reports += in_parallel(hop.still, [each for each in still_data(deed) if each.name not in brought])
+            if action.datasets == "all":
+                reports += in_parallel(hop.still, [each for each in still_data(deed) if each.name not in brought])
             self._note(hop, [*quick.get(hop.replica, ()), *reports], observed)
         observed["bytes_wire"] = sum(
             report["bytes_wire"] for reports in observed["hops"].values() for report in reports.values()

@@ -1,6 +1,6 @@
 """RunPlaybook and Check: what is done and asked on the hosts that serve."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -52,6 +52,7 @@ def variables(deed: Deed, side: Side, *, fence: dict[str, Any], checks: Sequence
                 "url": f"http://{host.address}:{check.port}{check.path}",
                 "expected_status": check.expected_status,
                 "expected": check.expected,
+                "notes": [*check.notes, *check.grows],
                 "level": check.level,
             }
             for check in checks
@@ -115,6 +116,38 @@ def outcome_of(result: PlaybookResult, started_at: str, finished_at: str, messag
     return Outcome.failed(text, error="PlaybookFailed", retryable=retryable, **observed)
 
 
+def fewer_than_before(
+    checks: Sequence[HttpCheck], results: Mapping[str, Any], earlier: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What must only grow, and is less than an earlier step of the run saw, at whichever side."""
+    now = noted_values(results)
+    most: dict[tuple[str, str], float] = {}
+    for observed in earlier.values():
+        for what, value in noted_values(observed.get("hosts", {})).items():
+            most[what] = max(value, most.get(what, value))
+    grows = [(check.name, key) for check in checks for key in check.grows]
+    return [
+        f"{what[0]}: {what[1]} is {now[what]}, it was {most[what]} before"
+        for what in grows
+        if what in now and what in most and now[what] < most[what]
+    ]
+
+
+def noted_values(results: Any) -> dict[tuple[str, str], float]:
+    """The numbers that checks observed, by check and key; `results` are those of a play, by host."""
+    if not isinstance(results, Mapping):
+        return {}
+    asked = [of_host.get("checks") for of_host in results.values() if isinstance(of_host, Mapping)]
+    return {
+        (name, key): value
+        for checks in asked
+        if isinstance(checks, Mapping)
+        for name, check in checks.items()
+        for key, value in check["observed"].items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 @dataclass(frozen=True)
 class RunPlaybookHandler:
     """Playbooks are idempotent, so a broken-off one is run again; what it did then shows as unchanged."""
@@ -173,6 +206,9 @@ class CheckHandler:
         result = player.run_prepared(deed, "check", action.side, emit, hosts=hosts, values=values)
         finished_at = timestamp(self.drivers.clock.now())
         outcome = outcome_of(result, started_at, finished_at, f"{len(checks)} checks passed at {action.side.value}")
+        fewer = fewer_than_before(checks, result.results, deed.earlier) if outcome.passed else []
+        if fewer:
+            outcome = Outcome.failed("; ".join(fewer), error="CheckFailed", **outcome.observed)
         for check in checks:
             emit(
                 "check.result",

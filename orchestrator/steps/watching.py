@@ -24,7 +24,7 @@ WATCH_PAUSE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class WatchHandler:
-    """The checks again and again for a while; the first that fails ends the watch."""
+    """The checks again and again for a while; the first that fails ends the watch, and so does who asks to commit."""
 
     drivers: Drivers
 
@@ -45,14 +45,27 @@ class WatchHandler:
                 outcome = CheckHandler(self.drivers).check(deed, wanted, progress, emit)
                 if not outcome.passed:
                     return outcome
+                asked_by = "" if action.whole else self._commit_asked(deed)
+                if asked_by:
+                    emit("watch.ended", {"asked_by": asked_by, "rounds": rounds, "wanted_seconds": action.seconds})
+                    break
                 left = action.seconds - (clock.monotonic_seconds() - started)
                 if left <= 0:
                     break
                 progress(Progress(text=f"watching, {left:.0f}s to go{passes.words()}"))
                 clock.sleep(min(left, WATCH_PAUSE_SECONDS))
         return Outcome.done(
-            f"{rounds} rounds of checks passed", rounds=rounds, last=outcome.observed, followed=passes.account()
+            f"{rounds} rounds of checks passed" + (f"; {asked_by} asked for the commit" if asked_by else ""),
+            rounds=rounds,
+            last=outcome.observed,
+            followed=passes.account(),
+            ended_by=asked_by,
         )
+
+    def _commit_asked(self, deed: Deed) -> str:
+        """Who asked for the commit of the run; nobody: ""."""
+        word = self.drivers.catalogue.get("commit_asked", deed.run)
+        return str(word["by"]) if word is not None else ""
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 Usage: python3 - REQUEST, a JSON object:
   system   whose checks
-  checks   [{name, url, expected_status, expected, level}]; a key `a.b` of `expected` goes deeper into the JSON answer
+  checks   [{name, url, expected_status, expected, notes, level}]; a key `a.b` of `expected` or `notes` goes deeper into
+           the JSON answer; what is named in `notes` is observed, whatever it is, and must be there
 
 Clients wait while it runs, so it imports little, and speaks HTTP/1.0 itself: the answer ends with the connection.
 Prints one JSON object {changed, report}, report {checks: {<name>: {level, url, status, expected_status, observed,
@@ -52,7 +53,10 @@ def compare(check: dict[str, Any]) -> dict[str, Any]:
         body = {}  # no JSON: whatever is expected within it is missing
     if status not in (-1, check["expected_status"]):
         wrong.append("status %s, expected status %s" % (status, check["expected_status"]))
-    observed = {key: found(body, key) for key in check["expected"]}
+    notes = check.get("notes", [])
+    observed = {key: found(body, key) for key in [*check["expected"], *notes]}
+    if status == check["expected_status"]:
+        wrong += ["%s is not there" % key for key in notes if observed[key] is None]
     for key, wanted in check["expected"].items():
         if observed[key] != wanted or isinstance(observed[key], bool) != isinstance(wanted, bool):
             wrong.append("%s is %s, expected %s" % (key, json.dumps(observed[key]), json.dumps(wanted)))

@@ -36,7 +36,12 @@ class Replicated:
         self.inventory = an_inventory(policy)
         self.events: list[tuple[str, str, dict[str, Any]]] = []
         self.replication = Replication(
-            self.inventory, self.world.drivers, handlers_over(self.world.drivers), self.store.replication, self.record
+            self.inventory,
+            self.world.drivers,
+            handlers_over(self.world.drivers),
+            self.store.runs,
+            self.store.replication,
+            self.record,
         )
         self.points = Points(
             self.inventory, self.world.drivers, self.store.runs, self.store.replication, self.record

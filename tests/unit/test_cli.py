@@ -136,8 +136,8 @@ def test_the_graph_is_a_picture_of_all_steps(run, tmp_path):
     text = picture.read_text()
     assert code == 0
     assert text.startswith("<svg ")
-    assert text.count("<rect ") == 1 + 23
-    assert text.count("marker-end") == 25
+    assert text.count("<rect ") == 1 + 27
+    assert text.count("marker-end") == 30
     run("runbook", "graph", "--svg", str(tmp_path / "again.svg"))
     assert (tmp_path / "again.svg").read_text() == text
 

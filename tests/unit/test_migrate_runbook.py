@@ -5,6 +5,7 @@ not start, a fenced database starts as a standby only, authority leaves only a s
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +165,24 @@ class World:
         if not self.sides[side].serving or (through_front and self.front != side):
             raise Refused(f"{side} does not answer")
 
-    def watch(self, side: str, seconds: float, levels: list[str], follow: list[str]) -> None:
+    def watch(self, side: str, seconds: float, levels: list[str], follow: list[str], whole: bool) -> None:
         self.check(side, True, levels)
+
+    def follow(self, chain: list[str], pace: str, datasets: str) -> None:
+        """Each side holds what the one before it holds; what only a replica holds is never overwritten."""
+        if chain[0] not in (self.authority, "dr"):
+            raise Refused(f"nothing follows {chain[0]}")
+        for upstream, replica in pairwise(chain):
+            above, below = self.sides[upstream], self.sides[replica]
+            if below.database == "primary" or not below.writes <= above.writes:
+                raise Refused(f"{replica} holds what {upstream} does not")
+            below.database, below.writes = "standby", set(above.writes)
+
+    def account_writes(self, at: str, beside: str) -> None:
+        assert self.authority == at
+
+    def weigh_window(self, since: str, window: float, rollback: float, reserve: float) -> None:
+        assert since == "drain"
 
     def commit(self, side: str) -> None:
         assert self.authority == side

@@ -130,6 +130,14 @@ def test_a_check_compares_status_and_values_and_tells_all(run, listener):
     assert (seen["status"], seen["passed"]) == (200, True)
 
 
+def test_a_check_writes_down_what_it_is_to_note_and_misses_what_is_not_there(run, listener):
+    serve(listener, [b'HTTP/1.0 200 OK\r\n\r\n{"last_id": 7}'])
+    done = run("check", checks=[check(listener, notes=["last_id", "count"])])
+    assert done.returncode == 1
+    assert "filing: up: count is not there" in done.stderr
+    assert json.loads(done.stdout)["report"]["checks"]["up"]["observed"] == {"last_id": 7, "count": None}
+
+
 @pytest.mark.parametrize(
     ("answer", "expected", "why"),
     [

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from orchestrator.contracts.trees import CopyOutlook
 from orchestrator.foundation.errors import HostUnreachable, ReplicaLagging, RunInProgress, SourceShrank, UsageError
-from orchestrator.model.site import Side
 from orchestrator.operations.lag import complain_of_lag, lag_of_estate
 from orchestrator.operations.replication import error_named
 from orchestrator.operations.standing import complain_of_rounds
 from orchestrator.planning.shrinkage import SMALL_ENTRIES, shrinkage
-from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SOURCE, SYSTEM, the_plan
+from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, REGISTER, SOURCE, SYSTEM, the_plan
 from tests.fakes.replicated import Replicated
+from tests.fakes.run_in_hand import RunInHand
 from tests.fakes.trees import FakeFile, cut_off
 
 
@@ -113,10 +113,19 @@ def test_a_system_that_a_run_holds_is_refused_and_named(ground):
     assert (DR.name, ATTACHMENTS.path) not in ground.world.trees.hosts.trees
 
 
-def test_a_system_that_lives_elsewhere_is_not_overwritten_by_its_old_source(ground):
-    ground.world.authority.move("filing", expected_number=1, to=Side.CLOUD, key="k")
+def test_rounds_of_a_system_that_lives_at_the_cloud_go_home_and_never_from_home(ground):
+    assert RunInHand(ground.world, the_plan()).live().status == "committed"
+    trees = ground.world.trees.hosts.trees
+    trees[CLOUD.name, ATTACHMENTS.path]["written-at-the-cloud"] = FakeFile(b"paper")
+    trees[SOURCE.name, ATTACHMENTS.path]["of-old"] = FakeFile(b"left behind")
+    ground.world.client_files()
     done = ground.round()
-    assert (done.result, done.error) == ("refused", "AuthorityError")
+    assert (done.result, done.point) == ("passed", ""), done.message
+    at_cloud = trees[CLOUD.name, ATTACHMENTS.path]
+    assert trees[SOURCE.name, ATTACHMENTS.path] == trees[DR.name, ATTACHMENTS.path] == at_cloud
+    assert "written-at-the-cloud" in trees[SOURCE.name, ATTACHMENTS.path]
+    assert ground.world.databases.rows(REGISTER, SOURCE) == ground.world.acknowledged
+    assert ground.world.violations == []
     (system,) = lag(ground)
     assert (system.replicated, system.met, system.datasets) == (False, True, ())
 

@@ -20,7 +20,7 @@ from tests.fakes.large_estate import an_estate
 from tests.fakes.surveys import healthy
 
 ROOT = Path(__file__).parents[2]
-RUNBOOK = parse_runbook((ROOT / "runbooks" / "migrate.yml").read_bytes(), "migrate.yml")
+RUNBOOK = parse_runbook((ROOT / "runbooks" / "migrate.yml").read_bytes(), "migrate.yml", inputs={"commit-within": "3d"})
 
 GOOD = """\
 waves:

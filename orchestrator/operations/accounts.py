@@ -1,0 +1,55 @@
+"""Accounts of writes: what only one side holds, counted for whoever is about to choose. Hosts are only looked at."""
+
+from typing import Any
+
+from orchestrator.contracts.engine import RunStatus
+from orchestrator.contracts.handler import Deed
+from orchestrator.contracts.progress import Progress
+from orchestrator.foundation.errors import OrchestratorError
+from orchestrator.model.action import AccountWrites
+from orchestrator.model.names import SystemName
+from orchestrator.model.plan import Plan
+from orchestrator.model.site import Side
+from orchestrator.model.step import Inverse, Phase, Step
+from orchestrator.operations.desk import Desk
+from orchestrator.steps.accounting import account_writes
+
+
+def account_of(desk: Desk, status: RunStatus, system: SystemName) -> dict[str, Any]:
+    """What only the side with authority holds beside the one where the run found it.
+
+    Empty where authority is where the run found it: then nothing was written anywhere else.
+    """
+    plan = desk.runs.plan(status.run)
+    moves = [step.action for step in plan.system_plan(system).steps if step.action.verb == "move_authority"]
+    present = desk.authority.read(system).side
+    if not moves or present is moves[0].from_side:
+        return {}
+    return account_between(desk, plan, status.run, system, at=present, beside=moves[0].from_side)
+
+
+def account_between(
+    desk: Desk, plan: Plan, run: str, system: SystemName, *, at: Side, beside: Side
+) -> dict[str, Any]:
+    """What `at` holds and `beside` does not, by the system as `plan` has it; `unknown` says why nothing was counted."""
+    look = Step(
+        id="account",
+        title="Count what only one side holds",
+        phase=Phase.ROLLBACK,
+        action=AccountWrites(at=at, beside=beside),
+        inverse=Inverse(none_because="it only counts"),
+    )
+    planned = plan.system_plan(system)
+    deed = Deed(run=run, plan=plan, system_plan=planned, step=look, mode="do", attempt=1, key=f"{run}/account")
+    try:
+        return account_writes(desk.drivers, deed, at, beside, _nobody_watches, _not_on_record)
+    except OrchestratorError as error:
+        return {"at": at.value, "beside": beside.value, "complete": False, "unknown": error.message}
+
+
+def _nobody_watches(_progress: Progress) -> None:
+    """A look between two runs."""
+
+
+def _not_on_record(_kind: str, _data: dict[str, Any]) -> None:
+    """What is shown before a choice is on record once more as a step of the run that follows from it."""
