@@ -99,7 +99,7 @@ def terms_text(terms: dict[str, Any]) -> str:
     if terms["soak_seconds"]:
         parts.append(f"soak {seconds_text(terms['soak_seconds'])}")
     parts += [f"at most {limits}" for limits in _limit_texts(terms["limits"])]
-    gates = [gate["id"] for gate in (*terms["entry"], *terms["exit"])]
+    gates = [gate["id"] for gate in (*terms["entry"], *terms["exit"], *terms.get("retire", ()))]
     if gates:
         parts.append("gates " + ", ".join(gates))
     return "; ".join(parts)

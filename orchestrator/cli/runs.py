@@ -5,23 +5,9 @@ from typing import Any
 import click
 
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
+from orchestrator.contracts.requests import OPERATIONS
 
 SYSTEMS_NAMED_MAX = 8  # of one run in a list
-# What a person may ask, in the words of contracts.engine.Operation.
-_REQUESTS = (
-    "rollback",
-    "cancel",
-    "pause",
-    "resume",
-    "confirm",
-    "reject",
-    "retry",
-    "waive",
-    "found_applied",
-    "found_absent",
-    "skip_gate",
-)
-
 
 @click.group("runs", invoke_without_command=True)
 @JSON_OPTION
@@ -133,7 +119,7 @@ def watch(run: str, as_json: bool) -> None:
 
 
 @commands.command("ask", epilog=exit_codes_of("UsageError", "GateClosed"))
-@click.argument("operation", type=click.Choice(_REQUESTS))
+@click.argument("operation", type=click.Choice(OPERATIONS))
 @click.argument("run")
 @click.option("--system", default="", help="One system of the run; default all of them.")
 @click.option("--step", default="", help="The step that is meant; for skip_gate the gate.")

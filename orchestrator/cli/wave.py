@@ -76,6 +76,28 @@ def commit(wave: str, operator: str, skipped: tuple[str, ...], because: str, as_
     _carry_out(wave, act, as_json=as_json)
 
 
+@commands.command("retire", epilog=exit_codes_of("GateClosed", "ApprovalMissing", "ApprovalInvalid"))
+@WAVE
+@AS_OPTION
+@SKIP_OPTION
+@BECAUSE_OPTION
+@JSON_OPTION
+def retire(wave: str, operator: str, skipped: tuple[str, ...], because: str, as_json: bool) -> None:
+    """Give up the source of every committed member of WAVE, once gate G8 is open: rounds bring nothing there then."""
+    from orchestrator.cli.wave_show import show_wave
+    from orchestrator.cli.words import print_json
+    from orchestrator.model.wave import GateName
+    from orchestrator.operations.wave_retire import retire_wave
+
+    with _desk() as (desk, waves):
+        skip = {cast("GateName", gate): because for gate in skipped}
+        status = retire_wave(desk, waves, wave, operator=operator, skip=skip)
+    if as_json:
+        print_json(status.model_dump(mode="json"))
+    else:
+        show_wave(status)
+
+
 def _asking(operation: str, words: str) -> click.Command:
     @commands.command(operation, epilog=exit_codes_of("GateClosed", "UsageError", "RunInProgress"), help=words)
     @WAVE

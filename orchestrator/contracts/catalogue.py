@@ -29,6 +29,7 @@ Kind = Literal[
     "drill_inject",
     "commit_asked",
     "way_back",
+    "retired_source",
 ]
 
 

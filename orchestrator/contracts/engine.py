@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from orchestrator.contracts.requests import Operation
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.gate import GateVerdict
 from orchestrator.model.names import SystemName
@@ -25,32 +26,6 @@ SystemState = Literal[
 ]
 AT_REST: frozenset[SystemState] = frozenset({"committed", "rolled_back", "failed", "rollback_failed", "cancelled"})
 FINAL: frozenset[SystemState] = frozenset({"committed", "rolled_back", "cancelled"})
-
-# What a person may ask of a running system.
-#   rollback       undo everything in reverse order (refused once committed: that way is called failback)
-#   cancel         stop; what was done is undone, and where nothing was, the system ends cancelled
-#   pause, resume  let what is under way end, begin nothing new; go on. With steps (their ids, blanks between): pause
-#                  before those steps; go on as far as those steps
-#   confirm        the waiting step (approval, manual, decision) is done, approved, go
-#   reject         the waiting step is not done, no-go
-#   retry          do the failed step, or the failed inverse, again
-#   waive          take a failed inverse for done: a deviation that the evidence shows
-#   found_applied  a person looked: the step (or inverse) whose outcome is unknown took effect
-#   found_absent   a person looked: it did not; it is done again
-#   skip_gate      go round the gate called `step` where it is closed, for the reason given; that is told, and no pass
-Operation = Literal[
-    "rollback",
-    "cancel",
-    "pause",
-    "resume",
-    "confirm",
-    "reject",
-    "retry",
-    "waive",
-    "found_applied",
-    "found_absent",
-    "skip_gate",
-]
 
 # Judges a gate over the `observed` of this system's finished steps, by step id. Pure.
 GateJudge = Callable[[Gate, Mapping[str, Mapping[str, Any]]], GateVerdict]

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from orchestrator.contracts.catalogue import Kind
-from orchestrator.contracts.engine import Operation, RunStatus
+from orchestrator.contracts.engine import RunStatus
 from orchestrator.contracts.reading import StateReader
+from orchestrator.contracts.requests import Operation
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.names import SystemName
 from orchestrator.model.plan import Plan

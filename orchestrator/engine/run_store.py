@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from orchestrator.contracts.engine import AT_REST, Operation, RunStatus, StepStatus, SystemStatus
+from orchestrator.contracts.engine import AT_REST, RunStatus, StepStatus, SystemStatus
+from orchestrator.contracts.requests import Operation
 from orchestrator.engine.database import ROWS_PER_STATEMENT, Database
 from orchestrator.engine.tables import plans, requests, run_locks, runs, steps, system_runs
 from orchestrator.foundation.canonical_json import canonical_json

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from orchestrator.contracts.engine import Operation, SystemState
+from orchestrator.contracts.engine import SystemState
+from orchestrator.contracts.requests import Operation
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.outcome import Outcome
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from orchestrator.contracts.engine import AT_REST, Operation, SystemState
+from orchestrator.contracts.engine import AT_REST, SystemState
+from orchestrator.contracts.requests import Operation
 from orchestrator.engine.database import Database
 from orchestrator.engine.tables import (
     announced,

@@ -48,7 +48,7 @@ class WaveGate(Frozen):
     """A gate before a wave begins, or after its soak: what must be observed, and who decides.
 
     A criterion's `step` names what it is observed by: `said` (whoever decides says the value), `plan`, `window`,
-    `previous`, `members` or `soak`.
+    `previous`, `members`, `soak`, `scope`, `release` or `replica`.
     """
 
     id: GateName
@@ -80,9 +80,15 @@ class WaveTerms(Frozen):
     limits: WaveLimits = WaveLimits()
     entry: tuple[WaveGate, ...] = ()
     exit: tuple[WaveGate, ...] = ()
+    retire: tuple[WaveGate, ...] = ()  # before the old side is given up
+
+    @property
+    def gates(self) -> tuple[WaveGate, ...]:
+        """All that persons decide at, in their order."""
+        return (*self.entry, *self.exit, *self.retire)
 
     def gate(self, gate_id: str) -> WaveGate | None:
-        return next((gate for gate in (*self.entry, *self.exit) if gate.id == gate_id), None)
+        return next((gate for gate in self.gates if gate.id == gate_id), None)
 
 
 class GateWord(Frozen):

@@ -158,6 +158,7 @@ class Desk(Workshop):
             runbook_file=planning.origin_of(self.catalogue, plan),
             playbook_path=self.playbook_path,
         )
+        planning.ensure_facts_allow(plan, inventory=self.inventory, catalogue=self.catalogue)
         approving.ensure_approved(
             plan,
             operator,

@@ -17,6 +17,7 @@ from orchestrator.model.plan import Plan
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.compile import STAYING, compile_plan
+from orchestrator.planning.facts_since import against_newer_facts
 from orchestrator.planning.runbook import Scalar, parse_runbook
 
 PREFIX_DIGITS_MIN = 6  # of a digest, when a person names a plan by its beginning
@@ -70,6 +71,7 @@ def make_plan(
         terms=terms,
     ).model_copy(update={"inputs": _values_of(runbook, inputs)})
     catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
+    catalogue.put("facts", facts.digest, facts.model_dump(mode="json"))  # a survey replaces what is kept as the newest
     # Where the runbook lay is no part of the plan, which names no machine's paths; it is needed to see later edits.
     catalogue.put("plan_origin", plan.digest, {"runbook": str(runbook_file.resolve())})
     return plan
@@ -180,6 +182,20 @@ def ensure_unchanged(
         raise PlanningError(
             f"plan {plan.digest} was made from other files: {', '.join(changed)} changed since",
             hint="Plan again, and have the new plan approved: approvals name the digest of the old one.",
+        )
+
+
+def ensure_facts_allow(plan: Plan, *, inventory: Inventory, catalogue: Catalogue) -> None:
+    """Refuse a plan that the newest survey speaks against: an objective that cannot be met now, a host that changed."""
+    newest, made_from = catalogue.get("facts", inventory.digest), catalogue.get("facts", plan.facts_digest)
+    if newest is None:
+        return  # nobody looked since
+    before = Facts.model_validate(made_from) if made_from is not None else None
+    wrong = against_newer_facts(plan, inventory, before, Facts.model_validate(newest))
+    if wrong:
+        raise PlanningError(
+            f"plan {plan.digest} was made from other facts: {'; '.join(wrong)}",
+            hint="Plan again by what the survey found, and have the new plan approved.",
         )
 
 

@@ -76,6 +76,9 @@ FOLLOW_BACK = Step(
     action=Follow(chain=(Side.CLOUD, Side.DR, Side.SOURCE)),
     inverse=_NOTHING_TO_UNDO,
 )
+FOLLOW_ALONE = FOLLOW_BACK.model_copy(
+    update={"title": "Bring DR up to what the cloud holds", "action": Follow(chain=(Side.CLOUD, Side.DR))}
+)  # the source was given up
 
 
 def find_system(inventory: Inventory, name: str) -> System:
@@ -146,7 +149,7 @@ class Replication:
     def _refuse_what_is_not_ours(self, system: System, side: Side) -> None:
         run = self.history.run_holding(system.name)
         # A run that waits for its commit lets go on what keeps its way back short.
-        if run and not (side is Side.CLOUD and rests_at_new_side(self.runs, run, system.name)):
+        if run and not rests_at_new_side(self.runs, run, system.name):
             raise RunInProgress(
                 f"{system.name} is held by run {run}",
                 hint=f"Rounds go on when that run has ended. See it with: skerry runs show {run}",
@@ -204,7 +207,8 @@ class Replication:
 
     def _follow_back(self, system: System, round_: Round) -> Round:
         moment_at = self._now()
-        moved = self._do(system, round_, FOLLOW_BACK)
+        retired = self.drivers.catalogue.get("retired_source", system.name) is not None
+        moved = self._do(system, round_, FOLLOW_ALONE if retired else FOLLOW_BACK)
         found = {"bytes_wire": int(moved.observed.get("bytes_wire", 0)), "moment_at": moment_at, "point": ""}
         return round_.model_copy(update={"result": "passed", "message": moved.message, **found})
 

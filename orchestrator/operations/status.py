@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
-from orchestrator.contracts.engine import FINAL, Operation, Runs, RunStatus
+from orchestrator.contracts.engine import FINAL, Runs, RunStatus
+from orchestrator.contracts.requests import Operation
 from orchestrator.foundation.clock import SystemClock, timestamp
 from orchestrator.foundation.errors import GateClosed, UsageError
 from orchestrator.operations.revoke import withdrawn

@@ -54,7 +54,7 @@ def run_wave(
     if under_way is None:
         ensure_terms_unchanged(plan, waves)
         _ensure_promoted(desk, waves, plan)
-        _ensure_gates(status, plan.terms.entry if plan.terms is not None else ())
+        ensure_gates(status, plan.terms.entry if plan.terms is not None else ())
         desk.ensure_allowed(plan, operator)
     else:
         _ensure_not_withdrawn(desk, plan)
@@ -115,10 +115,11 @@ def _ensure_promoted(desk: WaveDesk, waves: EstateWaves, plan: Plan) -> None:
             hint=f"See it with: skerry wave status {before}",
         )
     last = waves.program.wave(before)
-    _ensure_gates(status, last.terms.exit if last is not None else ())
+    ensure_gates(status, last.terms.exit if last is not None else ())
 
 
-def _ensure_gates(status: WaveStatus, gates: Sequence[WaveGate]) -> None:
+def ensure_gates(status: WaveStatus, gates: Sequence[WaveGate]) -> None:
+    """GateClosed, or ApprovalMissing where nobody decided yet, unless each of `gates` is open or was gone round."""
     wanted = {gate.id for gate in gates}
     closed = [gate for gate in status.gates if gate.gate in wanted and not gate.open and gate.skipped is None]
     if closed:
@@ -302,7 +303,7 @@ def commit_wave(
             f"wave {named} is {status.state.replace('_', ' ')}{until}, so it cannot be committed",
             hint=f"See it with: skerry wave status {named}",
         )
-    _ensure_gates(status, plan.terms.exit if plan.terms is not None else ())
+    ensure_gates(status, plan.terms.exit if plan.terms is not None else ())
     found = migrate.unfinished_run(desk.runs, plan.digest)
     if found is not None:
         _carry(desk, plan, found.run, found, (), operator=operator, stage=None, on_run=on_run, on_interrupt="leave")

@@ -28,6 +28,11 @@ class GateStanding(Frozen):
     skipped: SkippedGate | None = None
 
     @property
+    def words(self) -> tuple[GateWord, ...]:
+        """Everybody's newest word that counts."""
+        return (*self.go, *self.no_go)
+
+    @property
     def why_closed(self) -> str:
         """In words, for a message."""
         told = [f"{word.person} ({word.role}) said no: {word.comment or 'no reason given'}" for word in self.no_go]

@@ -17,6 +17,7 @@ from orchestrator.model.names import Name
 from orchestrator.model.plan import Plan, SystemPlan
 from orchestrator.model.wave import SignedWaveWord, SkippedGate, Waiver
 from orchestrator.operations.desk import Desk
+from orchestrator.operations.gate_facts import estate_observed
 from orchestrator.operations.plan import find_plan
 from orchestrator.operations.wave_gates import GateStanding, gate_standing
 from orchestrator.operations.wave_state import (
@@ -156,7 +157,7 @@ def _skipped(desk: Desk, plan: Plan) -> tuple[SkippedGate, ...]:
 def _standings(
     desk: WaveDesk, waves: EstateWaves, plan: Plan, status: WaveStatus, operator: Name | None
 ) -> tuple[GateStanding, ...]:
-    if plan.terms is None or not (plan.terms.entry or plan.terms.exit):
+    if plan.terms is None or not plan.terms.gates:
         return ()
     words = words_of(desk, plan)
     observed = _observed(desk, waves, plan, status)
@@ -171,7 +172,7 @@ def _standings(
             why_not=lambda signed: why_word_counts_not(desk, plan, signed),
             skipped=skipped.get(gate.id),
         )
-        for gate in (*plan.terms.entry, *plan.terms.exit)
+        for gate in plan.terms.gates
     )
 
 
@@ -189,6 +190,7 @@ def _observed(desk: WaveDesk, waves: EstateWaves, plan: Plan, status: WaveStatus
             "approved": desk.standing(plan).approved,
         },
         "window": status.window,
+        **estate_observed(desk, plan),
         "previous": {"state": wave_status(desk, waves, before).state if before is not None else "none"},
         "members": {
             "total": len(members),

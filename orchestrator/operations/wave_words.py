@@ -61,7 +61,7 @@ def decide(
 def gate_of(plan: Plan, gate_id: str) -> WaveGate:
     gate = plan.terms.gate(gate_id) if plan.terms is not None else None
     if gate is None:
-        there = ", ".join(each.id for each in (*plan.terms.entry, *plan.terms.exit)) if plan.terms is not None else ""
+        there = ", ".join(each.id for each in plan.terms.gates) if plan.terms is not None else ""
         raise UsageError(f"wave {plan.wave} has no gate {gate_id} (there are: {there or 'none'})")
     return gate
 

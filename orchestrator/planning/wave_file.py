@@ -20,9 +20,10 @@ from orchestrator.model.wave import Freeze, GateName, Period, WaveGate, WaveLimi
 from orchestrator.planning.windows import WINDOW_HOURS_MAX, length_seconds, period, recurring_period, zone
 
 SECTION = "waves"
-OBSERVERS = ("said", "plan", "window", "previous", "members", "soak")
+OBSERVERS = ("said", "plan", "window", "previous", "members", "soak", "scope", "release", "replica")
 _ENTRY_GATES = ("G0", "G1", "G2", "G3", "G4")
 _EXIT_GATES = ("G6", "G7")
+_RETIRE_GATES = ("G8",)
 MINUTES_PER_HOUR = 60
 
 
@@ -118,6 +119,7 @@ class WrittenWave(Frozen):
     limits: WaveLimits = WaveLimits()
     entry: tuple[GateName, ...] = ()
     exit: tuple[GateName, ...] = ()
+    retire: tuple[GateName, ...] = ()
 
 
 class WrittenWaves(Frozen):
@@ -247,7 +249,11 @@ def _gate_problems(file: WaveFile) -> Iterator[Finding]:
             if ids.index(criterion.id) != position:
                 yield file.finding((*where, "id"), f"criterion {criterion.id} is there twice")
     for position, wave in enumerate(file.waves.order):
-        for key, named, allowed in (("entry", wave.entry, _ENTRY_GATES), ("exit", wave.exit, _EXIT_GATES)):
+        for key, named, allowed in (
+            ("entry", wave.entry, _ENTRY_GATES),
+            ("exit", wave.exit, _EXIT_GATES),
+            ("retire", wave.retire, _RETIRE_GATES),
+        ):
             for index, gate_id in enumerate(named):
                 where = ("order", position, key, index)
                 if gate_id not in allowed:

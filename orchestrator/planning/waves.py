@@ -95,6 +95,7 @@ def _planned(file: WaveFile, inventory: Inventory, wave: WrittenWave, position: 
             limits=merged_limits(file.waves.limits, wave.limits),
             entry=_gates(file.gates, wave.entry),
             exit=_gates(file.gates, wave.exit),
+            retire=_gates(file.gates, wave.retire),
         ),
     )
 

@@ -6,9 +6,9 @@ ended is probed, and then done again.
 
 from dataclasses import dataclass, field
 
-from orchestrator.contracts.engine import Operation
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.progress import Progress
+from orchestrator.contracts.requests import Operation
 from orchestrator.engine.reducer import Reducer
 from orchestrator.engine.run_state import Key, RunState
 from orchestrator.engine.turns import Begun, Command, DeadlineReached, DeedEnded, Event, Requested

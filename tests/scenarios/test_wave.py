@@ -27,6 +27,9 @@ def test_a_wave_of_two_systems(ground):
     refused(ground.skerry(*run), 41, "ApprovalMissing", "gate G4 is closed: nobody said go as system-owner")
     refused(ground.skerry("wave", "commit", "autumn", "--as", "ben"), 40, "GateClosed", "is not begun")
     assert ground.runs() == []
+    ground.good("wave", "gate", "autumn", "G0", "--go", *by_ana)
+    ground.good("wave", "gate", "autumn", "G1", "--go", "--observe", "encrypted=true", *by_ana)
+    refused(ground.skerry(*run), 41, "ApprovalMissing", "gate G4 is closed: nobody said go as system-owner")
     ground.good("wave", "gate", "autumn", "G4", "--go", "--observe", "checklist_done=true", *by_ana)
 
     first = begin(ground.home, *run, "--json")

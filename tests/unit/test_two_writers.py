@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.contracts.databases import Role
-from orchestrator.contracts.engine import Operation
+from orchestrator.contracts.requests import Operation
 from orchestrator.foundation.errors import HostUnreachable, OrchestratorError
 from orchestrator.model.host import Host
 from orchestrator.model.site import Side

@@ -1,0 +1,31 @@
+"""What a person may ask of a run under way. Imports nothing: the command line offers these words at once."""
+
+from typing import Literal, get_args
+
+# What a person may ask of a running system.
+#   rollback       undo everything in reverse order (refused once committed: that way is called failback)
+#   cancel         stop; what was done is undone, and where nothing was, the system ends cancelled
+#   pause, resume  let what is under way end, begin nothing new; go on. With steps (their ids, blanks between): pause
+#                  before those steps; go on as far as those steps
+#   confirm        the waiting step (approval, manual, decision) is done, approved, go
+#   reject         the waiting step is not done, no-go
+#   retry          do the failed step, or the failed inverse, again
+#   waive          take a failed inverse for done: a deviation that the evidence shows
+#   found_applied  a person looked: the step (or inverse) whose outcome is unknown took effect
+#   found_absent   a person looked: it did not; it is done again
+#   skip_gate      go round the gate called `step` where it is closed, for the reason given; that is told, and no pass
+Operation = Literal[
+    "rollback",
+    "cancel",
+    "pause",
+    "resume",
+    "confirm",
+    "reject",
+    "retry",
+    "waive",
+    "found_applied",
+    "found_absent",
+    "skip_gate",
+]
+
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
