@@ -88,6 +88,7 @@ LONG = {
     "tests/crash/test_engine_matrix.py",
     "tests/crash/test_engine_takeover.py",
     "tests/crash/test_engine_versions.py",
+    "tests/crash/test_real_matrix.py",
     "tests/crash/test_state_at_dr.py",
     "tests/crash/test_worker_commands.py",
     "tests/platform/test_aws_cli.py",

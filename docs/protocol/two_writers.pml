@@ -213,12 +213,17 @@ inline do_shut_behind_fence(dh) {
   atomic { if :: host[dh].fenced -> host[dh].primary = 0 :: else fi }
 }
 
-/* Is it stopped, and does a fence stand? Asked of the host itself. */
-inline do_confirm(dh) {
+/* Is it stopped, and does a fence stand? Asked of the host itself, as an order: none that is older lifts that fence. */
+inline do_confirm(dh, dn, dt) {
 #ifdef WITHOUT_CONFIRM
   ok = 1
 #else
-  atomic { ok = (host[dh].up && !host[dh].serves && host[dh].fenced) }
+  atomic {
+    ok = (host[dh].up && !host[dh].serves && host[dh].fenced && !OLDER(dh, dn, dt));
+#ifndef WITHOUT_ORDERED_CONFIRM
+    if :: ok -> host[dh].seen_number = dn; host[dh].seen_ticket = dt :: else fi
+#endif
+  }
 #endif
 }
 
@@ -296,7 +301,7 @@ inline move(old, new, by) {
      compare_and_set(num, new, (100 + by))          /* whoever still means to move it away, fails */
 #endif
   :: else ->
-     do_confirm(old);
+     do_confirm(old, num, tick);
      if :: ok -> do_shut_databases(old) :: else fi;
      if :: ok -> compare_and_set(num, new, by) :: else fi
   fi
@@ -439,6 +444,9 @@ end_of_work:                                     /* the only place where a life 
           :: !ok && (undoing || step == COMMIT || failover) -> skip    /* tried again */
           :: !ok && undoing && waivers_left > 0 ->
              waivers_left--; disturbed = 1; ended--;
+#ifndef WITHOUT_TICKET_OF_WAIVER
+             ticket++; ticket_of = 0; moved_ticket = ticket;   /* no move that was ordered before that word */
+#endif
              if :: step == PROMOTE -> host[f].lacks = 0 :: else fi    /* what was written there is given up */
           fi
        fi

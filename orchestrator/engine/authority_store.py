@@ -24,7 +24,7 @@ class DatabaseAuthority:
     def move(self, system: str, *, expected_number: int, to: Side, key: str, ticket: int = 0) -> Authority:
         with self._database.writing() as connection:
             # The row is made first, so that two movers meet on it and one of them waits.
-            self._database.add_new(connection, authority, [_at_the_source(system).model_dump(mode="json")])
+            _make_row(self._database, connection, system)
             present = self._read(connection, system, for_update=True)
             if present.by == key:
                 return present
@@ -44,6 +44,16 @@ class DatabaseAuthority:
         query = sa.select(authority).where(authority.c.system == system)
         row = connection.execute(query.with_for_update() if for_update else query).mappings().one_or_none()
         return Authority(**row) if row else _at_the_source(system)
+
+
+def refuse_earlier_moves(database: Database, connection: sa.Connection, system: str, *, ticket: int) -> None:
+    """No move of a deed with a ticket below this one is obeyed from now on; authority stays where it is."""
+    _make_row(database, connection, system)
+    connection.execute(sa.update(authority).where(authority.c.system == system).values(ticket=ticket))
+
+
+def _make_row(database: Database, connection: sa.Connection, system: str) -> None:
+    database.add_new(connection, authority, [_at_the_source(system).model_dump(mode="json")])
 
 
 def _at_the_source(system: str) -> Authority:

@@ -34,6 +34,7 @@ class Database:
         self._is_sqlite = url.startswith("sqlite")
         # SQLite's own wait for the write lock is an unfair busy loop; within one process a lock is fair and cheap.
         self._writing = threading.Lock()
+        self._writer: sa.Connection | None = None
         self._queued: list[_Write[Any]] = []
         self._queueing = threading.Lock()
         self._engine = _sqlite_engine(url) if self._is_sqlite else _postgres_engine(url)
@@ -128,8 +129,16 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
-        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
-            yield connection
+        """On SQLite, for whoever holds the lock: one connection serves all writes, until one of them fails."""
+        if self._writer is None:
+            self._writer = self._engine.connect().execution_options(writes=True)
+        try:
+            with self._writer.begin():
+                yield self._writer
+        except BaseException:
+            broken, self._writer = self._writer, None
+            broken.close()
+            raise
 
     @contextmanager
     def writing_alone(self, about: int = 0) -> Iterator[sa.Connection]:
@@ -170,6 +179,9 @@ class Database:
         return float(connection.execute(question).scalar_one())
 
     def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self._engine.dispose()
 
     @contextmanager

@@ -1,5 +1,7 @@
 """Our tables: the truth that people are shown, and all that outlives the durable engine's own records."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
@@ -7,248 +9,176 @@ metadata = sa.MetaData()
 # Raised with every change below; a change only ever adds tables and columns, each column with a default.
 SCHEMA_NUMBER = 8
 
-schema = sa.Table("schema_number", metadata, sa.Column("number", sa.Integer, primary_key=True))
 
-plans = sa.Table(
-    "plans",
-    metadata,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("document", sa.Text, nullable=False),
-)
+def _table(name: str, *parts: sa.schema.SchemaItem, **options: Any) -> sa.Table:
+    return sa.Table(name, metadata, *parts, **options)
 
-runs = sa.Table(
+
+def _keys(*names: str) -> list[sa.Column[Any]]:
+    """Texts that are the primary key together."""
+    return [sa.Column(name, sa.Text, primary_key=True) for name in names]
+
+
+def _texts(*names: str) -> list[sa.Column[Any]]:
+    return [_filled(name, sa.Text) for name in names]
+
+
+def _filled(name: str, kind: Any, **options: Any) -> sa.Column[Any]:
+    """A column that has a value in every row."""
+    return sa.Column(name, kind, nullable=False, **options)
+
+
+schema = _table("schema_number", sa.Column("number", sa.Integer, primary_key=True))
+
+plans = _table("plans", *_keys("digest"), *_texts("document"))
+
+runs = _table(
     "runs",
-    metadata,
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("plan", sa.Text, nullable=False),
-    sa.Column("wave", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("operator", sa.Text, nullable=False),
+    *_keys("run"),
+    *_texts("plan", "wave", "kind", "operator"),
     # submitted → beginning → running → finishing → finished; a request to a finished run makes it running again
-    sa.Column("state", sa.Text, nullable=False),
+    *_texts("state"),
     # Who writes the run's beginning or end into the evidence; only then does it matter whether that worker lives.
-    sa.Column("worker", sa.Text, nullable=False, default=""),
-    sa.Column("created_at", sa.Text, nullable=False),
-    sa.Column("finished_at", sa.Text, nullable=False, default=""),
+    _filled("worker", sa.Text, default=""),
+    *_texts("created_at"),
+    _filled("finished_at", sa.Text, default=""),
     sa.Index("runs_by_state", "state"),
     sa.Index("runs_by_creation", "created_at"),
 )
 
-system_runs = sa.Table(
+system_runs = _table(
     "system_runs",
-    metadata,
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("position", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("over", sa.Boolean, nullable=False, default=False),
-    sa.Column("enqueued", sa.Boolean, nullable=False, default=False),
+    *_keys("run", "system"),
+    _filled("position", sa.Integer),
+    *_texts("state"),
+    _filled("reason", sa.Text, default=""),
+    _filled("over", sa.Boolean, default=False),
+    _filled("enqueued", sa.Boolean, default=False),
     sa.Index("system_runs_by_enqueued", "enqueued"),
 )
 
 # One unfinished run per system.
-run_locks = sa.Table(
-    "run_locks",
-    metadata,
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Index("run_locks_by_run", "run"),
-)
+run_locks = _table("run_locks", *_keys("system"), *_texts("run"), sa.Index("run_locks_by_run", "run"))
 
-steps = sa.Table(
+steps = _table(
     "steps",
-    metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("system", sa.Text, nullable=False),
-    sa.Column("step", sa.Text, nullable=False),
-    sa.Column("mode", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),  # started, waiting, done, failed, unknown
-    sa.Column("starts", sa.Integer, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("begun_at", sa.Text, nullable=False),
-    sa.Column("started_at", sa.Text, nullable=False),
-    sa.Column("finished_at", sa.Text, nullable=False, default=""),
-    sa.Column("seconds", sa.Float, nullable=False, default=0.0),
-    sa.Column("outcome", sa.Text, nullable=False, default=""),
+    *_keys("key"),
+    *_texts("run", "system", "step", "mode"),
+    _filled("state", sa.Text),  # started, waiting, done, failed, unknown
+    _filled("starts", sa.Integer),
+    _filled("attempt", sa.Integer),
+    *_texts("worker", "begun_at", "started_at"),
+    _filled("finished_at", sa.Text, default=""),
+    _filled("seconds", sa.Float, default=0.0),
+    _filled("outcome", sa.Text, default=""),
     sa.Index("steps_by_run", "run", "system"),
 )
 
 # The events of each system's run, turn by turn: what a restarted worker folds again before it goes on.
-turns = sa.Table(
-    "turns",
-    metadata,
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, primary_key=True),
-    sa.Column("events", sa.Text, nullable=False),
-)
+turns = _table("turns", *_keys("run", "system"), sa.Column("number", sa.Integer, primary_key=True), *_texts("events"))
 
 # What was said to evidence once and must not be said again when a turn is repeated after a crash.
-announced = sa.Table(
-    "announced",
-    metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-)
+announced = _table("announced", *_keys("key"))
 
-requests = sa.Table(
+requests = _table(
     "requests",
-    metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("system", sa.Text, nullable=False),
-    sa.Column("operation", sa.Text, nullable=False),
-    sa.Column("step", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("handled", sa.Boolean, nullable=False, default=False),
+    *_texts("run", "system", "operation", "step", "by", "reason", "at"),
+    _filled("handled", sa.Boolean, default=False),
     sa.Index("requests_by_handled", "handled"),
     sqlite_autoincrement=True,
 )
 
 # A place that only so many systems may hold at once; the holder is a system's run, whichever worker carries it.
-slots = sa.Table(
-    "slots",
-    metadata,
-    sa.Column("resource", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text, primary_key=True),
-)
+slots = _table("slots", *_keys("resource", "holder"))
 
-workers = sa.Table(
+workers = _table(
     "workers",
-    metadata,
-    sa.Column("worker", sa.Text, primary_key=True),
-    sa.Column("host", sa.Text, nullable=False),
-    sa.Column("pid", sa.Integer, nullable=False),
-    sa.Column("started_at", sa.Text, nullable=False),
-    sa.Column("beat", sa.Float, nullable=False),  # the database's own time, seconds since the epoch
+    *_keys("worker"),
+    *_texts("host"),
+    _filled("pid", sa.Integer),
+    *_texts("started_at"),
+    _filled("beat", sa.Float),  # the database's own time, seconds since the epoch
 )
 
-takeovers = sa.Table(
+takeovers = _table(
     "takeovers",
-    metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("dead", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("systems", sa.Integer, nullable=False),
+    *_texts("dead", "by", "at"),
+    _filled("systems", sa.Integer),
 )
 
-authority = sa.Table(
+authority = _table(
     "authority",
-    metadata,
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("side", sa.Text, nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("ticket", sa.Integer, nullable=False, default=0),
+    *_keys("system"),
+    _filled("number", sa.Integer),
+    *_texts("side", "at", "by"),
+    _filled("ticket", sa.Integer, default=0),
 )
 
 # How many intents of deeds were written for a system: a deed's ticket, by which hosts tell older orders from newer.
-tickets = sa.Table(
-    "tickets",
-    metadata,
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("number", sa.Integer, nullable=False),
-)
+tickets = _table("tickets", *_keys("system"), _filled("number", sa.Integer))
 
 # Times at which the state was put back from a copy: runs from before ask the world of what the copy does not know.
-restorations = sa.Table(
+restorations = _table(
     "restorations",
-    metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("tickets_from", sa.BigInteger, nullable=False),
+    *_texts("at"),
+    _filled("tickets_from", sa.BigInteger),
 )
 
 # Outside of runs: how far replicas were behind, thinned as they grow old, and the rounds that brought them up to date.
-lag_samples = sa.Table(
+lag_samples = _table(
     "lag_samples",
-    metadata,
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("dataset", sa.Text, primary_key=True),
+    *_keys("system", "dataset"),
     sa.Column("at_ms", sa.BigInteger, primary_key=True),
     sa.Column("seconds_behind", sa.Float),
     sa.Column("bytes_behind", sa.BigInteger),
 )
 
-replication_rounds = sa.Table(
+replication_rounds = _table(
     "replication_rounds",
-    metadata,
-    sa.Column("round", sa.Text, primary_key=True),
-    sa.Column("system", sa.Text, nullable=False),
-    sa.Column("started_at", sa.Text, nullable=False),
-    sa.Column("result", sa.Text, nullable=False),
-    sa.Column("document", sa.Text, nullable=False),
+    *_keys("round"),
+    *_texts("system", "started_at", "result", "document"),
     sa.Index("replication_rounds_by_start", "system", "started_at"),
 )
 
-replication_totals = sa.Table(
+replication_totals = _table(
     "replication_totals",
-    metadata,
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("result", sa.Text, primary_key=True),
-    sa.Column("rounds", sa.BigInteger, nullable=False),
-    sa.Column("bytes_wire", sa.BigInteger, nullable=False),
-    sa.Column("seconds", sa.Float, nullable=False),
+    *_keys("system", "result"),
+    _filled("rounds", sa.BigInteger),
+    _filled("bytes_wire", sa.BigInteger),
+    _filled("seconds", sa.Float),
 )
 
-replication_progress = sa.Table(
-    "replication_progress",
-    metadata,
-    sa.Column("system", sa.Text, primary_key=True),
-    sa.Column("document", sa.Text, nullable=False),
-)
+replication_progress = _table("replication_progress", *_keys("system"), *_texts("document"))
 
-catalogue = sa.Table(
+catalogue = _table(
     "catalogue",
-    metadata,
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("document", sa.Text, nullable=False),
-    sa.Column("put_number", sa.Integer, nullable=False),  # grows with every put: newest first
+    *_keys("kind", "key"),
+    *_texts("document"),
+    _filled("put_number", sa.Integer),  # grows with every put: newest first
     sa.Index("catalogue_by_age", "kind", "put_number"),
 )
 
 # The ledger of workers on several machines: one order of entries, and the heads that were settled and signed.
-ledger_about = sa.Table(
-    "ledger_about",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
+ledger_about = _table("ledger_about", *_keys("name"), *_texts("value"))
 
-ledger_entries = sa.Table(
+ledger_entries = _table(
     "ledger_entries",
-    metadata,
     sa.Column("place", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("data", sa.LargeBinary, nullable=False),
+    _filled("data", sa.LargeBinary),
 )
 
-ledger_runs = sa.Table(
-    "ledger_runs",
-    metadata,
-    sa.Column("run", sa.Text, primary_key=True),
-    sa.Column("next_number", sa.BigInteger, nullable=False),
-)
+ledger_runs = _table("ledger_runs", *_keys("run"), _filled("next_number", sa.BigInteger))
 
-ledger_heads = sa.Table(
+ledger_heads = _table(
     "ledger_heads",
-    metadata,
     sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("root", sa.LargeBinary, nullable=False),
+    _filled("root", sa.LargeBinary),
     # Both come with the signature; sizes may be signed in another order than that of their growth.
     sa.Column("note", sa.Text),
     sa.Column("number", sa.BigInteger, unique=True),
 )
 
-ledger_artifacts = sa.Table(
-    "ledger_artifacts",
-    metadata,
-    sa.Column("digest", sa.Text, primary_key=True),
-    sa.Column("content", sa.LargeBinary, nullable=False),
-)
+ledger_artifacts = _table("ledger_artifacts", *_keys("digest"), _filled("content", sa.LargeBinary))

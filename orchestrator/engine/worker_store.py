@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, SystemState
 from orchestrator.contracts.requests import Operation
+from orchestrator.engine.authority_store import refuse_earlier_moves
 from orchestrator.engine.database import Database
 from orchestrator.engine.tables import (
     announced,
@@ -281,11 +282,12 @@ class WorkerStore:
         return self._database.write(begin)
 
     def _next_ticket(self, connection: sa.Connection, system: str) -> int:
-        if connection.execute(_NEXT_TICKET, {"the_system": system}).rowcount == 0:
+        ticket = connection.execute(_NEXT_TICKET, {"the_system": system}).scalar()
+        if ticket is None:
             first = connection.execute(sa.select(sa.func.max(restorations.c.tickets_from))).scalar() or 0
             self._database.add_new(connection, tickets, [{"system": system, "number": first}])
-            connection.execute(_NEXT_TICKET, {"the_system": system})
-        return int(connection.execute(_TICKET, {"the_system": system}).scalar_one())
+            ticket = connection.execute(_NEXT_TICKET, {"the_system": system}).scalar_one()
+        return int(ticket)
 
     def finish_step(
         self,
@@ -325,7 +327,11 @@ class WorkerStore:
             return connection.execute(change).rowcount == 1
 
     def settle_step(self, run: str, system: str, step: str, mode: Mode, *, attempt: int, outcome: Outcome) -> bool:
-        """Write an end that came by word; False when the row says the same already."""
+        """Write an end that came by word; False when the row says the same already.
+
+        Whose word it is that an inverse is done, takes what was begun before for ended. Moves of authority that were
+        ordered until then are refused from now on.
+        """
         key = step_key(run, system, step, mode)
         now = timestamp(self._clock.now())
         text = json.dumps(outcome.model_dump(mode="json"))
@@ -340,6 +346,8 @@ class WorkerStore:
             row |= {"begun_at": earlier.begun_at if earlier else now, "seconds": earlier.seconds if earlier else 0.0}
             row |= {"started_at": earlier.started_at if earlier else now}
             self._database.put(connection, steps, row)
+            if mode == "undo":
+                refuse_earlier_moves(self._database, connection, system, ticket=self._next_ticket(connection, system))
             return True
 
 
@@ -350,9 +358,11 @@ _HAS_NEWS = sa.select(
     | sa.exists().where(requests.c.handled.is_(False))
 )
 _NEXT_TICKET = (
-    sa.update(tickets).where(tickets.c.system == sa.bindparam("the_system")).values(number=tickets.c.number + 1)
+    sa.update(tickets)
+    .where(tickets.c.system == sa.bindparam("the_system"))
+    .values(number=tickets.c.number + 1)
+    .returning(tickets.c.number)
 )
-_TICKET = sa.select(tickets.c.number).where(tickets.c.system == sa.bindparam("the_system"))
 _WAS_RESTORED = sa.select(
     sa.exists()
     .where(restorations.c.at >= runs.c.created_at)

@@ -29,8 +29,10 @@ SHIPPED = {
     "stop": "services.py",
     "fence": "fence.py",
     "unfence": "fence.py",
+    "confirm": "fence.py",
     "check": "checks.py",
 }
+WITHOUT_PLAYBOOK = ("confirm",)  # no step of a runbook: what moves authority does so first
 AS_LOGIN_USER = ("check",)  # what only asks needs no more rights
 
 

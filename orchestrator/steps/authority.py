@@ -17,7 +17,8 @@ from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.errors import AuthorityError, HostError
+from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.errors import AuthorityError, CommandTimedOut, HostError
 from orchestrator.model.action import CarryBack, MoveAuthority, Promote
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
@@ -86,24 +87,40 @@ class OneSide:
                 raise AuthorityError(f"{host.name}: {service['name']} still serves: {service}")
         return found
 
-    def confirm_fence(self) -> None:
-        """AuthorityError when no fence stands on a host of this side: then it could be started again at any time."""
-        system = self.deed.system_plan.system.name
-        for host in hosts_at(self.deed, self.side):
-            record = host.path(f"/etc/skerry/fence/{system}.json")
-            user = "root" if host.become else None
-            if self.drivers.transports(host).run(["test", "-e", record], user=user, check=False).exit_code:
-                raise AuthorityError(
-                    f"{host.name}: no fence of {system} stands there; its services could be started again",
-                    hint=f"Fence {self.side.value} first: authority leaves only a side that cannot serve by itself.",
-                )
+    def confirm_fence(self, order: Order) -> None:
+        """AuthorityError when no fence stands on a host of this side: then it could be started again at any time.
 
-    def confirm_stopped(self) -> dict[str, Any]:
+        Where one stands it stands by this deed from now on: no order that was given before lifts it, though it comes
+        late. A person may have waived the deed that would have ordered it anew.
+        """
+        at = timestamp(self.drivers.clock.now())
+        fence = {"number": order.number, "side": self.side.value, "at": at, "ticket": order.ticket}
+        result = self.drivers.prepared.run(
+            "confirm",
+            hosts=hosts_at(self.deed, self.side),
+            variables={"skerry_system": order.system, "skerry_fence": fence},
+            timeout_seconds=self.deed.step.timeout,
+        )
+        if result.status == "timed_out":
+            raise CommandTimedOut(f"{', '.join(result.failures)}: whether a fence stands nobody knows")
+        if result.failures:
+            raise AuthorityError(
+                f"{'; '.join(result.failures)}; its services could be started again",
+                hint=f"Fence {self.side.value} first: authority leaves only a side that cannot serve by itself.",
+            )
+
+    def confirm_stopped(self, number: int) -> dict[str, Any]:
         """What was seen: services stopped, a fence standing, and then the databases shut, with the checkpoint of each.
 
-        The looks are independent of each other, and clients wait.
+        `number`: under which this side has, or had, the authority that leaves. The looks are independent of each other,
+        and clients wait.
         """
-        looks: list[Callable[[], Any]] = [self.services_stopped, self.confirm_fence, self._databases_that_may_write]
+        order = Order(system=self.deed.system_plan.system.name, number=number, ticket=self.deed.ticket)
+        looks: list[Callable[[], Any]] = [
+            self.services_stopped,
+            lambda: self.confirm_fence(order),
+            self._databases_that_may_write,
+        ]
         stopped, _, writable = in_parallel(lambda look: look(), looks)
         return {"services": stopped, "shutdown_checkpoints": self._shut(writable)}
 
@@ -160,7 +177,7 @@ def move_authority(
         raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {from_side.value}")
     expected_number = present.number - 1 if moved_by_us else present.number
     progress(Progress(text=f"confirming that {from_side.value} is stopped"))
-    confirmed = OneSide(drivers, deed, from_side).confirm_stopped()
+    confirmed = OneSide(drivers, deed, from_side).confirm_stopped(expected_number)
     moved = drivers.authority.move(
         system, expected_number=expected_number, to=to_side, key=deed.key, ticket=deed.ticket
     )

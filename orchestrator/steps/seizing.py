@@ -68,7 +68,7 @@ class SeizeAuthorityHandler:
     def _confirmed(self, deed: Deed, side: Side, number: int) -> dict[str, Any]:
         """What was seen of the side or, where nothing can be seen, who vouches for it."""
         try:
-            return OneSide(self.drivers, deed, side).confirm_stopped()
+            return OneSide(self.drivers, deed, side).confirm_stopped(number)
         except HostUnreachable as error:
             word = word_of(self.drivers, deed, "side_is_down", side, number)
             if word is None:

@@ -1,7 +1,8 @@
 """Fences one side of a system on its host, or lifts the fence. Sent to the host by fence.yml and unfence.yml.
 
 Usage: python3 - REQUEST, a JSON object:
-  do         fence | unfence | heed (only note that the order was obeyed: what starts services does so first)
+  do         fence | unfence | confirm (a fence stands, and from now on by this order: none before it lifts it)
+             | heed (only note that the order was obeyed: what starts services does so first)
   prefix     put before every path
   system     whose fence
   number, side, at
@@ -61,6 +62,8 @@ def main() -> int:
     try:
         if asked["do"] == "heed":
             report = fence.heed()
+        elif asked["do"] == "confirm":
+            report = fence.confirm(standing)
         else:
             report = fence.put() if asked["do"] == "fence" else fence.lift(standing)
     except Refused as error:
@@ -118,6 +121,13 @@ class Fence:
         if before is None or order(before) != order(self.asked):
             self.write(self.started, told(self.asked), 0o644)
         return {"heeded": read(self.started)}
+
+    def confirm(self, standing: dict[str, Any] | None) -> dict[str, Any]:
+        if standing is None:
+            raise Refused(f"no fence of {self.asked['system']} stands there")
+        if order(standing) != order(self.asked):
+            self.write(self.record, told(self.asked), 0o644)
+        return {"fence": self.standing()}
 
     def put(self) -> dict[str, Any]:
         asked = self.asked

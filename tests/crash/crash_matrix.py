@@ -1,25 +1,16 @@
 """The crash matrix: every boundary of every shipped runbook × each trouble × {go on, roll back}.
 
-`python -m tests.crash.crash_matrix [RUNBOOK…]` runs all of it on the simulated site and prints the table; with
-`--sample N` only every N-th cell. A cell passes when the run ended in a state that is allowed, exactly one side has
+A cell passes when the run ended in a state that is allowed, exactly one side has
 authority and serves, nothing acknowledged is lost, no two sides could ever write, and the evidence is in order.
 """
 
-import argparse
-import itertools
-import os
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from orchestrator.contracts.engine import SystemStatus
+from orchestrator.contracts.requests import Operation
 from orchestrator.engine.run_state import PERSON_VERBS
 from orchestrator.foundation.errors import LedgerFull
 from orchestrator.model.action import Wait
@@ -30,7 +21,6 @@ from orchestrator.model.step import Step
 from tests.fakes.engine_lives import Trial
 from tests.fakes.handlers import PERSON_STEPS, SimulatedCrash, sides_of
 from tests.fakes.plans import RUNBOOKS, a_plan, shipped_steps
-from tests.fakes.postgres_server import BINARIES, running_postgres
 from tests.fakes.simulated_site import SimulatedSystem
 
 # Where a process dies round a deed, and what else goes wrong at it.
@@ -47,6 +37,7 @@ TROUBLES = (
     "timeout, unknown",
     "timeout, absent",
 )
+NO_TROUBLE = "no trouble"
 WAYS = ("go on", "roll back")
 LIVES_MAX = 16
 RUNS_MAX = 3
@@ -100,12 +91,6 @@ def cases(runbook: str, *, postgresql: bool = False) -> Iterator[Case]:
                 yield Case(runbook, step.id, "undo", trouble, "go on")
 
 
-def sample(every: int) -> Iterator[Case]:
-    """Every so many-th cell of all, so that each trouble meets each part of each runbook."""
-    everything = itertools.chain.from_iterable(cases(runbook) for runbook in shipped_runbooks())
-    return itertools.islice(everything, 0, None, every)
-
-
 def last_step_before_commit(steps: list[Step]) -> Step | None:
     """The step whose failure rolls most back."""
     candidates = [step for step in steps if step.on_failure == "rollback" and step.action.verb != "commit"]
@@ -125,12 +110,55 @@ def comes_before(steps: list[Step], step: Step, other: Step) -> bool:
     return step.id in seen
 
 
-def run_case(case: Case, folder: Path, url: str = "") -> str:
-    """Empty when the cell passes, else what was wrong."""
-    steps = steps_of(case.runbook)
-    trial = Trial(folder, plan_of(case.runbook), url=url, kind=case.runbook)
-    with closing(trial):
-        return run_trial(case, trial, steps)
+class AnyTrial(Protocol):
+    """One run, over several lives of a process and under one trouble: on the simulated site, or on hosts of a lab."""
+
+    runs: int
+
+    def live(self) -> BaseException | None: ...
+    def status(self) -> SystemStatus: ...
+    def is_over(self) -> bool: ...
+    def ask(self, operation: Operation) -> None: ...
+    def submit(self) -> None: ...
+
+    def heal(self, case: Case) -> None:
+        """By the time a person acts, hosts answer again, and have room."""
+
+    def wanted(self, case: Case) -> tuple[str, ...]:
+        """What the run may end in."""
+
+    def problems(self) -> list[str]:
+        """What must not be, in the world and in the evidence."""
+
+
+class SimulatedTrial(Trial):
+    """On the simulated site."""
+
+    def heal(self, case: Case) -> None:
+        """The failure that a way back began with stays."""
+        for name in list(self.faults.failures):
+            if self.faults.failures[name] > 50 and (case.mode == "do" or name == case.name):
+                self.faults.failures[name] = 0
+        self.faults.unknown.clear()
+        self.faults.cut.clear()
+
+    def wanted(self, case: Case) -> tuple[str, ...]:
+        return expected_states(case, self.runs, steps_of(case.runbook))
+
+    def problems(self) -> list[str]:
+        system = self.site.system(self.system)
+        holder = system.state["authority"]["side"]
+        serves = system.takes_writes(holder) or holder == system.state["dead"]
+        return super().problems() + ([] if serves else [f"{holder} has authority and takes no writes"])
+
+
+def try_case(case: Case, url: str = "", *, side_by_side: bool = False) -> str:
+    """One cell from its beginning. Empty when it passes, else what was wrong."""
+    trial = SimulatedTrial(plan_of(case.runbook), url=url, kind=case.runbook, side_by_side=side_by_side)
+    trial.site.place(trial.system, SimulatedSystem.before(case.runbook))
+    let_fail_what_is_undone(case, trial)
+    arrange(case, trial)
+    return judge(lambda: case, trial)
 
 
 @cache
@@ -138,29 +166,26 @@ def plan_of(runbook: str) -> Plan:
     return a_plan(steps_of(runbook))
 
 
-def run_trial(case: Case, trial: Trial, steps: tuple[Step, ...]) -> str:
-    trial.site.place(trial.system, SimulatedSystem.before(case.runbook))
-    arrange(case, trial, steps)
-    problem = carry_to_its_end(case, trial)
+def judge(now: Callable[[], Case], trial: AnyTrial) -> str:
+    """Carry it to its end; empty when that is as it should be. `now`: the cell that this process tries, by then."""
+    problem = carry_to_its_end(now, trial)
+    case = now()
+    steps = steps_of(case.runbook)
     step = next(found for found in steps if found.id == case.step)
     while not problem and trial.status().state == "failed" and trial.runs < RUNS_MAX and not after_commit(step, steps):
         # Over, for nothing is to be undone: the same plan is run again.
         trial.submit()
-        problem = carry_to_its_end(case, trial)
+        problem = carry_to_its_end(now, trial)
     if problem:
         return problem
     problems = trial.problems()
-    wanted, status = expected_states(case, trial, steps), trial.status()
+    wanted, status = trial.wanted(case), trial.status()
     if status.state not in wanted:
         problems.append(f"ended {status.state} ({status.reason}), expected {' or '.join(wanted)}")
-    system = trial.site.system(trial.system)
-    holder = system.state["authority"]["side"]
-    if not system.takes_writes(holder) and holder != system.state["dead"]:
-        problems.append(f"ended {status.state}, {holder} has authority and takes no writes")
     return "; ".join(problems)
 
 
-def carry_to_its_end(case: Case, trial: Trial) -> str:
+def carry_to_its_end(now: Callable[[], Case], trial: AnyTrial) -> str:
     """Lives follow each other until nothing can move the run; what a person asks is asked between them."""
     asked = False
     for _ in range(LIVES_MAX):
@@ -170,7 +195,8 @@ def carry_to_its_end(case: Case, trial: Trial) -> str:
             return f"hung: {trial.status().state} ({trial.status().reason})"
         if ended is not None and not isinstance(ended, SimulatedCrash | LedgerFull):
             return f"halted by {ended!r}"
-        heal(case, trial)
+        case = now()
+        trial.heal(case)
         if trial.is_over():
             return ""
         if case.way == "roll back" and not asked and trial.runs == 1:
@@ -181,12 +207,15 @@ def carry_to_its_end(case: Case, trial: Trial) -> str:
     return f"no end: {trial.status().state} ({trial.status().reason})"
 
 
-def arrange(case: Case, trial: Trial, steps: tuple[Step, ...]) -> None:
+def let_fail_what_is_undone(case: Case, trial: Trial) -> None:
+    """Where the trouble is to come on the way back, the step whose failure rolls most back fails."""
+    failing = last_step_before_commit([step for step in steps_of(case.runbook) if step.action.verb not in PERSON_STEPS])
+    if case.mode == "undo" and failing is not None:
+        trial.faults.failures[failing.id] = 99 if failing.retry.attempts_max > 1 else 1
+
+
+def arrange(case: Case, trial: Trial) -> None:
     """Order the trouble."""
-    if case.mode == "undo":
-        failing = last_step_before_commit([step for step in steps if step.action.verb not in PERSON_STEPS])
-        if failing is not None:
-            trial.faults.failures[failing.id] = 99 if failing.retry.attempts_max > 1 else 1
     match case.trouble:
         case "kill before the deed" | "kill after the deed":
             at_the_boundary(trial, case.name, case.trouble.split()[1], crash)
@@ -209,7 +238,7 @@ def arrange(case: Case, trial: Trial, steps: tuple[Step, ...]) -> None:
             trial.faults.retryable = True
             trial.faults.failures[case.name] += 99
         case "site cut off":
-            step = next(found for found in steps if found.id == case.step)
+            step = next(found for found in steps_of(case.runbook) if found.id == case.step)
             action = step.action if case.mode == "do" else step.inverse.action
             sides = sides_of(action) or [Side.SOURCE.value]
             at_the_boundary(trial, case.name, "before", lambda: trial.faults.cut.add(sides[-1]))
@@ -250,16 +279,7 @@ def before_evidence(trial: Trial, case: Case, kind: str, error: BaseException) -
     trial.before_evidence = refuse
 
 
-def heal(case: Case, trial: Trial) -> None:
-    """By the time a person acts, hosts answer again, and have room; the failure that a way back began with stays."""
-    for name in list(trial.faults.failures):
-        if trial.faults.failures[name] > 50 and (case.mode == "do" or name == case.name):
-            trial.faults.failures[name] = 0
-    trial.faults.unknown.clear()
-    trial.faults.cut.clear()
-
-
-def what_a_person_would_say(case: Case, trial: Trial, *, was_refused: bool) -> str:
+def what_a_person_would_say(case: Case, trial: AnyTrial, *, was_refused: bool) -> Operation:
     """`was_refused`: a roll-back was asked for before; a run that has failed all the same is beyond its return."""
     status = trial.status()
     if status.state == "rollback_failed":
@@ -271,13 +291,15 @@ def what_a_person_would_say(case: Case, trial: Trial, *, was_refused: bool) -> s
     return "retry" if case.way == "go on" or was_refused else "rollback"
 
 
-def expected_states(case: Case, trial: Trial, steps: tuple[Step, ...]) -> tuple[str, ...]:
+def expected_states(case: Case, runs: int, steps: tuple[Step, ...]) -> tuple[str, ...]:
     """What the cell may end in."""
     step = next(found for found in steps if found.id == case.step)
-    if trial.runs > 1:  # the first run had nothing to undo, and the second met no trouble
+    if runs > 1:  # the first run had nothing to undo, and the second met no trouble
         return ("committed",)
     if case.mode == "undo":
         return ("rolled_back",)
+    if case.trouble == NO_TROUBLE:
+        return ("committed",)
     if is_beyond_return(step, steps) and not after_commit(step, steps):
         return ("committed",)  # nothing is undone there: it is done again
     if case.trouble in (*KILLS, ON_POSTGRESQL, "ledger full"):
@@ -314,67 +336,3 @@ def is_the_end(step: Step, steps: tuple[Step, ...]) -> bool:
 
 def after_commit(step: Step, steps: tuple[Step, ...]) -> bool:
     return any(found.action.verb == "commit" and comes_before(list(steps), found, step) for found in steps)
-
-
-# ---- all of it
-
-
-def try_case(case: Case, new_database: Callable[[], str] | None = None) -> str:
-    """`run_case` in a folder of its own, that is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="skerry-matrix-", dir=memory_folder()))
-    try:
-        return run_case(case, folder, new_database() if case.trouble == ON_POSTGRESQL and new_database else "")
-    finally:
-        shutil.rmtree(folder)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=1, metavar="N", help="every N-th cell")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("runbooks", nargs="*")
-    asked = parser.parse_args()
-    names = asked.runbooks or shipped_runbooks()
-    postgresql = (BINARIES / "postgres").exists()
-    began = time.monotonic()
-    with ExitStack() as stack:
-        server = stack.enter_context(running_postgres()) if postgresql else None
-        chosen = [case for name in names for case in cases(name, postgresql=postgresql)][:: asked.sample]
-        on_server = [case for case in chosen if case.trouble == ON_POSTGRESQL]
-        others = [case for case in chosen if case.trouble != ON_POSTGRESQL]
-        pool = stack.enter_context(ProcessPoolExecutor(max_workers=asked.jobs))
-        outcomes = dict(zip(others, pool.map(try_case, others, chunksize=8), strict=True))
-        if server is not None:
-            outcomes |= {case: try_case(case, server.new_database) for case in on_server}
-    for name in names:
-        print_table(name, [case for case in chosen if case.runbook == name], outcomes)
-    failed = [f"{case}: {problem}" for case, problem in outcomes.items() if problem]
-    for line in failed:
-        print(line)
-    if not postgresql:
-        print(f"not tried, PostgreSQL is not installed: {ON_POSTGRESQL}")
-    print(f"{len(chosen)} cells, {len(failed)} failed, {time.monotonic() - began:.1f} s")
-    return 1 if failed else 0
-
-
-def print_table(runbook: str, tried: Iterable[Case], outcomes: dict[Case, str]) -> None:
-    rows: dict[str, dict[str, str]] = {}
-    for case in tried:
-        rows.setdefault(case.name, {})[case.column] = "FAIL" if outcomes[case] else "ok"
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    print(f"\n{runbook}")
-    for number, column in enumerate(columns, 1):
-        print(f"  {number:>2}  {column}")
-    width = max((len(name) for name in rows), default=0)
-    print(" " * width + "".join(f"{number:>5}" for number in range(1, len(columns) + 1)))
-    for name, row in rows.items():
-        print(name.ljust(width) + "".join(f"{row.get(column, '-'):>5}" for column in columns))
-
-
-def memory_folder() -> str | None:
-    """Where a sync costs nothing: a crash of a process, not of the machine, is what is tried here."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

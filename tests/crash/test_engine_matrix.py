@@ -1,10 +1,10 @@
-"""Every cell of the crash matrix, a row a test; see crash_matrix.py for what a cell demands."""
+"""Every cell of the crash matrix with deeds side by side in threads, and every one of workers killed on PostgreSQL."""
 
 import itertools
 
 import pytest
 
-from tests.crash.crash_matrix import ON_POSTGRESQL, Case, cases, shipped_runbooks, try_case
+from tests.crash.crash_matrix import ON_POSTGRESQL, cases, shipped_runbooks, try_case
 from tests.fakes.postgres_server import running_postgres
 
 ROWS = [
@@ -16,14 +16,15 @@ ROWS = [
 
 @pytest.mark.parametrize("row", [row for _, row in ROWS], ids=[name for name, _ in ROWS])
 def test_a_boundary(row):
-    problems = [f"{case}: {problem}" for case in row if (problem := try_case(case))]
+    problems = [f"{case}: {problem}" for case in row if (problem := try_case(case, side_by_side=True))]
     assert not problems, "\n".join(problems)
 
 
 @pytest.mark.platform("postgresql")
 @pytest.mark.parametrize("runbook", shipped_runbooks())
 def test_workers_that_are_killed_on_postgresql(runbook):
-    chosen: list[Case] = [case for case in cases(runbook, postgresql=True) if case.trouble == ON_POSTGRESQL][::3]
+    chosen = [case for case in cases(runbook, postgresql=True) if case.trouble == ON_POSTGRESQL]
     with running_postgres() as server:
-        problems = [f"{case}: {problem}" for case in chosen if (problem := try_case(case, server.new_database))]
+        url = server.new_database()
+        problems = [f"{case}: {problem}" for case in chosen if (problem := try_case(case, url))]
     assert not problems, "\n".join(problems)

@@ -194,6 +194,7 @@ class FakeWorld:
                 "stop": self._stop,
                 "fence": self._fence,
                 "unfence": self._unfence,
+                "confirm": self._confirm,
                 "start": self._start,
                 "check": self._check,
             }
@@ -378,8 +379,6 @@ class FakeWorld:
         return {"name": name, "active": active, "enabled": "disabled", "port_open": serves}
 
     def _exists(self, host: Host, path: str) -> bool:
-        if path.startswith("/etc/skerry/fence/"):
-            return host.name in self.fenced
         if path == ATTACHMENTS.path:
             return (host.name, path) in self.trees.hosts.trees
         return path == REGISTER.data_directory and self.databases.role(REGISTER, host) is not Role.MISSING
@@ -413,6 +412,13 @@ class FakeWorld:
         self._obey(host, variables)
         self._stop(host, variables)
         self.enabled.discard(host.name)
+        self.fenced[host.name] = variables["skerry_fence"]["number"]
+        return {"fence": variables["skerry_fence"]}
+
+    def _confirm(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        self._obey(host, variables)
+        if host.name not in self.fenced:
+            raise PlayFails(f"no fence of {variables['skerry_system']} stands there")
         self.fenced[host.name] = variables["skerry_fence"]["number"]
         return {"fence": variables["skerry_fence"]}
 

@@ -7,9 +7,11 @@ rest, when it halts, or by a crash at an ordered place.
 
 import asyncio
 import atexit
+import selectors
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,7 +30,7 @@ from orchestrator.engine.slots_store import SlotsStore
 from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.store import Store, open_store
 from orchestrator.engine.system_turns import Parts, SystemTurns
-from orchestrator.engine.tables import steps, system_runs
+from orchestrator.engine.tables import metadata, schema, steps, system_runs
 from orchestrator.engine.turns import EVENTS, Event
 from orchestrator.engine.worker_store import WorkerStore
 from orchestrator.foundation.clock import SystemClock
@@ -39,66 +41,110 @@ from tests.fakes.handlers import Faults, SimulatedCrash, SimulatedHandlers
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.simulated_site import SimulatedSite
 
-LIFE_SECONDS_MAX = 30
+LIFE_SECONDS_MAX = 600
 LOOK_SECONDS = 0.004
 
 
 @cache
-def empty_state() -> Path:
-    """A store without rows, made once: making tables takes longer than most lives."""
-    folder = Path(tempfile.mkdtemp(prefix="skerry-empty-"))
-    atexit.register(shutil.rmtree, folder)
-    open_store(f"sqlite:///{folder}/state.db").close()
-    return folder / "state.db"
+def shared_store(url: str) -> Store:
+    """One for all trials of this process: its statements are compiled once, and making tables takes longer than most
+    lives.
+    """
+    return open_store(url)
+
+
+def empty_store(url: str) -> Store:
+    """The shared store, without rows."""
+    store = shared_store(url)
+    with store.database.writing() as connection:
+        for table in metadata.sorted_tables:
+            if table is not schema:
+                connection.execute(sa.delete(table))
+    return store
+
+
+@cache
+def file_of_this_process() -> str:
+    """URL of a database in a file, for threads have one each where it lies in memory."""
+    folder = tempfile.mkdtemp(prefix="skerry-trials-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return f"sqlite:///{folder}/state.db"
 
 
 class CrashingJournal:
     """The store's journal of turns, with an ordered crash before a turn is kept."""
 
-    def __init__(self, rows: WorkerStore, before_recording: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(self, rows: WorkerStore, trial: "Trial") -> None:
         self._rows = rows
-        self._before_recording = before_recording
+        self._trial = trial
 
     def turns(self, run: str, system: str) -> Sequence[str]:
         return self._rows.turns(run, system)
 
     def add_turn(self, run: str, system: str, number: int, events: str) -> bool:
-        self._before_recording(EVENTS.validate_json(events))
+        self._trial.before_recording(EVENTS.validate_json(events))
         return self._rows.add_turn(run, system, number, events)
+
+
+class OneAfterTheOther(DeedThreads[Ended]):
+    """Deeds are done where they are asked for: what happens is the same each time, and no thread waits for another."""
+
+    def __init__(self, before_deed: Callable[[str], None]) -> None:
+        super().__init__(threads_max=1)
+        self._before_deed = before_deed
+
+    def submit(self, key: str, deed: Callable[[], Ended]) -> "Future[Ended]":
+        future: Future[Ended] = Future()
+        if not self._stopped:
+            self._before_deed(key)
+            try:
+                future.set_result(deed())
+            except BaseException as error:  # as in a thread: whoever waits learns of it
+                future.set_exception(error)
+        return future
+
+
+class AtOnce(ThreadPoolExecutor):
+    """What an event loop gives to threads is done at once."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
 
 
 @dataclass
 class Trial:
     """One run of one system over several lives. The store, `site` and `recorder` outlive a crash.
 
-    `url` is that of the store; by default SQLite in `folder`. Every life is another worker.
+    The store is emptied for it: one trial at a time. Every life is another worker.
+    `side_by_side`: deeds that do not need each other are done at once, each in a thread, as in a worker.
     """
 
-    folder: Path
     plan: Plan
     faults: Faults = field(default_factory=Faults)
     site: SimulatedSite = field(default_factory=SimulatedSite)
     recorder: FakeRecorder = field(default_factory=FakeRecorder)
-    # Called with every event before it is recorded, and with the events of a turn before the engine keeps them.
+    # Called with a deed's key before even its intent is written (unless `side_by_side`), with every event before it is
+    # recorded, and with the events of a turn before the engine keeps them.
+    before_deed: Callable[[str], None] = lambda _key: None
     before_evidence: Callable[[RunEvent], None] = lambda _event: None
     before_recording: Callable[[Sequence[Event]], None] = lambda _events: None
     url: str = ""
     kind: str = "migrate"
+    side_by_side: bool = False
     runs: int = 0
     lives: int = 0
 
     def __post_init__(self) -> None:
-        if not self.url:
-            self.url = f"sqlite:///{self.folder}/state.db"
-            shutil.copyfile(empty_state(), self.folder / "state.db")
         self.system = self.plan.systems[0].system.name
         self.persons = [step.id for step in self.plan.systems[0].steps if step.action.verb in PERSON_VERBS]
         # What a process does not write is gone with it; opening the same file again would show the same rows.
-        self._store = open_store(self.url)
+        self._store = empty_store(self.url or (file_of_this_process() if self.side_by_side else "sqlite://"))
         self.submit()
-
-    def close(self) -> None:
-        self._store.close()
 
     def submit(self) -> None:
         """The plan is run, or run again once the run before is over."""
@@ -108,15 +154,20 @@ class Trial:
 
     def live(self) -> BaseException | None:
         """One life; what ended it, or None when the run is over or waits for a person."""
-        return asyncio.run(asyncio.wait_for(self._live(), LIFE_SECONDS_MAX))
+        # A selector that keeps nothing in the kernel: a copy of this process may go on with it.
+        selector = selectors.SelectSelector()
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            return runner.run(asyncio.wait_for(self._live(), LIFE_SECONDS_MAX))
 
     async def _live(self) -> BaseException | None:
         self.lives += 1
         worker = f"worker-{self.lives}"
         store = self._store
         rows = WorkerStore(store.database, SystemClock())
-        threads: DeedThreads[Ended] = DeedThreads(threads_max=4)
+        threads = DeedThreads[Ended](threads_max=4) if self.side_by_side else OneAfterTheOther(self.before_deed)
         loop = asyncio.get_running_loop()
+        if not self.side_by_side:
+            loop.set_default_executor(AtOnce())
         ended: asyncio.Future[BaseException | None] = loop.create_future()
 
         def end(error: BaseException | None) -> None:
@@ -150,7 +201,7 @@ class Trial:
 
         async def carry() -> None:
             try:
-                journal = CrashingJournal(rows, self.before_recording)
+                journal = CrashingJournal(rows, self)
                 journaled = JournaledTurns(self.run, self.system, turns, journal)
                 await run_system(Reducer(planned, judge_gate), journaled)
                 end(None)

@@ -4,6 +4,7 @@ What the engine does with threads and a store is done here one after the other: 
 ended is probed, and then done again.
 """
 
+import itertools
 from dataclasses import dataclass, field
 
 from orchestrator.contracts.handler import Deed
@@ -16,7 +17,9 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.plan import Plan
 from orchestrator.planning.gates import judge_gate
 from orchestrator.steps.handlers import handlers_over
-from tests.fakes.drivers import RUN, FakeWorld
+from tests.fakes.drivers import FakeWorld
+
+_RUNS = itertools.count(1)
 
 
 @dataclass
@@ -25,7 +28,7 @@ class RunInHand:
 
     world: FakeWorld
     plan: Plan
-    run: str = RUN
+    run: str = field(default_factory=lambda: f"run-{next(_RUNS)}")  # keys of deeds differ between runs, as they do
     journal: list[Event] = field(default_factory=list)
     begun: set[tuple[Key, int]] = field(default_factory=set)
     commands: list[Command] = field(default_factory=list)

@@ -116,6 +116,23 @@ def test_an_unfence_that_comes_late_does_not_lift_the_fence_of_the_way_back(host
     assert host.fenced
 
 
+def test_a_fence_that_was_confirmed_is_lifted_by_no_order_from_before(host):
+    """A person waived the fence of the way back, and authority is about to leave on the fence of the way out."""
+    assert host.order("fence", 2, 5) == 0
+    assert host.order("confirm", 2, 23) == 0
+    assert host.order("unfence", 2, 17) == TOO_LATE
+    assert host.fenced
+    assert host.order("confirm", 2, 22) == TOO_LATE
+    assert host.order("unfence", 2, 24) == 0
+
+
+def test_where_no_fence_stands_none_is_confirmed(host):
+    words = host.words("confirm", 2, 5)
+    done = subprocess.run(words, env=host.environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (1, "no fence of filing stands there")
+    assert not host.fenced
+
+
 def test_a_fence_that_comes_late_does_not_take_down_a_side_that_serves_again(host):
     assert host.order("fence", 1, 5) == 0
     assert host.order("unfence", 3, 9) == 0

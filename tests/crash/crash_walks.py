@@ -1,0 +1,93 @@
+"""Cells of the crash matrix, many at a time: a runbook is carried once, and copies of the process try the cells.
+
+Nothing of a run differs between the cells of a step until that step begins. So one process carries the run, copies
+itself (`fork`) before each step as often as the step has cells, and goes on when the copies have told how theirs ended.
+Nothing is threaded in it, and its store lies in memory, so that a copy is the whole of it.
+"""
+
+import asyncio
+import faulthandler
+import gc
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tests.crash.crash_matrix import (
+    NO_TROUBLE,
+    Case,
+    SimulatedTrial,
+    arrange,
+    judge,
+    let_fail_what_is_undone,
+    plan_of,
+    steps_of,
+)
+from tests.fakes.simulated_site import SimulatedSystem
+
+CELL_SECONDS_MAX = 300.0
+NEVER_TRIED = "never tried: the run did not come to that step"
+
+
+@dataclass
+class Walk:
+    """The cells of one runbook whose trouble comes on the way out, or on the way back; and the one without trouble."""
+
+    cells: list[Case]
+    found: dict[Case, str] = field(default_factory=dict)
+
+    def go(self) -> dict[Case, str]:
+        """What was wrong with each cell; empty where it passes."""
+        runbook, mode = self.cells[0].runbook, self.cells[0].mode
+        self.case = Case(runbook, steps_of(runbook)[0].id, mode, NO_TROUBLE, "go on")
+        self.answer: int | None = None  # where a copy tells its outcome
+        self.trial = SimulatedTrial(plan_of(runbook), kind=runbook, before_deed=self._copy_before)
+        self.trial.site.place(self.trial.system, SimulatedSystem.before(runbook))
+        let_fail_what_is_undone(self.case, self.trial)
+        gc.freeze()  # what is there stays: copies share its memory
+        try:
+            problem = judge(lambda: self.case, self.trial)
+        except BaseException as error:
+            if self.answer is None:
+                raise
+            problem = f"broke: {error!r}"
+        if self.answer is not None:
+            os.write(self.answer, problem.encode())
+            os._exit(0)
+        return {self.case: problem} | {case: self.found.get(case, NEVER_TRIED) for case in self.cells}
+
+    def _copy_before(self, key: str) -> None:
+        """Called before a deed begins. Returns in this process, and in a copy of it for each cell of that deed."""
+        _run, _system, step, mode = key.partition("#")[0].split("/")
+        for case in self.cells:
+            if self.answer is None and (case.step, case.mode) == (step, mode) and case not in self.found:
+                self._try_in_a_copy(case)
+
+    def _try_in_a_copy(self, case: Case) -> None:
+        loop = asyncio.get_running_loop()
+        reading, writing = os.pipe()
+        copy = os.fork()
+        if copy == 0:
+            os.close(reading)
+            gc.disable()
+            faulthandler.dump_traceback_later(CELL_SECONDS_MAX, exit=True)
+            asyncio._set_running_loop(loop)  # asyncio takes a copied process for one without a loop
+            self.case, self.answer = case, writing
+            arrange(case, self.trial)
+            return
+        os.close(writing)
+        with os.fdopen(reading, "rb") as answer:
+            told = answer.read().decode()
+        _, status = os.waitpid(copy, 0)
+        self.found[case] = told if status == 0 else f"its process ended with {status}"
+
+
+def walks(cells: Iterable[Case]) -> list[Walk]:
+    """The longest first, so that several processes end at about the same time."""
+    of: dict[tuple[str, str], list[Case]] = {}
+    for case in cells:
+        of.setdefault((case.runbook, case.mode), []).append(case)
+    return [Walk(found) for found in sorted(of.values(), key=len, reverse=True)]
+
+
+def go(walk: Walk) -> dict[Case, str]:
+    return walk.go()

@@ -1,0 +1,125 @@
+"""One life of a worker on a lab: `python -m tests.crash.real_worker RUN CELL`.
+
+It carries the run until that rests, and meets the trouble of its cell at the boundary; where that is a kill, it kills
+itself.
+"""
+
+import json
+import os
+import signal
+import sys
+from functools import cached_property
+
+from orchestrator.contracts.handler import Deed, Emit, Handler, Handlers
+from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.errors import CommandTimedOut
+from orchestrator.lab import estate_town
+from orchestrator.lab.faults import Fault
+from orchestrator.model.event import RunEvent
+from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.operations.desk import Desk
+from orchestrator.operations.migrate import await_rest
+from orchestrator.wiring.workshop import open_workshop
+from tests.crash.crash_matrix import CUT_OFF, Case, last_step_before_commit, steps_of
+from tests.fakes.handlers import PERSON_STEPS, name_of, sides_of
+
+HOST_OF = {"source": "onprem-filing1", "dr": "dr-filing1", "cloud": "cloud-filing1"}
+SITE_OF = {"source": "onprem", "dr": "dr", "cloud": "cloud"}
+DATA = "/srv/filing/attachments"
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Troubled:
+    """A handler of the product, with the cell's trouble round it."""
+
+    def __init__(self, inner: Handler, desk: "TroubledDesk") -> None:
+        self._inner = inner
+        self._desk = desk
+
+    def probe(self, deed: Deed) -> Probe:
+        return self._inner.probe(deed)
+
+    def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
+        case = self._desk.case
+        if deed.mode == "do" and deed.step.id == self._desk.failing:
+            return Outcome.failed("told to fail")
+        if name_of(deed) != case.name or self._desk.has_come:
+            return self._inner.act(deed, progress, emit)
+        self._desk.has_come = True
+        if case.trouble == "kill before the deed":
+            die()
+        fault = fault_of(case, sides_of(deed.action) or ["dr"])
+        if fault is not None:
+            estate_town.open_lab().put_fault(fault)
+        outcome = self._inner.act(deed, progress, emit)
+        if case.trouble == "kill after the deed":
+            die()
+        if case.trouble == "timeout, absent":
+            raise CommandTimedOut(f"{case.name} did not end in time")
+        return outcome
+
+
+def fault_of(case: Case, sides: list[str]) -> Fault | None:
+    """The lab's fault at the last of the sides that the deed is about."""
+    side = sides[-1]
+    if case.trouble == "host unreachable for good":
+        return Fault("cut-cable", (HOST_OF[side],))
+    if case.trouble == CUT_OFF:
+        other = next(found for found in ("dr", "source") if found != side)
+        return Fault("partition", (SITE_OF[side], SITE_OF[other]))
+    if case.trouble == "host disk full":
+        return Fault("disk-full", (HOST_OF[side], DATA))
+    return None
+
+
+class KillBeforeTheJournal:
+    """Sees an event once it is durable in the evidence: the end of the step is not yet in the journal then."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def notice(self, event: RunEvent) -> None:
+        ended = (event.type, event.step, event.data.get("mode")) == ("step.finished", self._case.step, self._case.mode)
+        if ended and self._case.trouble == "kill before the journal":
+            die()
+
+    def progress(self, run: str, system: str, step: str, progress: Progress) -> None:
+        pass
+
+
+class TroubledDesk(Desk):
+    """A desk whose handlers meet the trouble of `case`, once."""
+
+    case: Case
+    failing: str = ""  # the step that fails so that all is undone
+    has_come: bool = False
+
+    @cached_property
+    def handlers(self) -> Handlers:
+        inner = super().handlers
+        return lambda verb: Troubled(inner(verb), self)
+
+
+def main() -> int:
+    run, case = sys.argv[1], Case(*json.loads(sys.argv[2]))
+    observers = [KillBeforeTheJournal(case)]
+    with open_workshop(estate_town.lab_inventory(), observers=observers, kind=TroubledDesk) as desk:
+        desk.case = case
+        if case.mode == "undo":
+            steps = [step for step in steps_of(case.runbook) if step.action.verb not in PERSON_STEPS]
+            failing = last_step_before_commit(steps)
+            desk.failing = failing.id if failing is not None else ""
+        with desk.worker() as worker:
+            worker.start()
+            try:
+                await_rest(run, desk.runs, worker)
+            finally:
+                worker.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
