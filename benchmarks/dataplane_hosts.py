@@ -89,22 +89,40 @@ def medians(rounds: int, deeds: dict[str, tuple[Callable[[], None], Callable[[],
             prepare()
             os.sync()
             taken[name].append(seconds(deed))
+    return middle(taken)
+
+
+def middle(taken: dict[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def versus(
-    name: str, found: dict[str, float], peer: str, peer_name: str, factor: float, command: str
+def beside(
+    name: str,
+    found: dict[str, float],
+    peer: str,
+    peer_name: str,
+    command: str,
+    *,
+    times_as_fast: float | None = None,
+    times_as_long: float | None = None,
 ) -> dict[str, Any]:
-    """A row of seconds whose goal is to be `factor` times as fast as the peer."""
+    """A row of seconds beside a peer's; its goal is to be so many times as fast, or to take so many times as long at
+    most, or there is only something to know.
+    """
+    goal, met = "", None
+    if times_as_fast is not None:
+        goal, met = f"{times_as_fast:g} times as fast", found[peer] / found["ours"] >= times_as_fast
+    elif times_as_long is not None:
+        goal, met = f"at most {times_as_long:g} times as long", found["ours"] <= times_as_long * found[peer]
+    ours, theirs = found["ours"], found[peer]
+    return row(name, ours=ours, peer=theirs, peer_name=peer_name, unit="s", goal=goal, met=met, command=command)
+
+
+def wire_row(name: str, share: float, command: str) -> dict[str, Any]:
+    """What went over the wire beside the pages that changed."""
+    goal, met, peer = "at most 1.15", share <= 1.15, "the changed pages"
     return row(
-        name,
-        ours=found["ours"],
-        peer=found[peer],
-        peer_name=peer_name,
-        unit="s",
-        goal=f"{factor:g} times as fast",
-        met=found[peer] / found["ours"] >= factor,
-        command=command,
+        f"{name}, on the wire", ours=share, peer=1.0, peer_name=peer, unit="times", goal=goal, met=met, command=command
     )
 
 

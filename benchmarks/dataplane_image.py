@@ -7,10 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chart import write_chart
-from benchmarks.dataplane_hosts import MIB, ROUNDS, RSYNC, SSH, Bench, bench_hosts, medians, seconds, versus
+from benchmarks.dataplane_hosts import (
+    MIB,
+    ROUNDS,
+    RSYNC,
+    SSH,
+    Bench,
+    bench_hosts,
+    beside,
+    medians,
+    middle,
+    seconds,
+    wire_row,
+)
 from benchmarks.dataplane_images import change_pages, make_image, pages_with_data
-from benchmarks.row import BenchmarkFailed, row
+from benchmarks.row import BenchmarkFailed
 from orchestrator.model.dataset import BlockVolume
 
 COMMAND = "make bench BENCH=dataplane_image"
@@ -62,7 +73,7 @@ def delta_copies(bench: Bench, image: Path) -> tuple[dict[str, float], float]:
         taken["rsync 4096"].append(seconds(lambda: bench.run(delta.format("-B 4096") + "r4.img")))
     if bench.volumes.differences(VOLUME, bench.source, bench.replica):
         raise BenchmarkFailed("the image at the replica differs from its source")
-    return {name: statistics.median(values) for name, values in taken.items()}, statistics.median(shares)
+    return middle(taken), statistics.median(shares)
 
 
 def image_rows(bench: Bench) -> list[dict[str, Any]]:
@@ -73,34 +84,17 @@ def image_rows(bench: Bench) -> list[dict[str, Any]]:
     what = f"image of {IMAGE_MIB} MiB, {data // MIB} MiB of data"
     copied = f"{what}: first copy, durable, digests at both ends"
     changed = f"{what}: 1 % of pages changed, found by hash"
+    cat, default = "ssh cat of the data alone", "rsync --inplace --no-whole-file"
     return [
-        versus(copied, first, "rsync", "rsync -W --inplace, aes128-gcm", 1.6, COMMAND),
-        versus(f"{copied}, beside cat", first, "cat", "ssh cat of the data alone", 0.85, COMMAND),
-        row(
-            f"{copied}, beside cat and sync",
-            ours=first["ours"],
-            peer=first["cat, sync"],
-            peer_name="ssh cat of the data alone, then sync",
-            unit="s",
-            command=COMMAND,
-        ),
-        versus(changed, delta, "rsync", "rsync --inplace --no-whole-file", 3.0, COMMAND),
-        versus(f"{changed}, -B 4096", delta, "rsync 4096", "rsync -B 4096", 1.7, COMMAND),
-        row(
-            f"{changed}, on the wire",
-            ours=share,
-            peer=1.0,
-            peer_name="the changed pages",
-            unit="times",
-            goal="at most 1.15",
-            met=share <= 1.15,
-            command=COMMAND,
-        ),
+        beside(copied, first, "rsync", "rsync -W --inplace, aes128-gcm", COMMAND, times_as_fast=1.6),
+        beside(f"{copied}, beside cat", first, "cat", cat, COMMAND, times_as_fast=0.85),
+        beside(f"{copied}, beside cat and sync", first, "cat, sync", f"{cat}, then sync", COMMAND),
+        beside(changed, delta, "rsync", default, COMMAND, times_as_fast=3.0),
+        beside(f"{changed}, -B 4096", delta, "rsync 4096", "rsync -B 4096", COMMAND, times_as_fast=1.7),
+        wire_row(changed, share, COMMAND),
     ]
 
 
 def rows() -> list[dict[str, Any]]:
     with bench_hosts() as bench:
-        found = image_rows(bench)
-    write_chart("dataplane_image", "Disk images, host to host", found)
-    return found
+        return image_rows(bench)

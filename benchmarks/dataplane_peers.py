@@ -5,14 +5,11 @@ A gigabyte, so that the slow ones fit a quarter of an hour. Tools that are not i
 
 import os
 import shutil
-import statistics
 import sys
 from typing import Any
 
-from benchmarks.chart import write_chart
-from benchmarks.dataplane_hosts import KEY, ROUNDS, RSYNC, SSH, Bench, bench_hosts, seconds
+from benchmarks.dataplane_hosts import KEY, ROUNDS, RSYNC, SSH, Bench, bench_hosts, beside, middle, seconds
 from benchmarks.dataplane_images import change_pages, make_image, pages_with_data
-from benchmarks.row import row
 from orchestrator.model.dataset import BlockVolume
 
 COMMAND = "make bench BENCH=dataplane_peers"
@@ -105,10 +102,6 @@ def measured(bench: Bench, names: list[str]) -> tuple[dict[str, float], dict[str
     return middle(first), middle(again)
 
 
-def middle(taken: dict[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in taken.items()}
-
-
 def rows() -> list[dict[str, Any]]:
     with bench_hosts() as bench:
         known = {name: shutil.which(peer.program) for name, peer in peers(bench).items()}
@@ -116,17 +109,14 @@ def rows() -> list[dict[str, Any]]:
             print(f"  {name} is not installed, and left out", file=sys.stderr)
         names = [name for name, path in known.items() if path]
         first, again = measured(bench, names)
-    found = [
-        row(
+    return [
+        beside(
             f"image of {IMAGE_MIB} MiB: {what}, beside {name}",
-            ours=taken["ours"],
-            peer=taken[name],
-            peer_name=f"{name}, {REMARKS.get(name, 'no proof')}",
-            unit="s",
-            command=COMMAND,
+            taken,
+            name,
+            f"{name}, {REMARKS.get(name, 'no proof')}",
+            COMMAND,
         )
         for taken, what in ((first, "first copy"), (again, "1 % of pages changed, found by hash"))
         for name in names
     ]
-    write_chart("dataplane_peers", "A disk image by each tool", found)
-    return found

@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chart import write_chart
-from benchmarks.dataplane_hosts import ROUNDS, SSH, Bench, bench_hosts, medians, seconds
+from benchmarks.dataplane_hosts import ROUNDS, SSH, Bench, bench_hosts, beside, medians, seconds
 from benchmarks.row import row
 from orchestrator.model.dataset import FileTree
 
@@ -31,26 +30,12 @@ def pass_rows(bench: Bench) -> list[dict[str, Any]]:
             "rsync": (lambda: None, lambda: bench.run(rsync)),
         },
     )
-    out = [
-        row(
-            f"tree of {PASS_FILES} small files: pass without a change",
-            ours=found["ours"],
-            peer=found["rsync"],
-            peer_name="rsync -aHAX, aes128-gcm",
-            unit="s",
-            goal="at most 1.1 times as long",
-            met=found["ours"] <= 1.1 * found["rsync"],
-            command=COMMAND,
-        ),
-        row(
-            f"tree of {PASS_FILES} small files: digest",
-            ours=seconds(lambda: bench.trees.digest(SMALL, bench.source)),
-            unit="s",
-            command=COMMAND,
-        ),
+    what = f"tree of {PASS_FILES} small files"
+    digest = seconds(lambda: bench.trees.digest(SMALL, bench.source))
+    return [
+        beside(f"{what}: pass without a change", found, "rsync", "rsync -aHAX, aes128-gcm", COMMAND, times_as_long=1.1),
+        row(f"{what}: digest", ours=digest, unit="s", command=COMMAND),
     ]
-    write_chart("dataplane_small", "A pass over many small files", out)
-    return out
 
 
 def rows() -> list[dict[str, Any]]:

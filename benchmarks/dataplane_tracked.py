@@ -1,27 +1,25 @@
-"""Disk images whose file system or QEMU tells what changed, beside rsync and btrfs send; memory from 1 to 16 GiB.
+"""Disk images whose file system or QEMU tells what changed, beside rsync and btrfs send.
 
-Each host has an XFS and a btrfs of its own on loop devices (this needs root). Every round changes as many pages,
-however large the image, and every tracked copy must say that it was one.
+Each host has an XFS and a btrfs of its own on loop devices (this needs root). Every tracked copy must say that it was
+one.
 """
 
 import os
 import random
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chart import write_chart
-from benchmarks.dataplane_hosts import ROUNDS, RSYNC, SSH, Bench, bench_hosts, seconds, versus
-from benchmarks.dataplane_images import PAGE, change_pages, make_image, memory_watched
-from benchmarks.row import BenchmarkFailed, row
+from benchmarks.dataplane_hosts import ROUNDS, RSYNC, SSH, Bench, bench_hosts, beside, middle, seconds, wire_row
+from benchmarks.dataplane_images import PAGE, change_pages, make_image
+from benchmarks.row import BenchmarkFailed
 from orchestrator.model.dataset import BlockVolume, DirtyBitmap
 
 COMMAND = "make bench BENCH=dataplane_tracked"
-SMALL_GIB, MIDDLE_GIB, LARGE_GIB = (int(size) for size in os.environ.get("SKERRY_BENCH_GIB", "1 4 16").split())
-# 1 % of the pages with data of the image in the middle.
-CHANGED_PAGES = MIDDLE_GIB * (1 << 30) // 2 // PAGE // 100
-MEMORY_MIB_MAX = 200
+IMAGE_GIB = int(os.environ.get("SKERRY_BENCH_TRACKED_GIB", "4"))
+CHANGED_PAGES = IMAGE_GIB * (1 << 30) // 2 // PAGE // 100  # 1 % of those with data
 BITMAP = BlockVolume(
     name="bitmap",
     path="/srv/bench/bitmap.img",
@@ -34,14 +32,14 @@ def volume(name: str, kind: str) -> BlockVolume:
     return BlockVolume(name=name, path=f"/srv/bench/{kind}/{name}.img")
 
 
-def tracked_copy(bench: Bench, which: BlockVolume, by: str) -> float:
-    """Seconds of a copy that must have been told what changed by `by`."""
-    reports = []
-    taken = seconds(lambda: reports.append(bench.volumes.copy(which, bench.source, bench.replica)))
-    told = reports[0].detail["tracked"]
-    if told != by:
-        raise BenchmarkFailed(f"the copy of {which.path} was not tracked by {by}: {told}")
-    return taken
+def tracked_copy(bench: Bench, which: BlockVolume, by: str) -> tuple[float, float]:
+    """Seconds of a copy that must have been told what changed by `by`, and bytes on the wire beside those changed."""
+    begin = time.perf_counter()
+    report = bench.volumes.copy(which, bench.source, bench.replica)
+    taken = time.perf_counter() - begin
+    if report.detail["tracked"] != by:
+        raise BenchmarkFailed(f"the copy of {which.path} was not tracked by {by}: {report.detail['tracked']}")
+    return taken, report.bytes_wire / (CHANGED_PAGES * PAGE)
 
 
 def proved(bench: Bench, which: BlockVolume) -> None:
@@ -49,72 +47,29 @@ def proved(bench: Bench, which: BlockVolume) -> None:
         raise BenchmarkFailed(f"{which.path} at the replica differs from its source")
 
 
-def by_size(bench: Bench) -> list[Row]:
-    """First copies of three sizes for the memory, then rounds of as many changes in each: the cost must be the same."""
-    found: list[Row] = []
-    taken: dict[int, float] = {}
-    for size in (SMALL_GIB, MIDDLE_GIB, LARGE_GIB):
-        which = volume(f"of{size}", "xfs")
-        image = bench.at_source(which.path)
-        make_image(image, size * 1024)
-        with memory_watched() as peaks:
-            bench.volumes.copy(which, bench.source, bench.replica)
-        found += [memory_row(size, "first copy", side, mebibytes) for side, mebibytes in peaks.items()]
-        rounds = []
-        with memory_watched() as peaks:
-            for _ in range(ROUNDS):
-                change_pages([image], CHANGED_PAGES)
-                os.sync()
-                rounds.append(tracked_copy(bench, which, "extent maps"))
-        found += [memory_row(size, "changes", side, mebibytes) for side, mebibytes in peaks.items()]
-        taken[size] = statistics.median(rounds)
-        proved(bench, which)
-        if size == MIDDLE_GIB:
-            found.append(beside_rsync(bench, which, taken[size]))
-        bench.run_at_source("rm -rf /srv/bench/xfs/* /srv/bench/xfs/.skerry-points")
-        bench.run("rm -rf /srv/bench/xfs/* /srv/bench/xfs/.skerry-points")
-    what = f"{CHANGED_PAGES} pages changed on XFS, extent maps: image of {LARGE_GIB} GiB beside one of {MIDDLE_GIB}"
-    found.append(
-        row(
-            what,
-            ours=taken[LARGE_GIB],
-            peer=taken[MIDDLE_GIB],
-            peer_name=f"ours, {MIDDLE_GIB} GiB",
-            unit="s",
-            goal="at most 1.25 times as long",
-            met=taken[LARGE_GIB] <= 1.25 * taken[MIDDLE_GIB],
-            command=COMMAND,
-        )
-    )
-    return found
-
-
-def memory_row(size: int, what: str, side: str, mebibytes: float) -> Row:
-    if not mebibytes:
-        raise BenchmarkFailed(f"no process of the mover was seen at the {side}")
-    return row(
-        f"image of {size} GiB, {what}: memory of the agent at the {side}, all its processes",
-        ours=mebibytes,
-        unit="MiB",
-        goal=f"below {MEMORY_MIB_MAX} MiB",
-        met=mebibytes < MEMORY_MIB_MAX,
-        command=COMMAND,
-    )
-
-
-def beside_rsync(bench: Bench, which: BlockVolume, ours: float) -> Row:
-    """The default of rsync on the same image after as many changes."""
-    place = str(Path(which.path).parent)
-    bench.run(f"cp --sparse=always {which.path} {place}/r.img")
-    pull = f"{RSYNC} -I --inplace --no-whole-file {bench.source.address}:{which.path} {place}/r.img"
-    taken = []
+def on_xfs(bench: Bench) -> list[Row]:
+    """Ours and the default of rsync bring the same changes of the same image."""
+    own, other = volume("own", "xfs"), "/srv/bench/xfs/r.img"
+    image = bench.at_source(own.path)
+    make_image(image, IMAGE_GIB * 1024)
+    bench.volumes.copy(own, bench.source, bench.replica)
+    bench.run(f"cp --sparse=always {own.path} {other}")
+    pull = f"{RSYNC} -I --inplace --no-whole-file {bench.source.address}:{own.path} {other}"
+    taken: dict[str, list[float]] = {"ours": [], "rsync": []}
+    shares = []
     for _ in range(ROUNDS):
-        change_pages([bench.at_source(which.path)], CHANGED_PAGES)
+        change_pages([image], CHANGED_PAGES)
         os.sync()
-        taken.append(seconds(lambda: bench.run(pull)))
-    found = {"ours": ours, "rsync": statistics.median(taken)}
-    name = f"image of {MIDDLE_GIB} GiB on XFS, {CHANGED_PAGES} pages changed, extent maps"
-    return versus(name, found, "rsync", "rsync --inplace --no-whole-file", 6.0, COMMAND)
+        seconds_taken, share = tracked_copy(bench, own, "extent maps")
+        taken["ours"].append(seconds_taken)
+        shares.append(share)
+        taken["rsync"].append(seconds(lambda: bench.run(pull)))
+    proved(bench, own)
+    name = f"image of {IMAGE_GIB} GiB on XFS, {CHANGED_PAGES} pages changed, extent maps"
+    return [
+        beside(name, middle(taken), "rsync", "rsync --inplace --no-whole-file", COMMAND, times_as_fast=6.0),
+        wire_row(name, statistics.median(shares), COMMAND),
+    ]
 
 
 def on_btrfs(bench: Bench) -> list[Row]:
@@ -124,7 +79,7 @@ def on_btrfs(bench: Bench) -> list[Row]:
     bench.run(f"mkdir {top}/received")
     sent = bench.at_source(f"{top}/sent/sent.img")
     image = bench.at_source(own.path)
-    make_image(image, MIDDLE_GIB * 1024)
+    make_image(image, IMAGE_GIB * 1024)
     bench.run_at_source(f"cp --sparse=always {own.path} {top}/sent/sent.img")
     bench.volumes.copy(own, bench.source, bench.replica)
     snapshot = f"btrfs -q subvolume snapshot -r {top}/sent {top}/s{{number}}; btrfs filesystem sync {top}"
@@ -137,7 +92,7 @@ def on_btrfs(bench: Bench) -> list[Row]:
     for number in range(1, ROUNDS + 1):
         change_pages([image, sent], CHANGED_PAGES)
         os.sync()
-        taken["ours"].append(tracked_copy(bench, own, "extent maps"))
+        taken["ours"].append(tracked_copy(bench, own, "extent maps")[0])
 
         def send(number: int = number) -> None:
             bench.run_at_source(snapshot.format(number=number))
@@ -145,15 +100,14 @@ def on_btrfs(bench: Bench) -> list[Row]:
 
         taken["btrfs send"].append(seconds(send))
     proved(bench, own)
-    found = {name: statistics.median(values) for name, values in taken.items()}
-    name = f"image of {MIDDLE_GIB} GiB on btrfs, {CHANGED_PAGES} pages changed, extent maps"
-    return [versus(name, found, "btrfs send", "btrfs send -p over ssh, synced", 0.8, COMMAND)]
+    name = f"image of {IMAGE_GIB} GiB on btrfs, {CHANGED_PAGES} pages changed, extent maps"
+    return [beside(name, middle(taken), "btrfs send", "btrfs send -p over ssh, synced", COMMAND, times_as_fast=0.8)]
 
 
 def with_bitmap(bench: Bench) -> list[Row]:
     """QEMU has the image open and its dirty bitmap tells; it is written to through QEMU, as a guest writes."""
     image = bench.at_source(BITMAP.path)
-    make_image(image, MIDDLE_GIB * 1024)
+    make_image(image, IMAGE_GIB * 1024)
     daemon = (
         f"qemu-storage-daemon --daemonize --pidfile /srv/bench/pid --blockdev"
         f" driver=file,node-name=file0,filename={BITMAP.path} --blockdev driver=raw,node-name=disk0,file=file0"
@@ -170,14 +124,13 @@ def with_bitmap(bench: Bench) -> list[Row]:
         for _ in range(ROUNDS):
             write_as_guest(bench, image)
             os.sync()
-            taken["ours"].append(tracked_copy(bench, BITMAP, "dirty bitmap"))
+            taken["ours"].append(tracked_copy(bench, BITMAP, "dirty bitmap")[0])
             taken["rsync"].append(seconds(lambda: bench.run(pull)))
         proved(bench, BITMAP)
     finally:
         bench.run_at_source("kill $(cat /srv/bench/pid)")
-    found = {name: statistics.median(values) for name, values in taken.items()}
-    name = f"image of {MIDDLE_GIB} GiB open in QEMU, {CHANGED_PAGES} pages changed, dirty bitmap"
-    return [versus(name, found, "rsync", "rsync --inplace --no-whole-file", 6.0, COMMAND)]
+    name = f"image of {IMAGE_GIB} GiB open in QEMU, {CHANGED_PAGES} pages changed, dirty bitmap"
+    return [beside(name, middle(taken), "rsync", "rsync --inplace --no-whole-file", COMMAND, times_as_fast=6.0)]
 
 
 def write_as_guest(bench: Bench, image: Path) -> None:
@@ -189,8 +142,6 @@ def write_as_guest(bench: Bench, image: Path) -> None:
 
 
 def rows() -> list[Row]:
-    parts: list[Callable[[Bench], list[Row]]] = [by_size, on_btrfs, with_bitmap]
-    with bench_hosts(xfs=LARGE_GIB + 8, btrfs=4 * MIDDLE_GIB) as bench:
-        found = [each for part in parts for each in part(bench)]
-    write_chart("dataplane_tracked", "Disk images of which something tells what changed", found)
-    return found
+    parts: list[Callable[[Bench], list[Row]]] = [on_xfs, on_btrfs, with_bitmap]
+    with bench_hosts(xfs=3 * IMAGE_GIB, btrfs=4 * IMAGE_GIB) as bench:
+        return [each for part in parts for each in part(bench)]

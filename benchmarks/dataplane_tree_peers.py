@@ -4,10 +4,8 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.chart import write_chart
-from benchmarks.dataplane_hosts import KEY, ROUNDS, SSH, Bench, bench_hosts, medians
+from benchmarks.dataplane_hosts import KEY, ROUNDS, SSH, Bench, bench_hosts, beside, medians
 from benchmarks.dataplane_tree import TREE, Deed, anew, nothing, prepared, verify, what
-from benchmarks.row import row
 
 COMMAND = "make bench BENCH=dataplane_tree_peers"
 NAMES = {
@@ -67,28 +65,8 @@ def rows() -> list[dict[str, Any]]:
         ours = prepared(bench)
         found = medians(ROUNDS, {"ours": ours, **peers(bench)})
         checked = medians(ROUNDS, {"ours": (nothing, lambda: verify(bench)), "rclone": rclone_check(bench)})
-    out = [
-        row(
-            f"{what()}: first copy with SHA-256 at both ends, beside {peer}",
-            ours=found["ours"],
-            peer=found[peer],
-            peer_name=name,
-            unit="s",
-            command=COMMAND,
-        )
-        for peer, name in NAMES.items()
+    copied, verified = f"{what()}: first copy with SHA-256 at both ends", f"{what()}: verification of both ends"
+    return [
+        *(beside(f"{copied}, beside {peer}", found, peer, name, COMMAND) for peer, name in NAMES.items()),
+        beside(verified, checked, "rclone", "rclone check --download", COMMAND, times_as_fast=4.0),
     ]
-    out.append(
-        row(
-            f"{what()}: verification of both ends",
-            ours=checked["ours"],
-            peer=checked["rclone"],
-            peer_name="rclone check --download",
-            unit="s",
-            goal="4 times as fast",
-            met=checked["rclone"] >= 4 * checked["ours"],
-            command=COMMAND,
-        )
-    )
-    write_chart("dataplane_tree_peers", "First copy of a tree, beside other tools", out)
-    return out

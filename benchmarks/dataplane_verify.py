@@ -7,14 +7,17 @@ import statistics
 from functools import partial
 from typing import Any
 
-from benchmarks.chart import write_chart
-from benchmarks.dataplane_hosts import MIB, ROUNDS, SSH, Bench, bench_hosts, medians, seconds
+from benchmarks.dataplane_hosts import MIB, ROUNDS, SSH, Bench, bench_hosts, beside, medians, seconds
 from benchmarks.dataplane_tree import TREE, TREE_FILES, TREE_MIB, Deed, make_tree, nothing, verify, what
 from benchmarks.row import row
 
 COMMAND = "make bench BENCH=dataplane_verify"
 HASHED_MIB = 1024
 READ_BYTES = 128 * 1024
+NAMES = {
+    "rsync -c": "rsync -c: xxh128, which proves nothing against intent",
+    "b3sum": "b3sum of both ends: content alone",
+}
 
 
 def hash_for(count: int) -> int:
@@ -78,41 +81,20 @@ def rows() -> list[dict[str, Any]]:
         deeds: dict[str, Deed] = {"ours": (nothing, partial(verify, bench))}
         deeds |= {name: (nothing, partial(bench.run, script)) for name, script in peers(bench).items()}
         found = medians(ROUNDS, deeds)
-    out = [
-        row(
-            f"{what()}: digest, warm",
-            ours=rate,
+    digest, both = f"{what()}: digest, warm", f"{what()}: verification of both ends"
+    of_rate = partial(row, ours=rate, unit="MiB/s", command=COMMAND)
+    return [
+        of_rate(
+            digest,
             peer=alone,
             peer_name="SHA-256 over one MiB in the cache, all cores",
-            unit="MiB/s",
             goal="at least 0.85",
             met=rate >= 0.85 * alone,
-            command=COMMAND,
         ),
-        row(
-            f"{what()}: digest, warm, beside open, read and SHA-256 alone",
-            ours=rate,
+        of_rate(
+            f"{digest}, beside open, read and SHA-256 alone",
             peer=looped,
             peer_name="a loop that does nothing else, all cores",
-            unit="MiB/s",
-            command=COMMAND,
         ),
-        row(
-            f"{what()}: verification of both ends, beside rsync -c",
-            ours=found["ours"],
-            peer=found["rsync -c"],
-            peer_name="rsync -c: xxh128, which proves nothing against intent",
-            unit="s",
-            command=COMMAND,
-        ),
-        row(
-            f"{what()}: verification of both ends, beside b3sum",
-            ours=found["ours"],
-            peer=found["b3sum"],
-            peer_name="b3sum of both ends: content alone",
-            unit="s",
-            command=COMMAND,
-        ),
+        *(beside(f"{both}, beside {peer}", found, peer, name, COMMAND) for peer, name in NAMES.items()),
     ]
-    write_chart("dataplane_verify", "Verification of a tree that lies in memory", out)
-    return out

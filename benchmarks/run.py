@@ -1,7 +1,8 @@
 """Runs the benchmarks and writes benchmarks/results.json: `python -m benchmarks.run [NAME ...]`.
 
 A benchmark is a module of this folder with `rows() -> list[dict]`. One that fails is named and makes the exit code 1;
-the others are measured all the same. Measuring some by name keeps the rows of the others.
+the others are measured all the same. Measuring some by name keeps the rows of the others. The name of a group of
+CHARTS stands for its benchmarks: `dataplane` for `dataplane_image` and the rest of them.
 """
 
 import importlib
@@ -13,18 +14,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chart import write_chart
 from benchmarks.row import BenchmarkFailed
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import OrchestratorError
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results.json"
+CHARTS = {"dataplane": "The data plane beside the tools people would use"}  # groups with a table and a picture
 FIELDS = {"name", "ours", "peer", "peer_name", "unit", "ratio", "goal", "met", "command"}
 
 
 def benchmark_names() -> list[str]:
     """Modules that offer `rows`, by name; found in their text, so that nothing is imported that is not asked for."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if "\ndef rows(" in path.read_text(encoding="utf-8"))
+
+
+def of_group(group: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{group}_")]
 
 
 def machine() -> dict[str, Any]:
@@ -66,6 +73,7 @@ def shown(row: dict[str, Any]) -> str:
 
 def main(words: list[str]) -> int:
     known = benchmark_names()
+    words = [name for word in words for name in (of_group(word, known) if word in CHARTS else [word])]
     unknown = [word for word in words if word not in known]
     if unknown:
         print(f"no such benchmark: {', '.join(unknown)}. There are: {', '.join(known)}", file=sys.stderr)
@@ -85,6 +93,9 @@ def main(words: list[str]) -> int:
         rows += found
         print("\n".join(shown(row) for row in found))
         print(f"  ({time.perf_counter() - begin:.1f} s)")
+    for group, title in CHARTS.items():
+        if of_group(group, asked):
+            write_chart(group, title, [row for row in rows if of_group(group, [row["benchmark"]])])
     document = {"machine": machine(), "rows": rows, "failed": failed}
     replace_file(RESULTS, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
     print(f"written: {RESULTS.relative_to(Path.cwd()) if RESULTS.is_relative_to(Path.cwd()) else RESULTS}")

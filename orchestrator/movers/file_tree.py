@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for, path_of
+from orchestrator.movers.holes import has_holes
 from orchestrator.movers.line_refusals import refuse_access
 from orchestrator.movers.ready_trees import ReadyTrees
 from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
@@ -50,6 +51,15 @@ class FileTreeSettings(Frozen):
     # Whole files are quicker than block comparisons on links faster than about 100 MiB/s.
     whole_file: bool = True
     stall_seconds: int = Field(default=60, ge=5)
+
+
+class Asked(NamedTuple):
+    """What the replica's rsync will have the source run for these words, word for word, and how the copy goes."""
+
+    words: tuple[str, ...]
+    command: str
+    way: dict[str, bool]  # whether it resumes a broken one, and whether what is there is distrusted
+    empty: bool  # nothing is at the replica yet
 
 
 class FileTreeMover:
@@ -96,7 +106,7 @@ class FileTreeMover:
         if tree.changes != "replaced":
             return f"{tree.name} is changed in place: only reading all of it shows what changed"
         words = named_entries(self._rsync_words(source, source.path(tree.path), replica.path(tree.path), None))
-        command = self._asked_command(tree, source, replica, source.path(tree.path), words, by_name=True)[0]
+        command = self._ask(tree, source, replica, source.path(tree.path), words, by_name=True).command
         works: list[Callable[[], str]] = [
             lambda: self._ready.watch(tree, source),
             lambda: self._ready.watch(tree, replica),
@@ -125,8 +135,8 @@ class FileTreeMover:
 
     def outlook(self, tree: FileTree, source: Host, replica: Host) -> CopyOutlook:
         path = source.path(tree.path)
-        words = [*self._rsync_words(source, path, replica.path(tree.path), None), "--dry-run"]
-        found = self._pull(tree, source, replica, path, words)["statistics"]
+        words = (*self._rsync_words(source, path, replica.path(tree.path), None), "--dry-run")
+        found = self._pull(tree, source, replica, self._ask(tree, source, replica, path, words))["statistics"]
         entries = found.get("files", 0)
         return CopyOutlook(
             dataset=tree.name,
@@ -140,16 +150,23 @@ class FileTreeMover:
     def _copy(
         self, tree: FileTree, source: Host, replica: Host, source_path: str, progress: ProgressSink | None
     ) -> TransferReport:
-        self._emptied.refuse(tree, source, source_path, replica)
+        words = self._rsync_words(source, source_path, replica.path(tree.path), None)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            asking = pool.submit(self._ask, tree, source, replica, source_path, words)
+            self._emptied.refuse(tree, source, source_path, replica)
+            asked: Asked | None = asking.result()
+        sparse = not asking.result().empty or has_holes(self._transports, source, source_path)
         passes: list[dict[str, Any]] = []
         stopped: list[dict[str, Any]] = []
         while not passes or (passes[-1]["unsettled"] and len(passes) < PASSES_MAX):
             with self._turns if self._allowance().bytes_per_second else nullcontext():
                 allowance = self._allowance()
-                words = self._rsync_words(source, source_path, replica.path(tree.path), allowance.bytes_per_second)
-                result = self._pull(
-                    tree, source, replica, source_path, words, seconds_left=allowance.seconds_left, progress=progress
-                )
+                limit, left = allowance.bytes_per_second, allowance.seconds_left
+                words = self._rsync_words(source, source_path, replica.path(tree.path), limit, sparse=sparse)
+                if asked is None or limit or asked.words != words:  # with a limit, we may have waited for our turn
+                    asked = self._ask(tree, source, replica, source_path, words)
+                result = self._pull(tree, source, replica, asked, seconds_left=left, progress=progress)
+                asked = None  # how the next one goes depends on what this one left
             # What was stopped is resumed, under the limit that holds then.
             (stopped if result.get("stopped") else passes).append(result)
         return self._report(tree, source, replica, passes, stopped)
@@ -165,8 +182,7 @@ class FileTreeMover:
         tree: FileTree,
         source: Host,
         replica: Host,
-        source_path: str,
-        words: list[str],
+        asked: Asked,
         *,
         seconds_left: float | None = None,
         progress: ProgressSink | None = None,
@@ -174,24 +190,23 @@ class FileTreeMover:
         """One run of rsync on the replica, for at most `seconds_left`, under an access of its own: a long copy outlives
         any certificate that is short enough to be worth having.
         """
-        command, way = self._asked_command(tree, source, replica, source_path, words)
         with self._access.grant(
             replica,
             source,
-            force_command=command,
+            force_command=asked.command,
             seconds=TRANSFER_CERTIFICATE_SECONDS,
             peer_user=source.user,
             initiator_user=root_user(replica),
         ) as access:
             pull: dict[str, Any] = {
-                **pull_request(replica.path(tree.path), with_access(words, access)),
-                **way,
+                **pull_request(replica.path(tree.path), with_access(asked.words, access)),
+                **asked.way,
             }
             if seconds_left is not None:
                 pull["stop_after_seconds"] = max(1.0, seconds_left)
             return self._run(tree, source, replica, pull, progress)
 
-    def _asked_command(
+    def _ask(
         self,
         tree: FileTree,
         source: Host,
@@ -200,10 +215,7 @@ class FileTreeMover:
         words: Sequence[str],
         *,
         by_name: bool = False,
-    ) -> tuple[str, dict[str, bool]]:
-        """What the replica's rsync will have the source run, word for word, and the way of the copy: whether it resumes
-        a broken one, and whether what is there is distrusted.
-        """
+    ) -> Asked:
         request = pull_request(replica.path(tree.path), [word.replace("{list}", "/dev/null") for word in words])
         asked = self._run(tree, source, replica, {**request, "ask": True})
         server = reading_server(str(asked["asks"]), source_path, by_name=by_name)
@@ -213,7 +225,8 @@ class FileTreeMover:
                 hint=f"Install rsync 3.2.4 or newer on {replica.name}, or use a path without special characters.",
             )
         # Quoted by us: what a shell of the source makes of it is not for the replica to say.
-        return shlex.join(server), {name: bool(asked.get(name)) for name in ("resume", "distrusted")}
+        way = {name: bool(asked.get(name)) for name in ("resume", "distrusted")}
+        return Asked(tuple(words), shlex.join(server), way, bool(asked.get("empty")))
 
     def digest(
         self,
@@ -248,12 +261,14 @@ class FileTreeMover:
                 self._run(tree, one, host, {**pull_request(path, []), "distrust": True})
         return found
 
-    def _rsync_words(self, source: Host, source_path: str, target_path: str, limit: int | None) -> list[str]:
-        return [
+    def _rsync_words(
+        self, source: Host, source_path: str, target_path: str, limit: int | None, *, sparse: bool = True
+    ) -> tuple[str, ...]:
+        return (
             "rsync",
             "-aHAX",
             "--numeric-ids",
-            "--sparse",
+            *(["--sparse"] if sparse else []),
             "--whole-file" if self._settings.whole_file else "--no-whole-file",
             "--delete",
             # Nanoseconds: by default rsync takes two times within one second for the same, and content with them.
@@ -272,7 +287,7 @@ class FileTreeMover:
             "{shell}",
             f"{{peer}}:{source_path}/",
             target_path + "/",
-        ]
+        )
 
     def _run(
         self,

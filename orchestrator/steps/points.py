@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
@@ -16,7 +17,7 @@ from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.quiescing import quiesced
-from orchestrator.steps.still_data import StillDataMover, still_data
+from orchestrator.steps.still_data import StillDataMover, digest_while_copying, still_data
 
 REPLAY_SECONDS_MAX = 120.0
 
@@ -147,8 +148,10 @@ class TakeRecoveryPointHandler:
         for dataset in still_data(deed):
             name = dataset.name
             source, replica = host_at(deed, Side.SOURCE, name), host_at(deed, Side.DR, name)
-            mover.copy(dataset, source, replica, from_point=point, progress=progress)
-            here = mover.digest(dataset, source, point=point, progress=progress)
+            _, here = digest_while_copying(
+                partial(mover.digest, dataset, source, point=point, progress=progress),
+                partial(mover.copy, dataset, source, replica, from_point=point, progress=progress),
+            )
             mover.points(dataset, replica).take(point)
             there = mover.digest(dataset, replica, point=point, progress=progress)
             if here.digest != there.digest:

@@ -1,6 +1,7 @@
 """Datasets that lie still as files or blocks, and are copied, held and digested alike: file trees and block volumes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from orchestrator.contracts.drivers import Drivers
@@ -20,6 +21,21 @@ def still_data(deed: Deed) -> Iterator[StillData]:
     for dataset in deed.system_plan.system.datasets:
         if isinstance(dataset, FileTree | BlockVolume):
             yield dataset
+
+
+def digest_while_copying(
+    digest_source: Callable[[], ContentDigest], copy: Callable[[], TransferReport]
+) -> tuple[TransferReport, ContentDigest]:
+    """Both at once, of a source that holds still: what the copy reads is digested while it lies in memory. A copy that
+    fails is told at once, whatever the digest still reads.
+    """
+    pool = ThreadPoolExecutor(max_workers=1)
+    made = pool.submit(digest_source)
+    try:
+        report = copy()
+    finally:
+        pool.shutdown(wait=False)
+    return report, made.result()
 
 
 @dataclass(frozen=True)

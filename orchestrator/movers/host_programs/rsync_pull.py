@@ -215,6 +215,14 @@ def ask_words(words: list[str]) -> dict[str, Any]:
     return {"code": done.returncode, "complaints": done.stderr.decode("utf-8", "replace").splitlines()[-5:]}
 
 
+def is_empty(target: str) -> bool:
+    try:
+        with os.scandir(target) as entries:
+            return next(entries, None) is None
+    except FileNotFoundError:
+        return True
+
+
 def distrust(target: str) -> None:
     """Have the next copy read all of it, also while one is under way. What takes no mark takes no copy either."""
     mark = distrusted_mark(target)
@@ -246,7 +254,7 @@ def main() -> None:
             # A file that broke off is worth a comparison of blocks; else whole files are quicker.
             resume = os.path.isdir(request["partial"]) and bool(os.listdir(request["partial"]))
             way = {"resume": resume, "distrusted": os.path.exists(mark)}
-            say("result", {**ask_words(choose_words(request["words"], **way)), **way})
+            say("result", {**ask_words(choose_words(request["words"], **way)), **way, "empty": is_empty(target)})
         else:
             way = {"resume": request["resume"], "distrusted": request["distrusted"]}
             result = pull(choose_words(request["words"], **way), request.get("stop_after_seconds"))

@@ -31,6 +31,8 @@ from orchestrator.movers.host_programs.tree_digest.workers import (
 )
 
 PIECES_PER_TASK = 8
+TASKS_MAX = 2  # of one process
+PATH_AHEAD_BYTES_MAX = 16 * 1024
 NAMES_REPORTED_MAX = 50
 
 
@@ -203,27 +205,34 @@ def digest_tree(worker: Worker, processes: int, shallow: bool, on_progress: Call
     """Digest everything below the top of the worker, which is copied into each process."""
     tree = Tree(shallow)
     channels = start_workers(processes, worker)
-    busy: dict[socket.socket, Any] = {}
-    idle: list[Any] = list(channels)
+    busy: dict[socket.socket, list[Any]] = {channel: [] for channel in channels}
     chooser = selectors.DefaultSelector()
     for channel in channels:
         chooser.register(channel, selectors.EVENT_READ, channel)
-    while tree.stack or busy:
-        while tree.stack and idle:
-            task, *context = tree.stack.pop()
-            channel = idle.pop()
-            send(channel, task)
-            busy[channel] = context
+    while tree.stack or any(busy.values()):
+        give_out(tree, busy)
         for key, _ in chooser.select(timeout=0.5):
             channel = key.data
             answer = receive(channel)
             if answer is None:
                 raise SystemExit("a process of the digest was killed (out of memory, or by hand)")
-            tree.take(answer, *busy.pop(channel))
-            idle.append(channel)
+            tree.take(answer, *busy[channel].pop(0))
         on_progress(tree)
     for channel in channels:
         channel.close()
     for _ in channels:
         os.wait()
     return tree
+
+
+def give_out(tree: Tree, busy: dict[socket.socket, list[Any]]) -> None:
+    """Tasks to the least busy, and one ahead to each, so that none waits for us while we take an answer in."""
+    while tree.stack:
+        channel = min(busy, key=lambda one: len(busy[one]))
+        task, *context = tree.stack[-1]
+        # What is ahead must fit the channel: its worker may be sending, and not listen before we did.
+        if len(busy[channel]) == TASKS_MAX or (busy[channel] and len(task[1]) > PATH_AHEAD_BYTES_MAX):
+            return
+        tree.stack.pop()
+        send(channel, task)
+        busy[channel].append(context)
