@@ -78,6 +78,7 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
     "spin": lambda: program("spin", "gcc"),
     "chromium": lambda: program("chromium"),
     "restic": lambda: program("restic"),
+    "haproxy": lambda: program("haproxy"),
     "awscli": lambda: program("aws"),
 }
 
@@ -94,8 +95,10 @@ LONG = {
     "tests/platform/test_aws_cli.py",
     "tests/platform/test_aws_images.py",
     "tests/platform/test_aws_isolation.py",
+    "tests/platform/test_aws_kills.py",
     "tests/platform/test_aws_things.py",
     "tests/platform/test_bubbles.py",
+    "tests/platform/test_haproxy_front.py",
     "tests/platform/test_hosts_town.py",
     "tests/platform/test_lab_estate.py",
     "tests/platform/test_lab_rootless.py",
@@ -113,6 +116,7 @@ LONG = {
     "tests/platform/test_movers_volume_windows.py",
     "tests/platform/test_movers_volumes.py",
     "tests/platform/test_movers_zfs.py",
+    "tests/platform/test_route53_routing.py",
     "tests/platform/test_s3_store.py",
     "tests/platform/test_snapshots.py",
     "tests/platform/test_strict_ebs.py",

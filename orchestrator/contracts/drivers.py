@@ -16,6 +16,7 @@ from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import TreeMover
 from orchestrator.contracts.volumes import VolumeMover
 from orchestrator.foundation.clock import Clock
+from orchestrator.model.system import HaproxyFront, Route53Front
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Drivers:
     bubbles: Bubbles
     digest_within: DigestWithin
     clusters_within: ClustersWithin
-    front: Front
+    front: Front[HaproxyFront | Route53Front]
     authority: AuthorityStore
     catalogue: Catalogue
     host_keys: HostKeyRing

@@ -1,11 +1,11 @@
 """The cloud: machines, and the name that clients use."""
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
-from orchestrator.model.system import MachineSpec, Route53Front
+from orchestrator.model.system import HaproxyFront, MachineSpec, Route53Front
 
 
 class Machine(Frozen):
@@ -51,16 +51,23 @@ class FrontAnswer(Frozen):
     ttl_seconds: int
 
 
-class Front(Protocol):
-    """The name that clients use.
+Wish_contra = TypeVar("Wish_contra", bound=Route53Front | HaproxyFront, contravariant=True)
+
+
+class Front(Protocol[Wish_contra]):
+    """What clients of a system speak to, of one kind or of all.
 
     Laws (tests/laws/front_laws.py):
-      switch    returns when the change is in force at the authority; the same switch twice is one
-      current   is what the authority says now, None where there is no record
+      switch    returns when the change is in force at the authority; the same switch twice is one; at no moment do two
+                sides serve
+      current   is what the authority says now, None where it sends clients nowhere
       lower_ttl changes how long answers are kept, never where they lead; it gives what was before. A record that is
-                kept as shortly already, or not there, stays as it is
+                kept as shortly already, or not there, stays as it is. A switch keeps what was lowered: the way back is
+                as quick as the way there
+      settle    gives answers the time again that the estate names, and changes nothing else
     """
 
-    def current(self, front: Route53Front) -> FrontAnswer | None: ...
-    def switch(self, front: Route53Front, address: str, *, key: str) -> None: ...
-    def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None: ...
+    def current(self, front: Wish_contra) -> FrontAnswer | None: ...
+    def switch(self, front: Wish_contra, address: str, *, key: str) -> None: ...
+    def lower_ttl(self, front: Wish_contra, ttl_seconds: int, *, key: str) -> FrontAnswer | None: ...
+    def settle(self, front: Wish_contra, *, key: str) -> None: ...

@@ -19,7 +19,7 @@ from orchestrator.model.site import Side, Site
 from orchestrator.model.system import MachineSpec
 
 _SITE_VARIABLES = ["skerry_side", "skerry_region"]
-_HOST_VARIABLES = ["skerry_path_prefix", "skerry_become", "skerry_machine"]
+_HOST_VARIABLES = ["skerry_path_prefix", "skerry_become", "skerry_sees_fronts", "skerry_machine"]
 _GROUP_KEYS = ["hosts", "vars", "children"]
 
 
@@ -42,6 +42,7 @@ class _HostVariables(Frozen):
     ansible_user: str = Field(default="root", pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")
     skerry_path_prefix: str = Field(default="", pattern=r"^(/[^\x00\n]*[^/\x00\n])?$")
     skerry_become: bool = True
+    skerry_sees_fronts: bool = False
     skerry_machine: MachineSpec | None = None
 
 
@@ -189,6 +190,7 @@ def _add_host(written: WrittenFile, findings: list[Finding], town: Town, entries
         "user": judged.ansible_user,
         "path_prefix": judged.skerry_path_prefix,
         "become": judged.skerry_become,
+        "sees_fronts": judged.skerry_sees_fronts,
     }
     host = judge(Host, wanted, written, findings, at=place)
     if host is None:

@@ -11,7 +11,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.inventory import CloudSettings, Link, ResidencyRule
 from orchestrator.model.names import HostName, SiteName, SystemName
 from orchestrator.model.site import Side, Site
-from orchestrator.model.system import MachineSpec, System
+from orchestrator.model.system import HaproxyFront, MachineSpec, System
 
 HOSTS, SYSTEMS, POLICY = "hosts", "systems", "policy"
 
@@ -180,8 +180,10 @@ def _fronts(estate: Estate) -> Iterator[Breach]:
     for system in estate.systems.values():
         name = system.front.name.rstrip(".").lower()
         location = ("systems", system.name, "front", "name")
-        zone = system.front.zone.rstrip(".").lower()
-        if name != zone and not name.endswith(f".{zone}"):
+        if isinstance(system.front, HaproxyFront):
+            if system.front.host not in estate.hosts:
+                yield Breach(SYSTEMS, (*location[:-1], "host"), f"no host is called {system.front.host}")
+        elif name != (zone := system.front.zone.rstrip(".").lower()) and not name.endswith(f".{zone}"):
             yield Breach(SYSTEMS, location, f"front name {name} is not in zone {zone}")
         if name in first:
             yield Breach(SYSTEMS, location, f"front name {name} is already that of system {first[name]}")

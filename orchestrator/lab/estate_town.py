@@ -46,6 +46,7 @@ def write_hosts_file(town: Town) -> None:
         for name, variables in group.get("hosts", {}).items():
             variables["ansible_host"] = town.address(variables["ansible_host"])
             variables["ansible_port"] = 2222
+            variables.pop("skerry_sees_fronts", None)  # its resolver is this machine's
             variables["skerry_path_prefix"] = str(town.path_on_machine(name, "/")).rstrip("/")
             # Services have users of their own wherever the lab's maker may become them.
             variables["skerry_become"] = os.geteuid() == 0

@@ -1,5 +1,7 @@
 """The estate as a person wrote it, after loading: sites, hosts, systems, people, policy."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from orchestrator.model.bandwidth import BandwidthWindow
@@ -28,6 +30,10 @@ class ResidencyRule(Frozen):
     regions: tuple[str, ...]
 
 
+# Who does what in the cloud; each name is that of a shipped policy.
+CloudRole = Literal["replicator", "drill", "cutover", "auditor"]
+
+
 class CloudSettings(Frozen):
     """Where the AWS API is, when it is not AWS itself, and how its SDK finds credentials. No secret stands here."""
 
@@ -37,8 +43,13 @@ class CloudSettings(Frozen):
     profile: str | None = None
     endpoint_at_hosts: str | None = None  # the same as `endpoint`, as hosts reach it; None where that is no different
     role: str | None = None  # ARN of a role that is assumed for whatever is done; None stays with the chain's identity
+    roles: dict[CloudRole, str] = {}  # the same for one part of the work, in the place of `role`: each has a policy
     accounts: tuple[str, ...] = ()  # where any is named, no other is spoken to; `role` then says which it is
     kms_key: str | None = None  # ARN of the key that snapshots are encrypted with; None is the account's default
+
+    def role_for(self, part: CloudRole) -> str:
+        """ARN of the role that does this part of the work; "" where the chain's own identity does."""
+        return self.roles.get(part) or self.role or ""
 
 
 class Link(Frozen):

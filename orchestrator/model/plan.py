@@ -2,13 +2,13 @@
 
 import hashlib
 from functools import cached_property
-from typing import Any
+from typing import ClassVar
 from uuid import uuid4
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from orchestrator.foundation.canonical_json import canonical_json
-from orchestrator.model.frozen import Frozen
+from orchestrator.model.frozen import Frozen, Grown
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SystemName
 from orchestrator.model.scope import Scope
@@ -30,9 +30,10 @@ class SystemPlan(Frozen):
         return next(step for step in self.steps if step.id == step_id)
 
 
-class Plan(Frozen):
+class Plan(Grown):
     """Frozen; what runs is exactly this. No clock, no secret value, no path of the machine that planned it."""
 
+    later: ClassVar[tuple[str, ...]] = ("terms",)
     wave: Name
     author: Name
     runbook: Name
@@ -47,14 +48,6 @@ class Plan(Frozen):
     machines: dict[HostName, MachineSpec] = {}
     systems: tuple[SystemPlan, ...] = Field(min_length=1)
     terms: WaveTerms | None = None  # of a wave of waves.yml: its window, limits, soak and gates
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A plan without terms has the same form, and so the same digest, as before there were any."""
-        document: dict[str, Any] = handler(self)
-        if self.terms is None:
-            document.pop("terms", None)
-        return document
 
     @cached_property
     def digest(self) -> str:

@@ -1,11 +1,11 @@
 """A system: datasets and services that fail over together."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from orchestrator.model.dataset import Dataset
-from orchestrator.model.frozen import Frozen
+from orchestrator.model.frozen import Frozen, Grown
 from orchestrator.model.names import DatasetName, HostName, Name, Seconds, SystemName
 from orchestrator.model.site import Side
 
@@ -48,6 +48,7 @@ class Service(Frozen):
 class HttpCheck(Frozen):
     """GET a path from the service's host and compare the status and, where given, JSON values in the body.
 
+    `{site}` in an expected text stands for the site that is asked: an answer that names its site tells which one it is.
     `notes` are values of the body that are written down, such as control totals; those of `grows` besides must never be
     less than they were when an earlier step of the run asked, at whichever side: row counts, the last receipt's number.
     """
@@ -63,6 +64,21 @@ class HttpCheck(Frozen):
     # business: control totals, last receipt number; technical: it answers
     level: Literal["technical", "business"] = "technical"
 
+    def asked_at(self, address: str, site: str, *, port: int = 0) -> dict[str, Any]:
+        """As the programs that ask take it. `port` is another than the service's where something stands in between."""
+        expected = {
+            key: value.replace("{site}", site) if isinstance(value, str) else value
+            for key, value in self.expected.items()
+        }
+        return {
+            "name": self.name,
+            "url": f"http://{address}:{port or self.port}{self.path}",
+            "expected_status": self.expected_status,
+            "expected": expected,
+            "notes": [*self.notes, *self.grows],
+            "level": self.level,
+        }
+
 
 class Quiesce(Frozen):
     """Hold the application still for a moment, so that all datasets can be held at one point.
@@ -77,16 +93,50 @@ class Quiesce(Frozen):
     seconds_max: float = Field(default=10.0, gt=0, le=120)
 
 
-class Route53Front(Frozen):
+class Route53Front(Grown):
     """The name clients use, as a record in a Route 53 zone."""
 
+    later: ClassVar[tuple[str, ...]] = ("health_check",)
     kind: Literal["route53"] = "route53"
     name: str  # filing.skerry.test
     zone: str  # skerry.test
     ttl_seconds: int = Field(default=1, ge=0, le=86400)
     # `weighted`: every side that clients were sent to keeps a record of its own, and a switch moves the weight alone:
-    # the way back is there already.
-    routing: Literal["simple", "weighted"] = "simple"
+    # the way back is there already. `failover`: the side that serves is the primary, the one before it the secondary.
+    routing: Literal["simple", "weighted", "failover"] = "simple"
+    health_check: str = ""  # id of the Route 53 health check that the primary carries; AWS takes no primary without one
+
+    @model_validator(mode="after")
+    def _primary_is_checked(self) -> "Route53Front":
+        if (self.routing == "failover") != bool(self.health_check):
+            raise ValueError("health_check: needed where routing is failover, and there alone")
+        return self
+
+
+class HaproxyFront(Frozen):
+    """A HAProxy that clients speak to: one backend, in it one server for each side, at that side's address.
+
+    One server is ready and the others are in maintenance; a switch changes that by the runtime API.
+    """
+
+    kind: Literal["haproxy"] = "haproxy"
+    name: str  # what clients call it; its address is the proxy's and never changes
+    host: HostName  # where the proxy runs
+    backend: str = Field(pattern=r"^[A-Za-z0-9_.:-]+$")
+    port: int = Field(ge=1, le=65535)  # where clients reach it
+    socket: str = "/run/haproxy/admin.sock"  # `stats socket … level admin`
+    # `server-state-file` of its configuration: what a switch said outlives a restart. "" keeps it in memory alone.
+    state_file: str = "/var/lib/haproxy/server-state"
+
+
+def _usual_kind(front: Any) -> Any:
+    return {"kind": "route53", **front} if isinstance(front, dict) and "kind" not in front else front
+
+
+Front = Annotated[
+    Annotated[Route53Front | HaproxyFront, Field(discriminator="kind")],
+    BeforeValidator(_usual_kind),  # it was the only kind for long, and nobody wrote it
+]
 
 
 PackageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_:~-]{0,99}$")]
@@ -145,7 +195,7 @@ class System(Frozen):
     services: tuple[Service, ...] = ()
     checks: tuple[HttpCheck, ...] = ()
     quiesce: Quiesce | None = None
-    front: Route53Front
+    front: Front
     approval: ApprovalRule = ApprovalRule()
     # Variables handed to the playbooks as they are.
     variables: dict[str, str | int | float | bool] = {}

@@ -58,6 +58,7 @@ def compile_plan(
         raise PlanningError("\n".join(problems))
     steps = within_window(runbook.steps) if terms is not None and terms.window is not None else runbook.steps
     used = dict.fromkeys(host for system in chosen for host in _hosts_of(system))
+    used |= dict.fromkeys(host.name for host in inventory.hosts.values() if host.sees_fronts)
     return Plan(
         wave=wave,
         author=author,

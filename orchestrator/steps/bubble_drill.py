@@ -40,7 +40,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import HostName, Name, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
-from orchestrator.model.system import HttpCheck, System
+from orchestrator.model.system import System
 from orchestrator.steps.drill_checks import ask_credential, look_within, verify_files
 from orchestrator.steps.drill_measures import Verdict, choose_point, held_before, points_at_dr, verdicts_of
 from orchestrator.steps.injects import Inject, Record
@@ -314,7 +314,9 @@ class BubbleDriller:
 
     def _check(self, inside: Transport, system: System, host: Host) -> list[CheckSeen]:
         """Ask until all pass; to recover takes its time, and that counts. What was seen last."""
-        request = json.dumps({"system": system.name, "checks": [_asked(check, host) for check in system.checks]})
+        request = json.dumps(
+            {"system": system.name, "checks": [check.asked_at(host.address, host.site) for check in system.checks]}
+        )
         words = [*PYTHON_WORDS, request]
         program = (shipped_folder("playbooks") / "files" / "checks.py").read_bytes()
         deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
@@ -368,16 +370,6 @@ def _databases(system: System, host: Host) -> list[BubbleService]:
 def _services(system: System, host: Host) -> list[BubbleService]:
     ordered = services_in_start_order(system.services)
     return [BubbleService(name=each.name, address=host.address, port=each.port) for each in ordered]
-
-
-def _asked(check: HttpCheck, host: Host) -> dict[str, Any]:
-    return {
-        "name": check.name,
-        "url": f"http://{host.address}:{check.port}{check.path}",
-        "expected_status": check.expected_status,
-        "expected": check.expected,
-        "level": check.level,
-    }
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import AuthorityError
+from orchestrator.foundation.errors import AuthorityError, TargetError
 from orchestrator.model.action import Commit
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
@@ -67,6 +67,15 @@ class CommitHandler:
                     "met": value is not None and value <= target,
                 },
             )
+        self._settle_front(deed, emit)
         data = {"side": action.side.value, "number": authority.number, "at": timestamp(self.drivers.clock.now())}
         emit("system.committed", {**data, **measured})
         return Outcome.done(f"{system.name} lives at {action.side.value}", **data, **measured)
+
+    def _settle_front(self, deed: Deed, emit: Emit) -> None:
+        """Nobody goes back by this run: answers may be kept as long as usual. It is no reason not to commit."""
+        front = deed.system_plan.system.front
+        try:
+            self.drivers.front.settle(front, key=deed.key)
+        except TargetError as error:
+            emit("front.not_settled", {"name": front.name, "why": error.message})

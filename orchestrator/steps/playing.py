@@ -11,18 +11,20 @@ from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.playbooks import PlaybookEvent, PlaybookResult
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import AuthorityError
+from orchestrator.foundation.errors import AuthorityError, HostUnreachable
 from orchestrator.model.action import Check, RunPlaybook
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe, Result
 from orchestrator.model.site import Side
-from orchestrator.model.system import HttpCheck
+from orchestrator.model.system import HaproxyFront, HttpCheck
 from orchestrator.steps.asked import asked
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
 
 # Only the side that holds authority may be let serve.
 FOR_THE_HOLDER = ("unfence", "start")
+FOLLOW_SECONDS_MAX = 10.0  # after the answer's own time, for resolvers that are slow to drop it
+LOOK_AGAIN_SECONDS = 0.5
 
 
 def variables(deed: Deed, side: Side, *, fence: dict[str, Any], checks: Sequence[HttpCheck] = ()) -> dict[str, Any]:
@@ -46,17 +48,7 @@ def variables(deed: Deed, side: Side, *, fence: dict[str, Any], checks: Sequence
             for cluster in clusters(deed)
         ],
         "skerry_fence": fence,
-        "skerry_checks": [
-            {
-                "name": check.name,
-                "url": f"http://{host.address}:{check.port}{check.path}",
-                "expected_status": check.expected_status,
-                "expected": check.expected,
-                "notes": [*check.notes, *check.grows],
-                "level": check.level,
-            }
-            for check in checks
-        ],
+        "skerry_checks": [check.asked_at(host.address, host.site) for check in checks],
         **system.variables,
     }
 
@@ -221,6 +213,34 @@ class CheckHandler:
                     "hosts": result.results,
                 },
             )
+        return self._as_clients_see_it(deed, action.side, checks, outcome, emit) if action.through_front else outcome
+
+    def _as_clients_see_it(
+        self, deed: Deed, side: Side, checks: Sequence[HttpCheck], outcome: Outcome, emit: Emit
+    ) -> Outcome:
+        """`outcome`, or what a client's host saw wrong when it asked the name. Names are kept for a while: it waits."""
+        front, host = deed.system_plan.system.front, host_at(deed, side)
+        port = front.port if isinstance(front, HaproxyFront) else 0
+        values = variables(deed, side, fence={})
+        values["skerry_checks"] = [check.asked_at(front.name, host.site, port=port) for check in checks]
+        clock, player = self.drivers.clock, Player(self.drivers)
+        for client in (each for each in deed.plan.hosts.values() if each.sees_fronts):
+            answer = self.drivers.front.current(front)
+            until = clock.monotonic_seconds() + (answer.ttl_seconds if answer else 0) + FOLLOW_SECONDS_MAX
+            while outcome.passed:
+                try:
+                    result = player.run_prepared(deed, "check", side, emit, hosts=[client], values=values)
+                except HostUnreachable as error:
+                    emit("front.not_seen", {"name": front.name, "from": client.name, "why": error.message})
+                    break
+                if result.status == "successful":
+                    seen = {"from": client.name, "at": timestamp(clock.now()), **result.results[client.name]}
+                    emit("front.seen", {"name": front.name, "side": side.value, **seen})
+                    return outcome.model_copy(update={"observed": {**outcome.observed, "seen": seen}})
+                if clock.monotonic_seconds() >= until:
+                    why = "; ".join(result.failures) or result.status
+                    return Outcome.failed(f"{front.name}, seen from {client.name}: {why}", error="CheckFailed")
+                clock.sleep(LOOK_AGAIN_SECONDS)
         return outcome
 
     def _front_elsewhere(self, deed: Deed, side: Side) -> Outcome | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.bandwidth import Allowance
@@ -10,6 +11,7 @@ from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.host_keys import HostKeyRing
 from orchestrator.contracts.playbooks import Playbooks
+from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.places import skerry_home
 from orchestrator.hosts.bubbles import HostBubbles
@@ -28,9 +30,11 @@ from orchestrator.survey.access import HostAccessLog
 from orchestrator.targets.aws.images import AwsImages
 from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
-from orchestrator.targets.aws.session import open_session
+from orchestrator.targets.aws.session import AwsSession, open_session
 from orchestrator.targets.aws.traffic import Route53Traffic
 from orchestrator.targets.by_host import TargetByHost
+from orchestrator.targets.fronts import FrontsByKind
+from orchestrator.targets.haproxy import HaproxyTraffic
 from orchestrator.targets.ssh_host import SshHosts
 from orchestrator.wiring.bubbles import PostgresWithin, digest_within
 
@@ -50,7 +54,6 @@ def bind_drivers(
 ) -> Drivers:
     """The drivers of one estate. What they keep open is closed by `at_end`."""
     access = CertifiedAccess(transports, Path(inventory.transfer_ca or skerry_home() / "transfer_ca"))
-    session = open_session(inventory, clock)
     points = HostPointStores(transports, clock)
 
     def bandwidth() -> Allowance:
@@ -74,18 +77,25 @@ def bind_drivers(
         volumes=BlockVolumeMover(transports, access, points, bandwidth=bandwidth),
         databases=databases,
         database_digests=databases,
-        target=TargetByHost(
-            AwsMachines(session), SshHosts(transports), inventory.hosts.keys() - inventory.machines.keys()
-        ),
-        images=AwsImages(session, transports, kms_key=inventory.cloud.kms_key or ""),
-        isolation=AwsIsolation(session),
+        **cloud_drivers(inventory, open_session(inventory, clock), transports),
         bubbles=HostBubbles(transports),
         digest_within=digest_within(secrets),
         clusters_within=PostgresWithin(secrets),
-        front=Route53Traffic(session),
         authority=authority,
         catalogue=catalogue,
         host_keys=host_keys,
         access_log=HostAccessLog(transports, clock),
         clock=clock,
     )
+
+
+def cloud_drivers(inventory: Inventory, session: AwsSession, transports: Transports) -> dict[str, Any]:
+    """The drivers that speak to the cloud, all by one session."""
+    return {
+        "target": TargetByHost(
+            AwsMachines(session), SshHosts(transports), inventory.hosts.keys() - inventory.machines.keys()
+        ),
+        "images": AwsImages(session, transports, kms_key=inventory.cloud.kms_key or ""),
+        "isolation": AwsIsolation(session),
+        "front": FrontsByKind(Route53Traffic(session), HaproxyTraffic(transports, inventory.hosts)),
+    }

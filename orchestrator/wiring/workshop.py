@@ -151,13 +151,13 @@ class Workshop:
         from orchestrator.targets.aws.session import open_session
         from orchestrator.targets.aws.things import AwsThings
 
-        return AwsThings(open_session(self.inventory, self.clock))
+        return AwsThings(open_session(self.inventory, self.clock, "auditor"))
 
     def object_store(self, bucket: str, prefix: str) -> ObjectStore:
         from orchestrator.targets.aws.session import open_session
         from orchestrator.targets.s3.store import S3Store
 
-        return S3Store(open_session(self.inventory, self.clock), self.transports, bucket, prefix)
+        return S3Store(open_session(self.inventory, self.clock, "replicator"), self.transports, bucket, prefix)
 
     # -- what runs
 
@@ -232,8 +232,12 @@ class Workshop:
     @cached_property
     def handlers(self) -> Handlers:
         from orchestrator.steps.handlers import handlers_over
+        from orchestrator.wiring.roles import RoleHandlers
 
-        return handlers_over(self.drivers)
+        cloud = self.inventory.cloud
+        if not cloud.role and not cloud.roles:
+            return handlers_over(self.drivers)
+        return RoleHandlers(self.drivers, self.inventory, self.transports)
 
     @contextmanager
     def _anchored(self, recorder: Any) -> Iterator[None]:

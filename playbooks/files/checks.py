@@ -6,8 +6,9 @@ Usage: python3 - REQUEST, a JSON object:
            the JSON answer; what is named in `notes` is observed, whatever it is, and must be there
 
 Clients wait while it runs, so it imports little, and speaks HTTP/1.0 itself: the answer ends with the connection.
-Prints one JSON object {changed, report}, report {checks: {<name>: {level, url, status, expected_status, observed,
-expected, passed, wrong}}}. Exit 1: a check did not pass, and stderr names what was expected and what was there.
+Prints one JSON object {changed, report}, report {checks: {<name>: {level, url, address, status, expected_status,
+observed, expected, passed, wrong}}}. Exit 1: a check did not pass, and stderr names what was expected and what was
+there.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def main() -> int:
 def compare(check: dict[str, Any]) -> dict[str, Any]:
     body: Any = {}
     wrong = []
+    address = ""
     try:
-        status, content = ask(check["url"])
+        status, content, address = ask(check["url"])
         body = json.loads(content) if content else {}
     except NoAnswer as error:
         status = -1
@@ -63,6 +65,7 @@ def compare(check: dict[str, Any]) -> dict[str, Any]:
     return {
         "level": check["level"],
         "url": check["url"],
+        "address": address,
         "status": status,
         "expected_status": check["expected_status"],
         "observed": observed,
@@ -72,14 +75,15 @@ def compare(check: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def ask(url: str) -> tuple[int, bytes]:
-    """(status, body) of a GET; redirects are not followed."""
+def ask(url: str) -> tuple[int, bytes, str]:
+    """(status, body, address that was asked) of a GET; redirects are not followed."""
     place, _, path = url[len("http://") :].partition("/")
     host, _, port = place.rpartition(":")
     deadline = time.monotonic() + ANSWER_SECONDS_MAX
     answer = bytearray()
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS_MAX) as connection:
+            address = connection.getpeername()[0]
             connection.sendall(("GET /%s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n" % (path, place)).encode())
             while len(answer) < ANSWER_BYTES_MAX and time.monotonic() < deadline:
                 piece = connection.recv(65536)
@@ -94,7 +98,7 @@ def ask(url: str) -> tuple[int, bytes]:
     words = head.split(b"\r\n", 1)[0].split()
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
         raise NoAnswer("what answers speaks no HTTP")
-    return int(words[1]), body
+    return int(words[1]), body, address
 
 
 def found(body: Any, key: str) -> Any:

@@ -1,6 +1,7 @@
 """The strict cloud as tests hold it: a process without a town, an account laid out, and questions to both."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,11 +42,11 @@ class AwsCloud:
             region=region,
             endpoint=f"file:{self.folder / 'endpoint'}",
             credentials_file=str(credentials or self.folder / "credentials"),
-            role=self._role(role) if role else None,
+            role=self.role_arn(role) if role else None,
         )
         return AwsSession(settings, allowed_regions=allowed_regions, clock=SystemClock(), attempts_max=attempts_max)
 
-    def _role(self, name: str) -> str:
+    def role_arn(self, name: str) -> str:
         """The ARN of a role with the shipped policy of that name, made when first asked for."""
         iam = self.client("iam")
         there = {each["RoleName"]: str(each["Arn"]) for each in iam.list_roles()["Roles"]}
@@ -59,6 +60,13 @@ class AwsCloud:
         """Every key that was issued for a while is over, as after its hour."""
         launch.control(self.url, "/_lab/keys", "DELETE")
 
+    @contextmanager
+    def tokens_over(self) -> Iterator[None]:
+        """While inside, block tokens that were given are over, as after their seven days."""
+        launch.control(self.url, "/_lab/tokens", "DELETE")
+        yield
+        launch.control(self.url, "/_lab/tokens", "POST")
+
     def client(self, service: str) -> Any:
         return self.session().client(service)
 
@@ -66,6 +74,11 @@ class AwsCloud:
 
     def put_faults(self, *rules: dict[str, Any]) -> None:
         launch.control(self.url, "/_lab/faults", "POST", json.dumps({"rules": rules}).encode())
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The rules in force, and how often each has met a call."""
+        told: dict[str, list[dict[str, Any]]] = json.loads(launch.control(self.url, "/_lab/faults", "GET"))
+        return told["rules"]
 
     def heal(self) -> None:
         launch.control(self.url, "/_lab/faults", "DELETE")
@@ -140,11 +153,28 @@ class AwsCloud:
         record = {"Name": "filing.skerry.test.", "Type": "A", "TTL": 1, "ResourceRecords": [{"Value": "10.9.9.9"}]}
         self._change("CREATE", {**record, **fields})
 
+    def await_answer(self, name: str, address: str) -> None:
+        until = time.monotonic() + 30
+        while self.answered_address(name) != address:
+            assert time.monotonic() < until, f"{name} is {self.answered_address(name)}, not {address}"
+            time.sleep(0.05)
+
     def weights(self, name: str) -> dict[str, int]:
         """Address → weight of a name's records."""
+        return {each["ResourceRecords"][0]["Value"]: each["Weight"] for each in self._addresses(name)}
+
+    def disabled_health_check(self) -> str:
+        config = {"Type": "TCP", "IPAddress": "192.0.2.1", "Port": 80, "Disabled": True}
+        made = self.client("route53").create_health_check(CallerReference="c", HealthCheckConfig=config)
+        return str(made["HealthCheck"]["Id"])
+
+    def places(self, name: str) -> dict[str, str]:
+        """Primary and secondary of a name, and their addresses."""
+        return {each["Failover"]: each["ResourceRecords"][0]["Value"] for each in self._addresses(name)}
+
+    def _addresses(self, name: str) -> list[dict[str, Any]]:
         records = self.client("route53").list_resource_record_sets(HostedZoneId=self._zone())["ResourceRecordSets"]
-        mine = [each for each in records if each["Name"] == f"{name}." and each["Type"] == "A"]
-        return {each["ResourceRecords"][0]["Value"]: each["Weight"] for each in mine}
+        return [each for each in records if each["Name"] == f"{name}." and each["Type"] == "A"]
 
     def forget_records(self) -> None:
         records = self.client("route53").list_resource_record_sets(HostedZoneId=self._zone())["ResourceRecordSets"]

@@ -89,14 +89,19 @@ class FakeFront:
         return self.records.get(front.name)
 
     def switch(self, front: Route53Front, address: str, *, key: str) -> None:
-        self._check(front)
-        self.records[front.name] = FrontAnswer(address=address, ttl_seconds=front.ttl_seconds)
+        before = self.current(front)
+        ttl_seconds = min(front.ttl_seconds, before.ttl_seconds) if before else front.ttl_seconds
+        self.records[front.name] = FrontAnswer(address=address, ttl_seconds=ttl_seconds)
 
     def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
         before = self.current(front)
         if before is not None and before.ttl_seconds > ttl_seconds:
             self.records[front.name] = before.model_copy(update={"ttl_seconds": ttl_seconds})
         return before
+
+    def settle(self, front: Route53Front, *, key: str) -> None:
+        if (before := self.current(front)) is not None:
+            self.records[front.name] = before.model_copy(update={"ttl_seconds": front.ttl_seconds})
 
     def _check(self, front: Route53Front) -> None:
         if front.zone not in self.zones:

@@ -57,6 +57,7 @@ REGISTER = PostgresCluster(
 )
 ATTACHMENTS = FileTree(name="attachments", path="/srv/filing/attachments", changes="replaced")
 CTL = "/opt/filing/bin/filingctl"
+FRONT = Route53Front(name="filing.skerry.test", zone="skerry.test")
 SYSTEM = System(
     name="filing",
     owner="ana",
@@ -69,14 +70,16 @@ SYSTEM = System(
         Service(name="filing-mail", port=8025, depends_on=("filing-app",)),
     ),
     checks=(
-        HttpCheck(name="answers", port=8080, expected={"read_only": False}),
+        HttpCheck(name="answers", port=8080, expected={"read_only": False, "site": "{site}"}),
         HttpCheck(name="attachments-ready", port=8080, level="business"),
     ),
     quiesce=Quiesce(enter=(CTL, "quiesce", "{seconds}"), leave=(CTL, "resume"), seconds_max=10),
-    front=Route53Front(name="filing.skerry.test", zone="skerry.test"),
+    front=FRONT,
 )
 HOSTS = {
-    f"{side.value}-filing1": Host(name=f"{side.value}-filing1", site=side.value, address=f"10.{number}.1.11")
+    f"{side.value}-filing1": Host(
+        name=f"{side.value}-filing1", site=side.value, address=f"10.{number}.1.11", sees_fronts=side is Side.DR
+    )
     for side, number in ((Side.SOURCE, 10), (Side.DR, 20), (Side.CLOUD, 30))
 }
 SOURCE, DR, CLOUD = (HOSTS[f"{side.value}-filing1"] for side in (Side.SOURCE, Side.DR, Side.CLOUD))
@@ -173,6 +176,7 @@ class FakeWorld:
         self.failing_checks: set[tuple[str, str]] = set()  # (host, check)
         self.held_until = 0.0  # by the clock; the application lets go by itself then
         self.quiesced = 0
+        self.stale_name = ""  # the address that clients' resolvers still give
         self.silent_tries = 0  # so many connections to the cloud are refused while its machine boots
         self.distrusting_tries = 0  # so many logins at the cloud are refused until its user data has run
         self.uninstalled_tries = 0  # so often it lacks rsync, until its user data has installed it
@@ -205,7 +209,7 @@ class FakeWorld:
         self.databases.create(REGISTER, SOURCE)
         self.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path] = {}
         self.serving[SOURCE.name] = {service.name for service in SYSTEM.services}
-        self.front.switch(SYSTEM.front, SOURCE.address, key="laid")
+        self.front.switch(FRONT, SOURCE.address, key="laid")
         for _ in range(filings):
             self.client_files()
 
@@ -223,7 +227,7 @@ class FakeWorld:
 
     def client_files(self) -> None:
         """A client files through the front name; what is acknowledged must be found for ever after."""
-        address = self.front.records[SYSTEM.front.name].address
+        address = self.front.records[FRONT.name].address
         host = next(host for host in HOSTS.values() if host.address == address)
         if self.takes_writes(host) and self.clock.monotonic_seconds() >= self.held_until:
             filing = f"filing-{len(self.acknowledged) + 1}"
@@ -279,7 +283,7 @@ class FakeWorld:
                 if kept
             },
             "machines": [(each.tags["Name"], each.state) for each in self.target.machines.values()],
-            "front": self.front.current(SYSTEM.front),
+            "front": self.front.current(FRONT),
             "authority": self.authority.read(SYSTEM.name).model_dump(include={"number", "side"}),
             "recovery_points": [
                 {name: value for name, value in document.items() if name in ("id", "sides", "holds")}
@@ -447,6 +451,14 @@ class FakeWorld:
     def _check(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
         for check in variables["skerry_checks"]:
             name = cast("str", check["name"])
-            if not self.takes_writes(host) or (host.name, name) in self.failing_checks:
-                raise PlayFails(f"{name}: expected {check['expected_status']}, saw 503")
+            asked = self._behind(check["url"])
+            wanted = check["expected"].get("site", asked.site)
+            if not self.takes_writes(asked) or (asked.name, name) in self.failing_checks or wanted != asked.site:
+                raise PlayFails(f"{name}: expected {check['expected_status']}, saw 503 at {asked.site}")
         return {"checks": [check["name"] for check in variables["skerry_checks"]]}
+
+    def _behind(self, url: str) -> Host:
+        """The host that answers there; names lead where the front points, or where clients still believe it does."""
+        place = url.split("/")[2].split(":", maxsplit=1)[0]
+        address = (self.stale_name or self.front.records[FRONT.name].address) if place == FRONT.name else place
+        return next(host for host in HOSTS.values() if host.address == address)

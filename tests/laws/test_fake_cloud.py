@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.model.system import Route53Front
 from tests.fakes.cloud_target import FakeFront, FakeTarget
-from tests.laws.front_laws import FrontLaws
+from tests.laws.front_laws import NamedFrontLaws
 from tests.laws.target_laws import MachineMakerLaws
 
 
@@ -23,11 +24,11 @@ class TestFakeTarget(MachineMakerLaws):
         return lambda machine: target.machines[machine].state
 
 
-class TestFakeFront(FrontLaws):
+class TestFakeFront(NamedFrontLaws):
     @pytest.fixture
     def front(self) -> FakeFront:
         return FakeFront()
 
     @pytest.fixture
-    def authority(self, front: FakeFront) -> Callable[[str], str | None]:
-        return lambda name: front.records[name].address if name in front.records else None
+    def authority(self, front: FakeFront) -> Callable[[Route53Front], str | None]:
+        return lambda wish: front.records[wish.name].address if wish.name in front.records else None

@@ -202,6 +202,7 @@ class TestTrouble:
         site.cloud.heal()
         assert site.content_of(seeded.snapshot) == site.path.read_bytes()
         assert len(site.snapshots()) == 1
+        assert site.orphans() == {}
 
     def test_what_does_not_pass_is_a_clean_error_and_the_next_try_goes_on(self, site: Site) -> None:
         site.fill((0, os.urandom(4 * MIB)))
@@ -225,6 +226,7 @@ class TestTrouble:
             | {"status": 403, "count": 1}
         )
         assert site.seed().digest == site.digest()
+        assert site.orphans() == {}
 
     def test_a_snapshot_that_stays_pending_is_said_and_gone_on_with(self, site: Site) -> None:
         site.fill((0, os.urandom(MIB)))
@@ -237,6 +239,7 @@ class TestTrouble:
         after = site.seed(key="k1")
         assert after.parent == before.snapshot
         assert len(site.snapshots()) == 2
+        assert site.orphans() == {before.snapshot: "a newer one was proved"}
 
     def test_a_wrong_checksum_in_the_answer_is_no_proof(self, site: Site) -> None:
         site.fill((0, os.urandom(MIB)))
@@ -245,6 +248,7 @@ class TestTrouble:
             site.seed(key="k1")
         site.cloud.heal()
         assert site.seed(key="k1").digest == site.digest()
+        assert site.orphans() == {}
 
     def test_content_that_is_not_what_was_expected_is_used_by_nobody(self, site: Site) -> None:
         site.fill((0, os.urandom(MIB)))
@@ -266,6 +270,7 @@ class TestTrouble:
         with pytest.raises(TargetUnreachable, match="Unreachable"):
             site.seed(key="k1", images=AwsImages(session, LocalTransport))
         assert site.seed(key="k1").digest == site.digest()
+        assert site.orphans() == {}
 
     def test_killed_anywhere_it_goes_on_and_sends_little_twice(self, site: Site) -> None:
         site.fill((0, os.urandom(18 * MIB)))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contracts.target import FrontAnswer
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import (
     TargetError,
@@ -16,11 +15,12 @@ from orchestrator.foundation.errors import (
     TargetUnreachable,
 )
 from orchestrator.model.inventory import CloudSettings
+from orchestrator.model.system import Route53Front
 from orchestrator.targets.aws.machines import AwsMachines, host_keys_in
 from orchestrator.targets.aws.session import AwsSession
 from orchestrator.targets.aws.traffic import Route53Traffic
 from tests.fakes.aws_cloud import AwsCloud, running_cloud
-from tests.laws.front_laws import FRONT, FrontLaws
+from tests.laws.front_laws import FRONT, NamedFrontLaws
 from tests.laws.target_laws import HOST, SPEC, TAGS, MachineMakerLaws
 
 pytestmark = pytest.mark.platform("ssh")
@@ -56,25 +56,10 @@ class TestAwsMachines(MachineMakerLaws):
         return cloud.state_of
 
 
-class TestRoute53Traffic(FrontLaws):
+class TestSimpleRecords(NamedFrontLaws):
     @pytest.fixture
-    def authority(self, cloud: AwsCloud) -> Callable[[str], str | None]:
-        return cloud.answered_address
-
-
-class TestWeightedRecords:
-    def test_a_switch_moves_the_weight_and_the_way_back_is_there(self, front: Route53Traffic, cloud: AwsCloud) -> None:
-        weighted = FRONT.model_copy(update={"routing": "weighted"})
-        front.switch(FRONT, "10.10.1.11", key="k")  # simple, as it was found
-        front.switch(weighted, "10.30.1.11", key="k")
-        assert cloud.answered_address(FRONT.name) == "10.30.1.11"
-        assert cloud.weights(FRONT.name) == {"10.10.1.11": 0, "10.30.1.11": 100}
-        assert front.lower_ttl(weighted, 0, key="k") == FrontAnswer(address="10.30.1.11", ttl_seconds=1)
-        front.switch(weighted, "10.10.1.11", key="k")
-        assert cloud.answered_address(FRONT.name) == "10.10.1.11"
-        assert cloud.weights(FRONT.name) == {"10.10.1.11": 100, "10.30.1.11": 0}
-        with pytest.raises(TargetError, match="not simple"):
-            front.switch(FRONT, "10.30.1.11", key="k")
+    def authority(self, cloud: AwsCloud) -> Callable[[Route53Front], str | None]:
+        return lambda wish: cloud.answered_address(wish.name)
 
 
 class TestTroubleWithMachines:

@@ -1,18 +1,26 @@
 """What is ours in the cloud is listed in the auditor's role, and nothing else; roles cannot do what is not theirs."""
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import TargetForbidden
+from orchestrator.model import action as actions
 from orchestrator.model.host import Host
-from orchestrator.model.inventory import CloudSettings
+from orchestrator.model.inventory import CloudSettings, Inventory, ResidencyRule
+from orchestrator.model.site import Side
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.session import AwsSession
 from orchestrator.targets.aws.things import AwsThings
 from orchestrator.targets.aws.traffic import Route53Traffic
+from orchestrator.wiring.roles import RoleHandlers
 from tests.fakes.aws_cloud import AwsCloud, running_cloud
+from tests.fakes.drivers import FakeWorld, a_deed
+from tests.fakes.plans import DIGEST
 from tests.laws.front_laws import FRONT
 from tests.laws.target_laws import HOST, OTHER, SPEC, TAGS
 
@@ -88,6 +96,40 @@ def test_keys_whose_hour_is_over_are_said_to_be(cloud: AwsCloud) -> None:
         AwsThings(session).all()
     assert "Sign in again" in caught.value.hint
     AwsThings(cloud.session(role="auditor")).all()  # a new session assumes the role anew
+
+
+def test_each_run_acts_in_the_role_of_its_verb_under_its_own_name(cloud: AwsCloud) -> None:
+    """https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html: RoleSessionName is in the records."""
+    parts = ("cutover", "drill")
+    settings = cloud.session().settings.model_copy(update={"roles": {part: cloud.role_arn(part) for part in parts}})
+    allowed = (ResidencyRule(data_class="internal", regions=(cloud.region,)),)
+    inventory = Inventory(sites={}, hosts={}, systems={}, residency=allowed, cloud=settings, digest=DIGEST)
+    world = FakeWorld()
+    handlers = RoleHandlers(replace(world.drivers, clock=SystemClock()), inventory, world.transports)
+    cloud.forget_calls()
+    for run, action in (
+        ("wave 7/filing", actions.SwitchFront(side=Side.CLOUD)),
+        ("wave-8", actions.SwitchFront(side=Side.SOURCE)),
+        ("wave-8", actions.EndTestMachine()),
+    ):
+        deed = a_deed(action, step=action.verb).model_copy(update={"run": run})
+        assert handlers(action.verb).act(deed, lambda _: None, world.emit).passed
+        assert handlers(action.verb).probe(deed)
+    issued = json.loads((cloud.folder / "issued_keys.json").read_text())
+    told = [issued[call["access_key"]] for call in cloud.calls() if call["access_key"] in issued]
+    assert list(dict.fromkeys((each["role"], each["session"]) for each in told)) == [
+        ("cutover", "skerry-wave-7-filing"),
+        ("cutover", "skerry-wave-8"),
+        ("drill", "skerry-wave-8"),
+    ]
+    assumed = [call for call in cloud.calls() if call["action"] == "AssumeRole"]
+    assert len(assumed) == 3
+
+
+def test_a_session_says_whose_it_is(cloud: AwsCloud) -> None:
+    session = cloud.session(role="auditor").acting("auditor", "drill-3")
+    arn = session.client("sts").get_caller_identity()["Arn"]
+    assert arn == "arn:aws:sts::123456789012:assumed-role/auditor/skerry-drill-3"
 
 
 def test_an_account_that_is_not_allowed_is_refused_before_any_call(cloud: AwsCloud) -> None:

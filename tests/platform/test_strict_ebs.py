@@ -5,6 +5,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ def made(cloud: AwsCloud, blocks: dict[int, bytes], *, parent: str | None = None
 
 
 class TestStart:
-    """API_StartSnapshot: block size 524288; ClientToken; ParentSnapshotId; VolumeSize not below the parent's."""
+    """https://docs.aws.amazon.com/ebs/latest/APIReference/API_StartSnapshot.html: block size 524288; ClientToken;
+    ParentSnapshotId; VolumeSize not below the parent's.
+    """
 
     def test_blocks_are_half_a_mebibyte_and_the_snapshot_is_pending(self, ebs: Any) -> None:
         told = ebs.start_snapshot(VolumeSize=1, Description="d", Tags=[{"Key": "k", "Value": "v"}])
@@ -112,7 +115,9 @@ class TestStart:
 
 
 class TestPut:
-    """API_PutSnapshotBlock: "DataLength … only supported value is 524288"; the checksum is verified."""
+    """https://docs.aws.amazon.com/ebs/latest/APIReference/API_PutSnapshotBlock.html: "DataLength … only supported
+    value is 524288"; the checksum is verified.
+    """
 
     @pytest.fixture
     def snapshot(self, ebs: Any) -> str:
@@ -143,7 +148,9 @@ class TestPut:
 
 
 class TestComplete:
-    """API_CompleteSnapshot: ChangedBlocksCount, and the LINEAR aggregate: digests in ascending order, concatenated."""
+    """https://docs.aws.amazon.com/ebs/latest/APIReference/API_CompleteSnapshot.html: ChangedBlocksCount, and the
+    LINEAR aggregate: digests in ascending order, concatenated.
+    """
 
     def test_the_count_must_be_what_was_written(self, ebs: Any) -> None:
         snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
@@ -171,7 +178,9 @@ class TestComplete:
 
 
 class TestRead:
-    """API_ListSnapshotBlocks, API_ListChangedBlocks, API_GetSnapshotBlock: tokens, pages, lineage."""
+    """https://docs.aws.amazon.com/ebs/latest/APIReference/API_ListSnapshotBlocks.html, …/API_ListChangedBlocks.html,
+    …/API_GetSnapshotBlock.html: tokens and their end, pages, lineage.
+    """
 
     def test_what_was_written_is_read_with_its_digest(self, ebs: Any, cloud: AwsCloud) -> None:
         content = {0: os.urandom(BLOCK), 7: os.urandom(BLOCK)}
@@ -194,6 +203,16 @@ class TestRead:
         token = ebs.list_snapshot_blocks(SnapshotId=snapshot)["Blocks"][0]["BlockToken"]
         for wrong in ({"BlockIndex": 1, "BlockToken": token}, {"BlockIndex": 0, "BlockToken": "nonsense"}):
             assert refused(ebs.get_snapshot_block, SnapshotId=snapshot, **wrong)[1] == "INVALID_BLOCK_TOKEN"
+
+    def test_a_token_whose_time_is_over_reads_nothing_and_a_new_one_does(self, ebs: Any, cloud: AwsCloud) -> None:
+        snapshot = made(cloud, {3: bytes(BLOCK)})
+        told = ebs.list_snapshot_blocks(SnapshotId=snapshot)
+        assert timedelta(days=6) < told["ExpiryTime"] - datetime.now(UTC) <= timedelta(days=7)
+        [block] = told["Blocks"]
+        with cloud.tokens_over():
+            over = refused(ebs.get_snapshot_block, SnapshotId=snapshot, **block)
+        assert over == ("ValidationException", "INVALID_BLOCK_TOKEN")
+        assert ebs.get_snapshot_block(SnapshotId=snapshot, **block)["BlockData"].read() == bytes(BLOCK)
 
     def test_a_child_shows_its_parents_blocks_under_its_own(self, ebs: Any, cloud: AwsCloud) -> None:
         old, new = os.urandom(BLOCK), os.urandom(BLOCK)
@@ -229,7 +248,9 @@ class TestRead:
 
 
 class TestTrouble:
-    """Common errors: RequestThrottledException (400), InternalServerException (500); the SDK tries both again."""
+    """https://docs.aws.amazon.com/ebs/latest/APIReference/CommonErrors.html and API_PutSnapshotBlock.html:
+    RequestThrottledException (400), InternalServerException (500); the SDK tries both again.
+    """
 
     @pytest.mark.parametrize("kind", ["throttle", "error", "drop_before", "drop_after"])
     def test_trouble_passes_and_the_block_is_there(self, ebs: Any, cloud: AwsCloud, kind: str) -> None:
@@ -240,6 +261,15 @@ class TestTrouble:
         cloud.heal()
         wish = {"ChecksumAlgorithm": "SHA256", "ChecksumAggregationMethod": "LINEAR"}
         ebs.complete_snapshot(SnapshotId=snapshot, ChangedBlocksCount=1, Checksum=aggregate(content), **wish)
+
+    def test_a_throttled_call_says_when_to_come_again(self, cloud: AwsCloud) -> None:
+        """https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-error-retries.html"""
+        impatient = cloud.session(attempts_max=1).client("ebs")
+        cloud.put_faults({"kind": "throttle", "service": "ebs", "count": 1, "seconds": 3})
+        with pytest.raises(ClientError) as caught:
+            impatient.start_snapshot(VolumeSize=1)
+        assert caught.value.response["Error"]["Code"] == "RequestThrottledException"
+        assert caught.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "3"
 
     def test_a_wrong_digest_in_an_answer_can_be_seen(self, ebs: Any, cloud: AwsCloud) -> None:
         snapshot = made(cloud, {0: os.urandom(BLOCK)})

@@ -47,7 +47,7 @@ def refused(call: Callable[..., Any], **wish: Any) -> str:
 
 
 class TestRunInstances:
-    """API_RunInstances and "Error codes for the Amazon EC2 API"."""
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html, …/errors-overview.html"""
 
     @pytest.mark.parametrize(
         ("change", "code"),
@@ -102,9 +102,63 @@ class TestRunInstances:
         ec2.terminate_instances(InstanceIds=[instance])
         assert refused(ec2.start_instances, InstanceIds=[instance]) == "IncorrectInstanceState"
 
+    def test_a_new_id_may_not_be_known_at_once(self, ec2: Any, wish: dict[str, Any]) -> None:
+        """https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
+        instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
+        seen = []
+        until = time.monotonic() + 30
+        while not seen or seen[-1] != "known":
+            assert time.monotonic() < until
+            try:
+                ec2.describe_instances(InstanceIds=[instance])
+                seen.append("known")
+            except ClientError as error:
+                seen.append(error.response["Error"]["Code"])
+        assert set(seen) <= {"InvalidInstanceID.NotFound", "known"}
+
+    @pytest.mark.parametrize(("code", "status"), [("InsufficientInstanceCapacity", 500), ("RequestLimitExceeded", 503)])
+    def test_capacity_and_the_rate_of_calls_are_refused_on_demand(
+        self, cloud: AwsCloud, wish: dict[str, Any], code: str, status: int
+    ) -> None:
+        """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+        cloud.put_faults({"kind": "refuse", "action": "RunInstances", "code": code, "status": status, "count": 1})
+        impatient = cloud.session(attempts_max=1).client("ec2")
+        assert refused(impatient.run_instances, **wish) == code
+        cloud.heal()
+
+
+class TestKms:
+    """https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html"""
+
+    @pytest.fixture
+    def kms(self, cloud: AwsCloud) -> Any:
+        return cloud.client("kms")
+
+    def test_a_disabled_key_is_of_no_use_until_it_is_enabled(self, kms: Any) -> None:
+        key = kms.create_key()["KeyMetadata"]["KeyId"]
+        sealed = kms.encrypt(KeyId=key, Plaintext=b"kept")["CiphertextBlob"]
+        kms.disable_key(KeyId=key)
+        assert refused(kms.encrypt, KeyId=key, Plaintext=b"x") == "DisabledException"
+        assert refused(kms.decrypt, CiphertextBlob=sealed) == "DisabledException"
+        kms.enable_key(KeyId=key)
+        assert kms.decrypt(CiphertextBlob=sealed)["Plaintext"] == b"kept"
+
+    def test_a_key_that_waits_for_its_deletion_is_of_no_use(self, kms: Any) -> None:
+        key = kms.create_key()["KeyMetadata"]["KeyId"]
+        kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        wish = {"KeyId": key}
+        assert refused(kms.encrypt, Plaintext=b"x", **wish) == "KMSInvalidStateException"
+        assert refused(kms.generate_data_key, KeySpec="AES_256", **wish) == "KMSInvalidStateException"
+        assert refused(kms.enable_key, **wish) == "KMSInvalidStateException"
+        kms.cancel_key_deletion(**wish)
+        kms.enable_key(**wish)
+        assert kms.encrypt(Plaintext=b"x", **wish)["CiphertextBlob"]
+
 
 class TestVolumes:
-    """API_CreateVolume, API_AttachVolume, API_DeleteVolume."""
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html, …/API_AttachVolume.html,
+    …/API_DeleteVolume.html
+    """
 
     ZONE = f"{REGION}a"
 
@@ -123,6 +177,7 @@ class TestVolumes:
             ({"AvailabilityZone": "mars-1a"}, "InvalidZone.NotFound"),
             ({"VolumeType": "st1", "Size": 10}, "InvalidParameterValue"),
             ({"VolumeType": "fast"}, "UnknownVolumeType"),
+            ({"VolumeType": "gp3", "Size": 65_536}, "VolumeLimitExceeded"),
             ({"SnapshotId": "snap-0123456789abcdef0"}, "InvalidSnapshot.NotFound"),
         ],
     )
@@ -142,7 +197,9 @@ class TestVolumes:
 
 
 class TestRoute53:
-    """API_ChangeResourceRecordSets, API_GetChange: a batch is done whole or not at all; PENDING, then INSYNC."""
+    """https://docs.aws.amazon.com/Route53/latest/APIReference/API_ChangeResourceRecordSets.html, …/API_GetChange.html:
+    a batch is done whole or not at all; PENDING, then INSYNC.
+    """
 
     @pytest.fixture
     def zone(self, cloud: AwsCloud) -> str:
@@ -194,6 +251,20 @@ class TestRoute53:
             self.change(cloud, zone, *changes)
         records = cloud.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
         assert [record["Name"] for record in records if record["Type"] == "A"] == []
+
+    def test_failover_records_are_a_pair_whose_primary_has_a_health_check(self, cloud: AwsCloud, zone: str) -> None:
+        """https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-values-failover.html"""
+        primary = {"SetIdentifier": "a", "Failover": "PRIMARY", "HealthCheckId": cloud.disabled_health_check()}
+        bare = {key: value for key, value in primary.items() if key != "HealthCheckId"}
+        weighted = {"SetIdentifier": "c", "Weight": 1}
+        with pytest.raises(ClientError, match="must have an associated health check"):
+            self.change(cloud, zone, ("CREATE", bare))
+        with pytest.raises(ClientError, match="NoSuchHealthCheck"):
+            self.change(cloud, zone, ("CREATE", {**primary, "HealthCheckId": "nobody"}))
+        self.change(cloud, zone, ("CREATE", primary), ("CREATE", {"SetIdentifier": "b", "Failover": "SECONDARY"}))
+        for other in ({**primary, "SetIdentifier": "d"}, weighted, {}):
+            with pytest.raises(ClientError, match="InvalidChangeBatch"):
+                self.change(cloud, zone, ("CREATE", other))
 
     def test_an_unknown_change_is_not_found(self, cloud: AwsCloud) -> None:
         assert refused(cloud.client("route53").get_change, Id="CNOBODY") == "NoSuchChange"

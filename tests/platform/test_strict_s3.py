@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,7 +70,9 @@ def test_the_published_check_values(algorithm: str, check_value: str) -> None:
 
 
 class TestIntegrity:
-    """User guide, "Checking object integrity": S3 compares the value you send with its own, and stores on a match."""
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html: S3 compares the value
+    you send with its own, and stores on a match.
+    """
 
     @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
     def test_a_right_checksum_is_taken_and_told(self, s3: Any, algorithm: str) -> None:
@@ -117,7 +120,9 @@ class TestIntegrity:
 
 
 class TestMultipart:
-    """User guide, "Amazon S3 multipart upload limits": 10 000 parts; each but the last at least 5 MiB; in order."""
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: 10 000 parts; each but the last at
+    least 5 MiB; in order.
+    """
 
     @pytest.fixture
     def upload(self, s3: Any) -> dict[str, str]:
@@ -147,8 +152,87 @@ class TestMultipart:
         assert refused(s3.upload_part, PartNumber=number, Body=b"x", **upload) == "InvalidArgument"
 
 
+class TestPartsAreKnown:
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html, …/API_UploadPartCopy.html
+
+    Each part is told with its checksum, a copied one too, and all carry the algorithm that the upload was begun with.
+    """
+
+    @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256"])
+    def test_parts_are_listed_with_their_checksums(self, s3: Any, algorithm: str) -> None:
+        where = {"Bucket": "plain", "Key": f"listed-{algorithm}"}
+        upload = s3.create_multipart_upload(ChecksumAlgorithm=algorithm, **where)["UploadId"]
+        name, wanted = f"Checksum{algorithm}", checksum(algorithm.lower(), b"content")
+        s3.upload_part(UploadId=upload, PartNumber=2, Body=b"content", **where, **{name: wanted})
+        [part] = s3.list_parts(UploadId=upload, **where)["Parts"]
+        assert (part["PartNumber"], part["Size"], part[name]) == (2, 7, wanted)
+
+    def test_a_part_with_another_algorithm_is_refused(self, s3: Any) -> None:
+        where = {"Bucket": "plain", "Key": "mixed"}
+        upload = s3.create_multipart_upload(ChecksumAlgorithm="SHA256", **where)["UploadId"]
+        wish = {"UploadId": upload, "PartNumber": 1, "Body": b"content", **where}
+        assert refused(s3.upload_part, ChecksumCRC32=checksum("crc32", b"content"), **wish) == "InvalidRequest"
+
+    def test_a_copied_part_has_the_checksum_of_what_was_copied(self, s3: Any) -> None:
+        content = os.urandom(6 * MIB)
+        s3.put_object(Bucket="plain", Key="from", Body=content)
+        where = {"Bucket": "plain", "Key": "to"}
+        upload = s3.create_multipart_upload(ChecksumAlgorithm="SHA256", **where)["UploadId"]
+        ranges = ("bytes=0-5242879", f"bytes=5242880-{len(content) - 1}")
+        pieces = (content[:5242880], content[5242880:])
+        parts = []
+        for number, (asked, piece) in enumerate(zip(ranges, pieces, strict=True), 1):
+            wish = {"UploadId": upload, "PartNumber": number, "CopySource": "plain/from", "CopySourceRange": asked}
+            told = s3.upload_part_copy(**wish, **where)["CopyPartResult"]
+            assert told["ChecksumSHA256"] == checksum("sha256", piece)
+            parts.append({"PartNumber": number, "ETag": told["ETag"], "ChecksumSHA256": told["ChecksumSHA256"]})
+        s3.complete_multipart_upload(UploadId=upload, MultipartUpload={"Parts": parts}, **where)
+        head = s3.head_object(ChecksumMode="ENABLED", **where)
+        digests = b"".join(hashlib.sha256(piece).digest() for piece in pieces)
+        assert head["ChecksumSHA256"] == f"{base64.b64encode(hashlib.sha256(digests).digest()).decode()}-2"
+        assert s3.get_object(**where)["Body"].read() == content
+
+
+class TestVersions:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/versioning-workflows.html: what is overwritten or
+    deleted stays a version; a deletion without a version is a marker.
+    """
+
+    def test_what_was_overwritten_and_deleted_is_still_read_by_its_version(self, s3: Any) -> None:
+        first, second = (
+            s3.put_object(Bucket="vault", Key="versions", Body=body)["VersionId"] for body in (b"first", b"second")
+        )
+        assert s3.get_object(Bucket="vault", Key="versions")["Body"].read() == b"second"
+        marker = s3.delete_object(Bucket="vault", Key="versions")
+        assert marker["DeleteMarker"]
+        assert refused(s3.get_object, Bucket="vault", Key="versions") == "NoSuchKey"
+        for version, content in ((first, b"first"), (second, b"second")):
+            assert s3.get_object(Bucket="vault", Key="versions", VersionId=version)["Body"].read() == content
+        s3.delete_object(Bucket="vault", Key="versions", VersionId=marker["VersionId"])
+        assert s3.get_object(Bucket="vault", Key="versions")["Body"].read() == b"second"
+
+
 class TestConditionalWrites:
-    """User guide, "How to prevent object overwrites with conditional writes"."""
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
+
+    def test_if_none_match_holds_when_parts_become_an_object_too(self, s3: Any) -> None:
+        where = {"Bucket": "plain", "Key": "once-in-parts"}
+        s3.put_object(Body=b"first", **where)
+        upload = s3.create_multipart_upload(**where)["UploadId"]
+        tag = s3.upload_part(UploadId=upload, PartNumber=1, Body=b"second", **where)["ETag"]
+        parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
+        wish = {"UploadId": upload, "MultipartUpload": parts, "IfNoneMatch": "*", **where}
+        assert refused(s3.complete_multipart_upload, **wish) == "PreconditionFailed"
+        assert s3.get_object(**where)["Body"].read() == b"first"
+
+    def test_if_match_replaces_what_was_seen_alone(self, s3: Any) -> None:
+        where = {"Bucket": "plain", "Key": "seen"}
+        seen = s3.put_object(Body=b"first", **where)["ETag"]
+        assert refused(s3.put_object, Body=b"x", IfMatch='"00000000000000000000000000000000"', **where) == (
+            "PreconditionFailed"
+        )
+        s3.put_object(Body=b"second", IfMatch=seen, **where)
+        assert s3.get_object(**where)["Body"].read() == b"second"
 
     def test_if_none_match_keeps_what_is_there(self, s3: Any) -> None:
         s3.put_object(Bucket="plain", Key="once", Body=b"first", IfNoneMatch="*")
@@ -158,7 +242,9 @@ class TestConditionalWrites:
 
 
 class TestObjectLock:
-    """User guide, "Object Lock": in compliance mode retention can't be shortened, by anyone, nor its mode changed."""
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html: in compliance mode retention can't be
+    shortened, by anyone, nor its mode changed.
+    """
 
     @staticmethod
     def locked(s3: Any, mode: str) -> dict[str, Any]:
@@ -222,7 +308,9 @@ class TestObjectLock:
 
 
 class TestTrouble:
-    """Error responses: SlowDown (503) and InternalError (500) are worth another try, and the SDK makes it."""
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: SlowDown (503) and InternalError
+    (500) are worth another try, and the SDK makes it.
+    """
 
     @pytest.mark.parametrize("kind", ["throttle", "error", "drop_before", "drop_after"])
     def test_trouble_passes(self, s3: Any, cloud: AwsCloud, kind: str) -> None:
@@ -230,3 +318,28 @@ class TestTrouble:
         s3.put_object(Bucket="plain", Key=kind, Body=b"content")
         cloud.heal()
         assert s3.get_object(Bucket="plain", Key=kind)["Body"].read() == b"content"
+
+
+def test_versions_locks_and_uploads_under_way_outlive_the_process_of_the_cloud(tmp_path: Path) -> None:
+    with running_cloud(tmp_path) as first:
+        s3 = first.client("s3")
+        where = {"CreateBucketConfiguration": {"LocationConstraint": first.region}, "Bucket": "kept"}
+        s3.create_bucket(ObjectLockEnabledForBucket=True, **where)
+        until = datetime.now(UTC) + timedelta(days=2)
+        locked = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+        version = s3.put_object(Bucket="kept", Key="a", Body=b"first", **locked)["VersionId"]
+        s3.put_object(Bucket="kept", Key="a", Body=b"second")
+        place = {"Bucket": "kept", "Key": "parts"}
+        upload = s3.create_multipart_upload(ChecksumAlgorithm="SHA256", **place)["UploadId"]
+        wanted = checksum("sha256", b"content")
+        s3.upload_part(UploadId=upload, PartNumber=1, Body=b"content", ChecksumSHA256=wanted, **place)
+    with running_cloud(tmp_path) as second:
+        s3 = second.client("s3")
+        assert s3.get_object(Bucket="kept", Key="a", VersionId=version)["Body"].read() == b"first"
+        assert s3.get_object(Bucket="kept", Key="a")["Body"].read() == b"second"
+        assert refused(s3.delete_object, Bucket="kept", Key="a", VersionId=version) == "AccessDenied"
+        [part] = s3.list_parts(UploadId=upload, **place)["Parts"]
+        assert part["ChecksumSHA256"] == wanted
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"], "ChecksumSHA256": wanted}]}
+        s3.complete_multipart_upload(UploadId=upload, MultipartUpload=parts, **place)
+        assert s3.get_object(**place)["Body"].read() == b"content"

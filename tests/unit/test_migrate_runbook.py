@@ -80,6 +80,8 @@ class World:
 
     def provision_target(self) -> None: ...
 
+    def prepare_front(self, ttl_seconds: int) -> None: ...
+
     def end_target(self, machines: str) -> None:
         assert self.authority != "cloud"
 

@@ -99,7 +99,7 @@ def test_every_verb_that_has_a_handler_is_tried():
     tried |= {STEPS[step].inverse.action.verb for step, _ in BACKWARD}
     verbs = (
         "preflight provision_target replicate take_recovery_point run_playbook verify_digests move_authority promote "
-        "carry_back switch_front check watch commit end_target follow account_writes weigh_window"
+        "carry_back prepare_front switch_front check watch commit end_target follow account_writes weigh_window"
     )
     assert tried == set(verbs.split())
 

@@ -8,7 +8,7 @@ from orchestrator.model.outcome import Result
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.steps.handlers import handlers_over
-from tests.fakes.drivers import CLOUD, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
+from tests.fakes.drivers import CLOUD, FRONT, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
 
 DISK = BlockVolume(name="disk", path="/srv/machine/disk.img")
 MACHINE = SYSTEM.model_copy(update={"datasets": (DISK,), "services": (), "quiesce": None})
@@ -106,8 +106,8 @@ def test_where_something_leads_out_nothing_starts(world):
 
 
 def test_clients_are_made_to_follow_quickly_before_they_are_moved(world):
-    front = SYSTEM.front
-    world.front.switch(front.model_copy(update={"ttl_seconds": 300}), SOURCE.address, key="slow")
+    front = FRONT
+    world.front.settle(front.model_copy(update={"ttl_seconds": 300}), key="slow")
     observed = passed(world, actions.PrepareFront(ttl_seconds=5)).observed
     assert (observed["ttl_before_seconds"], observed["ttl_seconds"], observed["address"]) == (300, 5, SOURCE.address)
     assert world.front.records[front.name].ttl_seconds == 5

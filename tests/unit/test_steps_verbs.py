@@ -13,7 +13,19 @@ from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.site import Side
 from orchestrator.steps import authority as authority_steps
 from orchestrator.steps.handlers import handlers_over
-from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, REGISTER, RUN, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
+from tests.fakes.drivers import (
+    ATTACHMENTS,
+    CLOUD,
+    DR,
+    FRONT,
+    REGISTER,
+    RUN,
+    SOURCE,
+    SYSTEM,
+    FakeWorld,
+    a_deed,
+    the_plan,
+)
 from tests.fakes.playbooks import PlayFails, PlayLasts
 from tests.fakes.trees import FakeFile
 
@@ -529,7 +541,7 @@ def test_the_front_is_looked_at_after_the_switch(world):
 def test_a_switch_that_is_not_in_force_is_refused(world):
     def undone(name):
         if name == "switch:after":
-            world.front.switch(SYSTEM.front, SOURCE.address, key="somebody else")
+            world.front.switch(FRONT, SOURCE.address, key="somebody else")
 
     world.interruption.on_place = undone
     outcome = refused(world, actions.SwitchFront(side=CLOUD_SIDE), "TargetError")

@@ -122,6 +122,7 @@ REST_ACTIONS = (
     ("route53", "GET", "/2013-04-01/hostedzone/[^/]+/rrset", "ListResourceRecordSets"),
     ("route53", "GET", "/2013-04-01/change/[^/]+", "GetChange"),
     ("route53", "POST", "/2013-04-01/healthcheck", "CreateHealthCheck"),
+    ("route53", "POST", "/2013-04-01/healthcheck/[^/]+", "UpdateHealthCheck"),
     ("route53", "POST", "/2013-04-01/tags/.+", "ChangeTagsForResource"),
     ("route53", "GET", "/2013-04-01/tags/.+", "ListTagsForResource"),
 )

@@ -130,8 +130,10 @@ class Gateway:
     def _serve_kept(self, environ: dict[str, Any], call: AwsCall) -> Answer:
         """Serve, and journal what changed something."""
         service = self._services.get(call.service, _LENIENT)
+        service.received(call)
         if service.stands_alone(call):
             return self._serve(environ, call, None)
+        body_file = self._journal.keep_body(call.body) if call.changes and self._journal else ""
         with self.lock:
             if not call.changes:
                 return self._serve(environ, call, None)
@@ -141,7 +143,7 @@ class Gateway:
             answer = self._serve(environ, call, None)
             mock_random.seed()
             if answer.good and self._journal:
-                self._journal.append(_entry(self._number, environ, call, service.kept(call, answer)))
+                self._journal.append(_entry(self._number, environ, call, service.kept(call, answer)), body_file)
         return answer
 
     def _serve(self, environ: dict[str, Any], call: AwsCall, kept: dict[str, Any] | None) -> Answer:

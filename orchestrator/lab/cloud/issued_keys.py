@@ -38,16 +38,17 @@ class IssuedKeys:
     def find(self, access_key: str) -> dict[str, Any] | None:
         return self._keys.get(access_key)
 
-    def issue(self, role: str, seconds: int) -> dict[str, Any]:
+    def issue(self, role: str, seconds: int, session: str = "") -> dict[str, Any]:
         key = {
             "access_key": "ASIA" + secrets.token_hex(8).upper(),
             "secret_key": secrets.token_urlsafe(30),
             "token": secrets.token_urlsafe(60),
             "role": role,
+            "session": session,
             "ends": time.time() + seconds,
         }
         with self._lock:
-            self._keys[str(key["access_key"])] = {name: key[name] for name in ("role", "token", "ends")}
+            self._keys[str(key["access_key"])] = {name: key[name] for name in ("role", "session", "token", "ends")}
             replace_file(self._path, json.dumps(self._keys).encode(), mode=0o600)
         return key
 
@@ -75,8 +76,9 @@ class StrictSts(Lenient):
             seconds = _seconds(call, 43_200, TOKEN_SECONDS_MIN, TOKEN_SECONDS_MAX)
             return _answer("GetSessionToken", _credentials(self._keys.issue("", seconds)))
         if call.action == "GetCallerIdentity" and (key := self._keys.find(call.access_key)) and key["role"]:
-            arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{key['role']}/skerry"
-            inner = f"<Arn>{arn}</Arn><UserId>AROA:skerry</UserId><Account>{ACCOUNT}</Account>"
+            session = escape(key["session"])
+            arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{key['role']}/{session}"
+            inner = f"<Arn>{arn}</Arn><UserId>AROA:{session}</UserId><Account>{ACCOUNT}</Account>"
             return _answer("GetCallerIdentity", inner)
         return None
 
@@ -91,7 +93,7 @@ class StrictSts(Lenient):
         seconds = _seconds(call, 3600, 900, int(role.max_session_duration or 3600))
         user = f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.name}/{escape(session)}"
         told = f"<AssumedRoleId>AROA:{escape(session)}</AssumedRoleId><Arn>{user}</Arn>"
-        inner = _credentials(self._keys.issue(role.name, seconds))
+        inner = _credentials(self._keys.issue(role.name, seconds, session))
         return _answer("AssumeRole", f"{inner}<AssumedRoleUser>{told}</AssumedRoleUser>")
 
 

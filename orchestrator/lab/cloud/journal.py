@@ -49,7 +49,8 @@ class Journal:
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: Entry, body_file: str) -> None:
+        """`body_file` is what `keep_body` gave for the entry's body."""
         line = {
             "number": entry.number,
             "method": entry.method,
@@ -58,17 +59,23 @@ class Journal:
             "headers": entry.headers,
             "kept": entry.kept,
         }
-        if len(entry.body) > BODY_BYTES_INLINE_MAX:
-            digest = hashlib.sha256(entry.body).hexdigest()
-            place = self._folder / "bodies" / digest
-            if not place.exists():
-                replace_file(place, entry.body, mode=0o600)
-            line["body_file"] = digest
+        if body_file:
+            line["body_file"] = body_file
         else:
             line["body"] = base64.b64encode(entry.body).decode()
         with self._lock:
             os.write(self._descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
             os.fsync(self._descriptor)
+
+    def keep_body(self, body: bytes) -> str:
+        """The name of a file that holds a large body from now on; "" for one that fits into its line."""
+        if len(body) <= BODY_BYTES_INLINE_MAX:
+            return ""
+        digest = hashlib.sha256(body).hexdigest()
+        place = self._folder / "bodies" / digest
+        if not place.exists():
+            replace_file(place, body, mode=0o600)
+        return digest
 
     def entries(self) -> Iterator[Entry]:
         with self._path.open("rb") as stream:

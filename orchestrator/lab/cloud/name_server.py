@@ -74,12 +74,16 @@ class Zones:
             return max(fitting, key=len, default=None)
 
     def find(self, name: str, kind: str) -> dict[str, Any] | None:
-        """One record set: where several share the name, one is drawn by weight; weight 0 only if all are 0."""
+        """One record set: of several that share the name, the primary while it is healthy, or one drawn by weight;
+        weight 0 only if all are 0.
+        """
         with self._lock:
             self._refresh()
             sets = [record for record in self._records.get(name, []) if record["type"] == kind]
         if not sets:
             return None
+        if any("failover" in record for record in sets):
+            return min(sets, key=lambda record: (not record["healthy"], record["failover"]))  # PRIMARY sorts first
         weights = [float(record.get("weight", 1)) for record in sets]
         return self._chance.choices(sets, weights if any(weights) else None)[0]
 

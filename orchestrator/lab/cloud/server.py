@@ -62,7 +62,11 @@ class Cloud:
             journal=Journal(folder / "journal"),
             faults=Faults(),
             check_access=Access(folder / "keys.json", issued).check,
-            control={"/_lab/images": self._register_images, "/_lab/keys": issued.end_all},
+            control={
+                "/_lab/images": self._register_images,
+                "/_lab/keys": issued.end_all,
+                "/_lab/tokens": ebs.end_tokens,
+            },
             lock=lock,
         )
         self._images.register(region)

@@ -2,10 +2,11 @@
 
 Rules: a region that no residency rule names is refused before the first call; credentials are found by the SDK
 (profile, environment, instance role), and hosts get only such as end by themselves; a role, where one is named, is
-assumed anew by each session; the SDK retries a call that the service throttled or lost,
+assumed anew for each run; the SDK retries a call that the service throttled or lost,
 a bounded number of times, and nobody above retries single calls.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -35,7 +36,7 @@ from orchestrator.foundation.errors import (
     TargetThrottled,
     TargetUnreachable,
 )
-from orchestrator.model.inventory import CloudSettings, Inventory
+from orchestrator.model.inventory import CloudRole, CloudSettings, Inventory
 
 ATTEMPTS_MAX = 8  # of one call: half of all calls throttled still lets 255 of 256 pass
 CONNECT_SECONDS_MAX = 5
@@ -135,13 +136,29 @@ class AwsSession:
         clock: Clock,
         ssh_user_ca: str = "",
         attempts_max: int = ATTEMPTS_MAX,
+        part: CloudRole = "cutover",
+        run: str = "",
     ) -> None:
         self.settings = settings
+        self._role = settings.role_for(part)
+        self._run = run
         self.ssh_user_ca = ssh_user_ca  # a public key line that new machines shall trust for logins; "" for none
         self.clock = clock
         self._allowed_regions = allowed_regions
         self._attempts_max = attempts_max
         self._clients: dict[str, Any] = {}
+
+    def acting(self, part: CloudRole, run: str) -> "AwsSession":
+        """The same way to AWS in the role for that part of the work, assumed anew: AWS's records name the run."""
+        return AwsSession(
+            self.settings,
+            allowed_regions=self._allowed_regions,
+            clock=self.clock,
+            ssh_user_ca=self.ssh_user_ca,
+            attempts_max=self._attempts_max,
+            part=part,
+            run=run,
+        )
 
     @property
     def region(self) -> str:
@@ -159,13 +176,13 @@ class AwsSession:
         core = botocore.session.Session(profile=self.settings.profile)
         if self.settings.credentials_file:
             core.set_config_variable("credentials_file", self.settings.credentials_file)
-        if self.settings.role:
-            self._assume(core, self.settings.role)
+        if self._role:
+            self._assume(core, self._role)
         return boto3.Session(botocore_session=core, region_name=self.region)
 
     def _check_account(self) -> None:
         """An account is known before the first call by its role alone; so where accounts are named a role must be."""
-        account = (self.settings.role or "").split(":")[4:5]
+        account = self._role.split(":")[4:5]
         if self.settings.accounts and not set(self.settings.accounts).issuperset(account or [""]):
             found = account[0] if account else "(no cloud.role names one)"
             raise TargetForbidden(
@@ -189,9 +206,9 @@ class AwsSession:
                 aws_session_token=frozen.token if frozen else None,
             )
             with aws_errors(f"assuming {role}"):
-                given = sts.assume_role(RoleArn=role, RoleSessionName="skerry", DurationSeconds=ROLE_SESSION_SECONDS)[
-                    "Credentials"
-                ]
+                given = sts.assume_role(
+                    RoleArn=role, RoleSessionName=role_session_name(self._run), DurationSeconds=ROLE_SESSION_SECONDS
+                )["Credentials"]
             return {
                 "access_key": given["AccessKeyId"],
                 "secret_key": given["SecretAccessKey"],
@@ -248,6 +265,11 @@ class AwsSession:
         return written_endpoint(self.settings.endpoint)
 
 
+def role_session_name(run: str) -> str:
+    """What CloudTrail tells of who asked: 64 characters of those that STS takes."""
+    return re.sub(r"[^\w+=,.@-]", "-", f"skerry-{run}", flags=re.ASCII)[:64] if run else "skerry"
+
+
 def written_endpoint(named: str | None) -> str | None:
     """The URL that an estate's words mean; None is AWS itself. `file:PATH` is read anew: a lab's port may change."""
     if named is None or not named.startswith("file:"):
@@ -261,9 +283,9 @@ def written_endpoint(named: str | None) -> str | None:
         ) from error
 
 
-def open_session(inventory: Inventory, clock: Clock) -> AwsSession:
-    """The session that an estate asks for. Nothing is called yet."""
+def open_session(inventory: Inventory, clock: Clock, part: CloudRole = "cutover") -> AwsSession:
+    """The session that an estate asks for, for that part of the work. Nothing is called yet."""
     allowed = frozenset(region for rule in inventory.residency for region in rule.regions)
     public = Path(f"{inventory.transfer_ca}.pub") if inventory.transfer_ca else None
     user_ca = public.read_text().strip() if public and public.is_file() else ""
-    return AwsSession(inventory.cloud, allowed_regions=allowed, clock=clock, ssh_user_ca=user_ca)
+    return AwsSession(inventory.cloud, allowed_regions=allowed, clock=clock, ssh_user_ca=user_ca, part=part)

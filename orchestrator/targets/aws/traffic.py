@@ -13,6 +13,7 @@ from orchestrator.model.system import Route53Front
 from orchestrator.targets.aws.session import AwsSession, aws_errors
 
 SET_PREFIX, WEIGHT = "skerry-", 100
+PRIMARY, SECONDARY = "PRIMARY", "SECONDARY"
 IN_SYNC_SECONDS_MAX = 180.0
 POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.05, 5.0
 
@@ -32,31 +33,42 @@ class Route53Traffic:
         found = self._records(front)
         if not found:
             return None
-        serving = [record for record in found if record.get("Weight", WEIGHT)]
+        serving = [record for record in found if record.get("Weight", WEIGHT) and record.get("Failover") != SECONDARY]
         ours = all(_is_ours(front, record) for record in found)
         if not ours or len(serving) != 1 or len(serving[0].get("ResourceRecords", [])) != 1:
             raise TargetError(
                 f"{front.name}: the record is not {front.routing} or has several addresses; it was not made by us",
                 hint=f"Make it one {front.routing} record with one address, then run the same command again.",
             )
-        return FrontAnswer(address=serving[0]["ResourceRecords"][0]["Value"], ttl_seconds=int(serving[0]["TTL"]))
+        return FrontAnswer(address=_address(serving[0]), ttl_seconds=int(serving[0]["TTL"]))
 
     def switch(self, front: Route53Front, address: str, *, key: str) -> None:
         """Point the name at `address`. Asked twice it changes nothing, and still returns only when in force."""
-        self.current(front)  # refuses a record that is not ours to replace
+        before = self.current(front)  # refuses a record that is not ours to replace
+        ttl_seconds = min(front.ttl_seconds, before.ttl_seconds) if before else front.ttl_seconds
         if front.routing == "simple":
-            changes = [("UPSERT", _record(front, address, front.ttl_seconds))]
+            changes = [("UPSERT", _record(front, address, ttl_seconds))]
+        elif front.routing == "weighted":
+            changes = list(_moved_weight(front, address, ttl_seconds, self._records(front)))
         else:
-            changes = list(_moved_weight(front, address, self._records(front)))
+            changes = list(_changed_places(front, address, ttl_seconds, self._records(front)))
         self._change(front, changes, f"pointing {front.name} at {address}", key)
 
     def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
         before = self.current(front)
         if before is None or before.ttl_seconds <= ttl_seconds:
             return before
-        changes = [("UPSERT", {**record, "TTL": ttl_seconds}) for record in self._records(front)]
-        self._change(front, changes, f"lowering the TTL of {front.name}", key)
+        self._set_ttl(front, ttl_seconds, key)
         return before
+
+    def settle(self, front: Route53Front, *, key: str) -> None:
+        before = self.current(front)
+        if before is not None and before.ttl_seconds != front.ttl_seconds:
+            self._set_ttl(front, front.ttl_seconds, key)
+
+    def _set_ttl(self, front: Route53Front, ttl_seconds: int, key: str) -> None:
+        changes = [("UPSERT", {**record, "TTL": ttl_seconds}) for record in self._records(front)]
+        self._change(front, changes, f"setting the TTL of {front.name} to {ttl_seconds} s", key)
 
     def _records(self, front: Route53Front) -> list[dict[str, Any]]:
         """Every A record of the name."""
@@ -112,9 +124,10 @@ class Route53Traffic:
 
 
 def _is_ours(front: Route53Front, record: dict[str, Any]) -> bool:
-    """A simple record may be replaced; of weighted ones those that we made, where the estate wants them."""
+    """A simple record may be replaced; of others those that we made, of the kind that the estate wants."""
     identifier = record.get("SetIdentifier", "")
-    return not identifier or (front.routing == "weighted" and identifier.startswith(SET_PREFIX))
+    mark = {"weighted": "Weight", "failover": "Failover"}.get(front.routing, "")
+    return not identifier or (mark in record and identifier.startswith(SET_PREFIX))
 
 
 def _record(front: Route53Front, address: str, ttl_seconds: int) -> dict[str, Any]:
@@ -127,16 +140,39 @@ def _record(front: Route53Front, address: str, ttl_seconds: int) -> dict[str, An
 
 
 def _moved_weight(
-    front: Route53Front, address: str, found: list[dict[str, Any]]
+    front: Route53Front, address: str, ttl_seconds: int, found: list[dict[str, Any]]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """`address` gets all the weight. A simple record becomes weighted: its address stays, as the way back."""
-    addresses = {record["ResourceRecords"][0]["Value"] for record in found} | {address}
+    addresses = {_address(record) for record in found} | {address}
+    yield from _without_simple(found)
+    for each in sorted(addresses):
+        weighted = {"SetIdentifier": f"{SET_PREFIX}{each}", "Weight": WEIGHT if each == address else 0}
+        yield "UPSERT", {**_record(front, each, ttl_seconds), **weighted}
+
+
+def _changed_places(
+    front: Route53Front, address: str, ttl_seconds: int, found: list[dict[str, Any]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`address` becomes the primary, and what was it the secondary: the way back. Places of a pair never differ."""
+    others = [record for record in found if _address(record) != address]
+    yield from _without_simple(found)
+    primary = {"SetIdentifier": f"{SET_PREFIX}primary", "Failover": PRIMARY, "HealthCheckId": front.health_check}
+    yield "UPSERT", {**_record(front, address, ttl_seconds), **primary}
+    if others:
+        before = min(others, key=lambda record: record.get("Failover", PRIMARY))  # PRIMARY sorts before SECONDARY
+        secondary = {"SetIdentifier": f"{SET_PREFIX}secondary", "Failover": SECONDARY}
+        yield "UPSERT", {**_record(front, _address(before), ttl_seconds), **secondary}
+
+
+def _without_simple(found: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Records of one name are all simple or none is."""
     for record in found:
         if "SetIdentifier" not in record:
             yield "DELETE", record
-    for each in sorted(addresses):
-        weighted = {"SetIdentifier": f"{SET_PREFIX}{each}", "Weight": WEIGHT if each == address else 0}
-        yield "UPSERT", {**_record(front, each, front.ttl_seconds), **weighted}
+
+
+def _address(record: dict[str, Any]) -> str:
+    return str(record["ResourceRecords"][0]["Value"])
 
 
 def _absolute(name: str) -> str:

@@ -53,6 +53,7 @@ class StrictEbs(Lenient):
         self._snapshots: dict[str, _Snapshot] = {}
         self._tokens: dict[str, tuple[str, str]] = {}  # client token → digest of the wish, snapshot
         self._secret = self._own_secret()
+        self._over_until = 0.0  # tokens that expire no later than this are taken for expired
 
     def stands_alone(self, call: AwsCall) -> bool:
         return call.action in ("PutSnapshotBlock", "GetSnapshotBlock", "ListSnapshotBlocks", "ListChangedBlocks")
@@ -317,8 +318,13 @@ class StrictEbs(Lenient):
             raise _invalid("INVALID_BLOCK_TOKEN", "The block token is not valid") from None
         if not hmac.compare_digest(token, self._token(identifier, number, expires)):
             raise _invalid("INVALID_BLOCK_TOKEN", "The block token belongs to another block")
-        if expires < time.time():
+        if expires < max(time.time(), self._over_until):
             raise _invalid("INVALID_BLOCK_TOKEN", "The block token has expired")
+
+    def end_tokens(self, method: str, body: bytes) -> Answer:
+        """`/_lab/tokens`: DELETE ends all block tokens that were given, as seven days would; POST takes that back."""
+        self._over_until = time.time() + TOKEN_SECONDS + 1 if method == "DELETE" else 0.0
+        return json_answer({"over_until": self._over_until}, 200)
 
     def _own_secret(self) -> bytes:
         """Tokens stay good over a restart of the cloud."""

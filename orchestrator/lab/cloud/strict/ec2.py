@@ -1,7 +1,7 @@
 """What EC2 refuses: RunInstances' rules, instance states, console output.
 
 Sources: EC2 API reference (RunInstances, StartInstances, StopInstances, GetConsoleOutput, error codes), EC2 user guide
-("Ensuring idempotency in Amazon EC2 API requests", "Instance lifecycle", "Subnet CIDR blocks").
+("Ensuring idempotency in Amazon EC2 API requests", "Instance lifecycle", "Subnet CIDR blocks", "Eventual consistency").
 """
 
 import base64
@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import ipaddress
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from orchestrator.lab.cloud.strict.moto_state import address_is_taken, all_insta
 
 USER_DATA_BYTES_MAX = 16 * 1024
 VCPUS_QUOTA_DEFAULT = 64
+VISIBLE_AFTER_SECONDS = 0.1
 
 
 class Console(Protocol):
@@ -44,6 +46,7 @@ class StrictEc2(Lenient):
         self._console = console
         self._changed = changed
         self._vcpus_quota = vcpus_quota
+        self._visible: dict[str, float] = {}  # instance → monotonic time from which on its id is known everywhere
         self._launched: dict[str, tuple[str, Answer]] = {}  # client token → digest of the parameters, answer
 
     def before(self, call: AwsCall) -> Answer | None:
@@ -54,9 +57,17 @@ class StrictEc2(Lenient):
             return registered_images.register(call)
         if call.action in ("StartInstances", "StopInstances", "RebootInstances"):
             self._check_transition(call)
+        if call.action == "DescribeInstances":
+            self._check_visible(call)
         if call.action == "GetConsoleOutput":
             return self._console_output(call)
         return None
+
+    def _check_visible(self, call: AwsCall) -> None:
+        """User guide, "Eventual consistency": an id that was just given may not be found at once."""
+        for instance_id in call.listed("InstanceId"):
+            if time.monotonic() < self._visible.get(instance_id, 0.0):
+                raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
 
     def after(self, call: AwsCall, answer: Answer) -> Answer:
         if call.action == "RunInstances":
@@ -137,6 +148,7 @@ class StrictEc2(Lenient):
             if instance is None:
                 continue
             set_state(instance, "pending")
+            self._visible[instance.id] = time.monotonic() + VISIBLE_AFTER_SECONDS
             registered_images.give_root_volume(instance.id)
             for interface in instance.nics.values():
                 interface.delete_on_termination = True

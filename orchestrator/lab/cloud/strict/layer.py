@@ -10,6 +10,7 @@ class StrictService(Protocol):
     """One service's rules.
 
     Laws (tests/laws/strict_cloud_laws.py, each citing the API's documentation):
+      received  refuses what the call shows by itself to be wrong; nothing is locked yet, nothing of moto's is asked
       before  refuses with AwsError, answers itself, or returns None to let moto answer; it changes nothing of moto's
       after   is called with moto's answer (good ones only) and returns what the client gets
       stands_alone  is true for calls that `before` answers with its own locks and its own durable state, so that
@@ -18,6 +19,7 @@ class StrictService(Protocol):
     """
 
     def stands_alone(self, call: AwsCall) -> bool: ...
+    def received(self, call: AwsCall) -> None: ...
     def before(self, call: AwsCall) -> Answer | None: ...
     def after(self, call: AwsCall, answer: Answer) -> Answer: ...
     def kept(self, call: AwsCall, answer: Answer) -> dict[str, Any]: ...
@@ -29,6 +31,9 @@ class Lenient:
 
     def stands_alone(self, call: AwsCall) -> bool:
         return False
+
+    def received(self, call: AwsCall) -> None:
+        return
 
     def before(self, call: AwsCall) -> Answer | None:
         return None

@@ -15,7 +15,7 @@ from moto.s3.models import s3_backends
 
 from orchestrator.lab.cloud.answers import Answer, AwsError
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
-from orchestrator.lab.cloud.strict.checksums import ALGORITHMS
+from orchestrator.lab.cloud.strict.checksums import ALGORITHMS, checksum
 
 PART_BYTES_MIN = 5 * 1024 * 1024
 PREFIX = "x-amz-checksum-"
@@ -40,6 +40,18 @@ class ObjectChecksums:
     def __init__(self) -> None:
         self._objects: dict[tuple[str, str, str], dict[str, str]] = {}
         self._parts: dict[tuple[str, int], tuple[str, str, int]] = {}  # upload, number → algorithm, base64, size
+        self._algorithms: dict[str, str] = {}  # upload → the algorithm that it was begun with
+
+    def began(self, call: AwsCall, upload: str) -> None:
+        self._algorithms[upload] = call.headers.get("x-amz-checksum-algorithm", "").lower()
+
+    def check_part(self, call: AwsCall, trailers: dict[str, str]) -> None:
+        """User guide, "Checking object integrity": parts carry the algorithm that the upload was begun with."""
+        wanted = self._algorithms.get(call.query["uploadId"], "")
+        given, _ = checksum_named({**call.headers, **trailers})
+        if wanted and given != wanted:
+            message = f"Checksum Type mismatch occurred, expected checksum Type: {wanted}, actual: {given or 'null'}"
+            raise AwsError("InvalidRequest", message, 400)
 
     def check_complete(self, call: AwsCall) -> None:
         """Refuse what S3 refuses of a list of parts."""
@@ -80,6 +92,25 @@ class ObjectChecksums:
         for each in {version, ""}:
             self._objects[(*place_of(call), each)] = told
 
+    def heard_copy(self, call: AwsCall, answer: Answer) -> Answer:
+        """UploadPartCopy: S3 itself makes the checksum of what it copied, and tells it in CopyPartResult."""
+        upload, number = call.query["uploadId"], int(call.query["partNumber"])
+        part = s3_backends[ACCOUNT]["aws"].buckets[place_of(call)[0]].multiparts[upload].parts[number]
+        algorithm = self._algorithms.get(upload, "")
+        value = checksum(algorithm, part.value) if algorithm else ""
+        self._parts[upload, number] = (algorithm, value, len(part.value))
+        told = answer.body.replace(b"</CopyPartResult>", _element(algorithm, value) + b"</CopyPartResult>")
+        return _resized(answer, told)
+
+    def tell_parts(self, call: AwsCall, answer: Answer) -> Answer:
+        """ListParts with the checksum of each part; moto leaves them out."""
+
+        def with_checksum(found: re.Match[bytes]) -> bytes:
+            algorithm, value, _ = self._parts.get((call.query["uploadId"], int(found[1])), ("", "", 0))
+            return found[0] + _element(algorithm, value)
+
+        return _resized(answer, re.sub(rb"<PartNumber>(\d+)</PartNumber>", with_checksum, answer.body))
+
     def tell(self, call: AwsCall, answer: Answer) -> Answer:
         """The answer with the object's checksum, where the client asks for it."""
         if call.headers.get("x-amz-checksum-mode", "").upper() != "ENABLED" or "range" in call.headers:
@@ -99,6 +130,17 @@ class ObjectChecksums:
         digest = ALGORITHMS[algorithm](b"".join(base64.b64decode(value) for _, value, _ in parts))
         value = f"{base64.b64encode(digest).decode()}-{len(parts)}"
         return {PREFIX + algorithm: value, PREFIX + "type": "COMPOSITE"}
+
+
+def _element(algorithm: str, value: str) -> bytes:
+    name = f"Checksum{algorithm.upper()}"
+    return f"<{name}>{value}</{name}>".encode() if algorithm else b""
+
+
+def _resized(answer: Answer, body: bytes) -> Answer:
+    """The answer with another body; who sends it counts anew."""
+    kept = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
+    return Answer(answer.status, kept, body)
 
 
 def _rows(call: AwsCall) -> list[tuple[int, dict[str, str]]]:

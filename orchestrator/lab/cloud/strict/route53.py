@@ -46,7 +46,16 @@ def _record(record: Any) -> dict[str, Any]:
     }
     if record.weight is not None:
         shown["weight"] = int(record.weight)
+    if record.failover:
+        shown["failover"] = record.failover
+        shown["healthy"] = _healthy(record.health_check_id)
     return shown
+
+
+def _healthy(check: str | None) -> bool:
+    """The lab sends no probes: a check is well, a disabled one too, until it is inverted (API_HealthCheckConfig)."""
+    found = route53_backends[ACCOUNT]["aws"].health_checks.get(check) if check else None
+    return found is None or str(found.inverted).lower() != "true"
 
 
 class StrictRoute53(Lenient):
@@ -68,7 +77,7 @@ class StrictRoute53(Lenient):
         return None
 
     def after(self, call: AwsCall, answer: Answer) -> Answer:
-        if call.action in ("CreateHostedZone", "DeleteHostedZone"):
+        if call.action in ("CreateHostedZone", "DeleteHostedZone", "UpdateHealthCheck"):
             self._submit(self._lag_seconds)
         if call.action != "ChangeResourceRecordSets":
             return answer
@@ -162,14 +171,31 @@ def _check_change(zone: Any, change: dict[str, Any], there: dict[tuple[str, str,
     if change["Action"] not in ("CREATE", "UPSERT"):
         raise AwsError("InvalidInput", f"Invalid action: {change['Action']}")
     _check_values(wish, described)
-    others = [other for other in there if other[:2] == identity[:2] and other != identity]
-    if any((other[2] == "") != (identity[2] == "") for other in others):
-        raise AwsError(
-            "InvalidChangeBatch",
-            f"RRSet with DNS name {name}, type {wish['Type']} cannot be created as simple and weighted records exist "
-            "with the same name and type",
-        )
+    _check_beside(wish, [record for other, record in there.items() if other[:2] == identity[:2] and other != identity])
     there[identity] = _Wish(wish)
+
+
+def _check_beside(wish: dict[str, Any], others: list[Any]) -> None:
+    """Developer guide, "Choosing a routing policy": records of one name and type have one policy; of failover records
+    one is the primary and one the secondary, and "a non-alias primary must have an associated health check".
+    """
+    kind = "failover" if "Failover" in wish else "weight" if "Weight" in wish else ""
+    for other in others:
+        if kind != ("failover" if other.failover else "weight" if other.weight is not None else ""):
+            raise AwsError(
+                "InvalidChangeBatch",
+                f"RRSet with DNS name {wish['Name']}, type {wish['Type']} cannot be created as records with another "
+                "routing policy exist with the same name and type",
+            )
+        if kind == "failover" and other.failover == wish["Failover"]:
+            raise AwsError("InvalidChangeBatch", f"There is a {wish['Failover']} record of {wish['Name']} already")
+    if kind == "failover":
+        if wish["Failover"] not in ("PRIMARY", "SECONDARY"):
+            raise AwsError("InvalidInput", f"Failover must be PRIMARY or SECONDARY, not {wish['Failover']}")
+        if wish["Failover"] == "PRIMARY" and not wish.get("HealthCheckId"):
+            raise AwsError("InvalidInput", "A non-alias primary ResourceRecordSet must have an associated health check")
+    if (check := wish.get("HealthCheckId")) and check not in route53_backends[ACCOUNT]["aws"].health_checks:
+        raise AwsError("NoSuchHealthCheck", f"No health check exists with the ID {check}", 404)
 
 
 class _Wish:
@@ -178,6 +204,8 @@ class _Wish:
     def __init__(self, wish: dict[str, Any]) -> None:
         self.records = wish["values"]
         self.ttl = wish.get("TTL")
+        self.weight = wish.get("Weight")
+        self.failover = wish.get("Failover")
 
 
 def _check_values(wish: dict[str, Any], described: str) -> None:

@@ -32,16 +32,21 @@ class StrictS3(Lenient):
     def __init__(self) -> None:
         self._checksums = ObjectChecksums()
         self._locks: dict[str, tuple[str, str]] = {}  # upload → mode and time that it was begun with; moto forgets them
+        self._renamed: dict[str, str] = {}  # upload as a replay drew it → as it was
 
-    def before(self, call: AwsCall) -> Answer | None:
+    def received(self, call: AwsCall) -> None:
         if call.method in ("PUT", "POST") and "/" in call.path.strip("/"):
             content, trailers = payload(call)
             _check_length(call, content)
             _check_digests(call, content, trailers)
             if "partNumber" in call.query:
                 _check_part_number(call.query["partNumber"])
-            if call.method == "POST" and "uploadId" in call.query:
-                self._checksums.check_complete(call)
+
+    def before(self, call: AwsCall) -> Answer | None:
+        if "uploadId" in call.query and call.method == "PUT" and "x-amz-copy-source" not in call.headers:
+            self._checksums.check_part(call, payload(call)[1])
+        if "uploadId" in call.query and call.method == "POST":
+            self._checksums.check_complete(call)
         if call.action == "PutBucketObjectLockConfiguration":
             return _put_default_retention(call)
         if call.action == "PutObjectRetention":
@@ -62,13 +67,38 @@ class StrictS3(Lenient):
                 found = s3_backends[ACCOUNT]["aws"].get_object(*place_of(call))
                 if found is not None:
                     found.lock_mode, found.lock_until = lock
-        begun = re.search(rb"<UploadId>(.*?)</UploadId>", answer.body) if "uploads" in call.query else None
-        if begun and "x-amz-object-lock-mode" in call.headers:
-            until = call.headers.get("x-amz-object-lock-retain-until-date", "")
-            self._locks[begun[1].decode()] = (call.headers["x-amz-object-lock-mode"], until)
+        if "uploadId" in call.query and "x-amz-copy-source" in call.headers:
+            return self._checksums.heard_copy(call, answer)
+        if call.action == "ListMultipartUploadParts":
+            return self._checksums.tell_parts(call, answer)
+        if begun := _upload_begun(call, answer):
+            begun = self._renamed.pop(begun, begun)
+            self._checksums.began(call, begun)
+            if "x-amz-object-lock-mode" in call.headers:
+                until = call.headers.get("x-amz-object-lock-retain-until-date", "")
+                self._locks[begun] = (call.headers["x-amz-object-lock-mode"], until)
         if call.action == "GetObject":
             return self._checksums.tell(call, answer)
         return answer
+
+    def kept(self, call: AwsCall, answer: Answer) -> dict[str, Any]:
+        """Moto draws the ids of uploads from the system's generator."""
+        begun = _upload_begun(call, answer)
+        return {"upload": begun} if begun else {}
+
+    def restore(self, call: AwsCall, answer: Answer, kept: dict[str, Any]) -> None:
+        if "upload" in kept:
+            drawn = _upload_begun(call, answer)
+            uploads = _bucket_and_key(call)[0].multiparts
+            uploads[kept["upload"]] = uploads.pop(drawn)
+            uploads[kept["upload"]].id = kept["upload"]
+            self._renamed[drawn] = kept["upload"]
+
+
+def _upload_begun(call: AwsCall, answer: Answer) -> str:
+    """The id in the answer to CreateMultipartUpload; "" for other calls."""
+    found = re.search(rb"<UploadId>(.*?)</UploadId>", answer.body)
+    return found[1].decode() if found and call.method == "POST" and "uploads" in call.query else ""
 
 
 def payload(call: AwsCall) -> tuple[bytes, dict[str, str]]:
@@ -114,7 +144,8 @@ def _check_digests(call: AwsCall, content: bytes, trailers: dict[str, str]) -> N
         if wanted != hashlib.md5(content, usedforsecurity=False).digest():
             raise AwsError("BadDigest", "The Content-MD5 you specified did not match what we received.", 400)
     signed = call.headers.get("x-amz-content-sha256", "")
-    if re.fullmatch(r"[0-9a-f]{64}", signed) and signed != hashlib.sha256(call.body).hexdigest():
+    hashed = hashlib.sha256(call.body) if re.fullmatch(r"[0-9a-f]{64}", signed) else None
+    if hashed is not None and signed != hashed.hexdigest():
         message = "The provided 'x-amz-content-sha256' header does not match what was computed."
         raise AwsError("XAmzContentSHA256Mismatch", message, 400)
     if call.method == "POST":
@@ -130,7 +161,9 @@ def _check_digests(call: AwsCall, content: bytes, trailers: dict[str, str]) -> N
     if promised.startswith("x-amz-checksum-") and not given:
         raise AwsError("MalformedTrailerError", "The trailing checksum that was announced is missing", 400)
     for algorithm, value in given.items():
-        if value != checksum(algorithm, content):
+        known = hashed is not None and algorithm == "sha256" and content is call.body
+        computed = base64.b64encode(hashed.digest()).decode() if known and hashed else checksum(algorithm, content)
+        if value != computed:
             message = f"The {algorithm.upper()} you specified did not match the calculated checksum."
             raise AwsError("BadDigest", message, 400)
 

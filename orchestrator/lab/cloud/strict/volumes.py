@@ -25,6 +25,10 @@ VOLUME_GIB = {
 }
 
 
+# Service quotas of a new account, "Storage for … volumes, in TiB": 50.
+STORAGE_QUOTA_GIB = 50 * 1024
+
+
 def check(call: AwsCall) -> None:
     """Refuse with AwsError what EC2 refuses; other actions pass."""
     rule = {
@@ -65,6 +69,11 @@ def _create(call: AwsCall, backend: Any) -> None:
     least, most = VOLUME_GIB[kind]
     if size and not least <= int(size) <= most:
         raise AwsError("InvalidParameterValue", f"Volume of {size}GiB is out of range for {kind}: {least} to {most}.")
+    wanted = int(size) if size else int(snapshot.volume_size)
+    in_use = sum(int(each.size) for each in backend.volumes.values() if each.volume_type == kind)
+    if in_use + wanted > STORAGE_QUOTA_GIB:
+        message = f"You have exceeded your maximum {kind} storage limit of {STORAGE_QUOTA_GIB} GiB in this region."
+        raise AwsError("VolumeLimitExceeded", message)
 
 
 def _attach(call: AwsCall, backend: Any) -> None:

@@ -61,7 +61,7 @@ class Service:
         path: str,
         query: dict[str, str],
         headers: dict[str, str] | None = None,
-        body: bytes = b"",
+        body: bytes | memoryview = b"",
         digest: str = "",
     ) -> tuple[bytes, dict[str, str]]:
         """Body and headers of a good answer. Refused when there is none."""
@@ -89,7 +89,13 @@ class Service:
         raise AssertionError("the last attempt returns or raises")
 
     def once(
-        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: bytes, digest: str
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        headers: dict[str, str],
+        body: bytes | memoryview,
+        digest: str,
     ) -> tuple[int, dict[str, str], bytes]:
         connection = getattr(self.own, "connection", None)
         if connection is None:
@@ -97,7 +103,7 @@ class Service:
         hashed = digest or hashlib.sha256(body).hexdigest()
         signed = self.signer.headers(method, self.host, path, query, headers, hashed)
         url = path + ("?" + query_string(query) if query else "")
-        connection.request(method, url, body or None, signed)
+        connection.request(method, url, body if len(body) else None, signed)
         answer = connection.getresponse()
         content = answer.read()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
