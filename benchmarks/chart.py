@@ -1,4 +1,7 @@
-"""Rows of a benchmark as a picture (SVG) and a table (Markdown) in benchmarks/charts: ours beside each peer."""
+"""Rows of a benchmark as a picture (SVG) and a table (Markdown) in benchmarks/charts: ours beside each peer.
+
+A row may have a `note`: under what conditions it was measured, where they were not what they should be.
+"""
 
 from collections.abc import Sequence
 from html import escape
@@ -55,5 +58,6 @@ def table(title: str, picture: str, rows: Sequence[dict[str, Any]]) -> str:
         peer = "" if row["peer"] is None else f"{row['peer']:.4g} {row['unit']}, {row['peer_name']}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3g}"
         ours = f"{row['ours']:.4g} {row['unit']}"
-        lines.append(f"| {row['name']} | {ours} | {peer} | {ratio} | {row['goal']} | {VERDICT[row['met']]} |")
+        said = "; ".join(filter(None, [VERDICT[row["met"]], row.get("note", "")]))
+        lines.append(f"| {row['name']} | {ours} | {peer} | {ratio} | {row['goal']} | {said} |")
     return "\n".join([*lines, ""])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.row import BenchmarkFailed, median_seconds, row
-from benchmarks.run import FIELDS, benchmark_names, checked, machine, shown
+from benchmarks.run import FIELDS, benchmark_names, checked, machine, of_group, shown
 from benchmarks.tour_phases import client_rows
 
 
@@ -39,6 +39,11 @@ def test_finds_benchmarks_and_says_which_there_are():
     ended = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     assert ended.returncode == 2
     assert "cli_start" in ended.stderr
+
+
+def test_the_name_of_a_group_stands_for_its_benchmarks():
+    assert {"dataplane_image", "dataplane_tree"} <= set(of_group("dataplane", benchmark_names()))
+    assert of_group("dataplane", ["dataplane_tree", "planning"]) == ["dataplane_tree"]
 
 
 def test_a_goal_that_was_missed_is_shown_as_missed():
