@@ -42,7 +42,7 @@ def graph_as_data(runbook: Runbook) -> dict[str, Any]:
 
 
 def graph_as_text(runbook: Runbook) -> Tree:
-    """A tree of levels: steps of one level may run side by side, each level after those above it."""
+    """A tree of levels: steps of one level may run side by side. What a step needs is told if it is not just above."""
     by_id = {step.id: step for step in runbook.steps}
     needs = direct_needs(runbook)
     tree = Tree(Text(f"{runbook.id} {runbook.version}", style="bold"), guide_style="dim")
@@ -61,7 +61,7 @@ def graph_as_text(runbook: Runbook) -> Tree:
             if needs[step_id] != above:
                 line.append(f"  after {', '.join(needs[step_id]) or 'nothing'}", style="dim")
             tree.add(line)
-        above = level if len(level) == 1 else []
+            above = [step_id]
     return tree
 
 

@@ -18,6 +18,7 @@ HOLD_OPTION = click.option(
     "--hold", is_flag=True, help="Pause before the commit: then skerry commit, skerry rollback, or its deadline passes."
 )
 SYSTEM = click.argument("system")
+Several = tuple[str, ...]  # of an option that may be repeated
 
 
 @click.command("cutover", epilog=ENDS)
@@ -29,13 +30,7 @@ SYSTEM = click.argument("system")
 @BECAUSE_OPTION
 @JSON_OPTION
 def cutover(
-    system: str,
-    operator: str,
-    inputs: tuple[str, ...],
-    hold: bool,
-    skipped: tuple[str, ...],
-    because: str,
-    as_json: bool,
+    system: str, operator: str, inputs: Several, hold: bool, skipped: Several, because: str, as_json: bool
 ) -> None:
     """Switch a replicated SYSTEM to the cloud, or back with --set from=cloud --set to=source.
 
@@ -59,13 +54,7 @@ def cutover(
 @BECAUSE_OPTION
 @JSON_OPTION
 def failback(
-    system: str,
-    operator: str,
-    inputs: tuple[str, ...],
-    hold: bool,
-    skipped: tuple[str, ...],
-    because: str,
-    as_json: bool,
+    system: str, operator: str, inputs: Several, hold: bool, skipped: Several, because: str, as_json: bool
 ) -> None:
     """Bring SYSTEM home from the cloud, with everything that was written there.
 

@@ -58,10 +58,10 @@ class Member(Frozen):
 
 
 def members_of(
-    plan: Plan, runs: Sequence[RunStatus], waivers: Iterable[Waiver], elsewhere: Mapping[SystemName, str]
+    plan: Plan, runs: Sequence[RunStatus], waivers: Iterable[Waiver], elsewhere: Mapping[SystemName, Member]
 ) -> tuple[Member, ...]:
-    """Every member by its newest run of this wave. `runs` is oldest first; `elsewhere` names runs of earlier plans of
-    the wave that committed a member: it is left alone.
+    """Every member by its newest run of this wave. `runs` is oldest first; `elsewhere` has those that runs of earlier
+    plans of the wave committed: they are left alone.
     """
     by_system: dict[str, tuple[RunStatus, SystemStatus]] = {}
     for run in runs:
@@ -71,16 +71,17 @@ def members_of(
     for planned in plan.systems:
         name = planned.system.name
         if name in by_system:
-            member = _member(planned, plan, *by_system[name])
+            member = member_of(planned, plan, *by_system[name])
         elif name in elsewhere:
-            member = Member(system=name, state="committed", run=elsewhere[name])
+            member = elsewhere[name]
         else:
             member = Member(system=name, state="not_begun")
         found.append(member.model_copy(update={"waived_by": waived.get(name, "")}))
     return tuple(found)
 
 
-def _member(planned: SystemPlan, plan: Plan, run: RunStatus, system: SystemStatus) -> Member:
+def member_of(planned: SystemPlan, plan: Plan, run: RunStatus, system: SystemStatus) -> Member:
+    """The system as its run of `plan` left it."""
     by_id = {step.id: step for step in planned.steps}
     done = {row.step: row for row in system.steps if row.mode == "do" and row.state == "done"}
     undone = {row.step for row in system.steps if row.mode == "undo"}

@@ -26,6 +26,7 @@ from orchestrator.operations.wave_state import (
     WaveState,
     Whereabouts,
     difference,
+    member_of,
     members_of,
     soak_ends,
     soak_text,
@@ -95,9 +96,10 @@ def wave_status(
     runs = [desk.runs.status(document["run"]) for document in kept]
     own = [run for run in runs if run.plan == plan.digest]
     elsewhere = {
-        system.system: run.run
+        system.system: member_of(earlier.system_plan(system.system), earlier, run, system)
         for run in runs
         if run.plan != plan.digest
+        for earlier in [desk.runs.plan(run.run)]
         for system in run.systems
         if system.state == "committed"
     }

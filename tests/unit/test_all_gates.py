@@ -10,7 +10,10 @@ from orchestrator.operations.wave_status import wave_status
 from orchestrator.operations.wave_words import decide
 from orchestrator.planning.wave_file import parse_wave_file
 from tests.fakes.surveys import changed, healthy
-from tests.fakes.wave_desk import RUNBOOK, ShiftedClock, SimulatedWaveDesk, an_estate_with_keys, approved_plan, waves_of
+from tests.fakes.wave_desk import RUNBOOK, approved_plan, waves_of
+from tests.unit.test_wave_runs import desk, estate, keys
+
+__all__ = ["desk", "estate", "keys"]  # fixtures
 
 LAB = RUNBOOK.parents[1] / "inventories" / "lab" / "group_vars" / "skerry" / "waves.yml"
 NINE = """\
@@ -29,23 +32,11 @@ waves:
 PLAIN = "waves:\n  order:\n    - {wave: pilot, systems: [s0]}\n"
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    return tmp_path_factory.mktemp("keys")
-
-
-@pytest.fixture(scope="module")
-def estate(keys):
-    return an_estate_with_keys(1, keys)
-
-
 @pytest.fixture
-def desk(estate, tmp_path, monkeypatch):
-    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
-    found = SimulatedWaveDesk(estate, clock=ShiftedClock())
-    found.catalogue.put("facts", estate.digest, healthy(estate).model_dump(mode="json"))
-    yield found
-    found.close()
+def surveyed(desk, estate):
+    """The desk, once its hosts were asked."""
+    desk.catalogue.put("facts", estate.digest, healthy(estate).model_dump(mode="json"))
+    return desk
 
 
 def go(desk, waves, keys, gate, **said):
@@ -67,7 +58,8 @@ def test_the_shipped_waves_ask_at_every_gate_that_the_runbook_does_not(tmp_path)
     assert all(gate.criteria for gate in file.gates.values())
 
 
-def test_a_wave_passes_all_nine_gates_each_with_values_and_who_decided(desk, estate, keys):
+def test_a_wave_passes_all_nine_gates_each_with_values_and_who_decided(surveyed, estate, keys):
+    desk = surveyed
     waves = waves_of(NINE, estate)
     plan = approved_plan(desk, waves, "pilot", keys)
     before = listed(desk, waves, plan)
@@ -104,7 +96,8 @@ def test_a_wave_passes_all_nine_gates_each_with_values_and_who_decided(desk, est
         assert bool(row.expires_at) is (row.gate not in ("G5", "G6"))
 
 
-def test_a_gate_that_stands_nowhere_is_closed(desk, estate, keys):
+def test_a_gate_that_stands_nowhere_is_closed(surveyed, estate, keys):
+    desk = surveyed
     waves = waves_of(PLAIN, estate)
     plan = approved_plan(desk, waves, "pilot", keys)
     rows = listed(desk, waves, plan)
@@ -115,7 +108,8 @@ def test_a_gate_that_stands_nowhere_is_closed(desk, estate, keys):
         retire_wave(desk, waves, "pilot", operator="ben")
 
 
-def test_facts_that_changed_since_close_a_gate_that_asks_for_them(desk, estate, keys):
+def test_facts_that_changed_since_close_a_gate_that_asks_for_them(surveyed, estate, keys):
+    desk = surveyed
     waves = waves_of(NINE, estate)
     plan = approved_plan(desk, waves, "pilot", keys)
     go(desk, waves, keys, "G4")

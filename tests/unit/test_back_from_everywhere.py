@@ -9,12 +9,12 @@ import pytest
 
 from orchestrator.contracts.databases import Role
 from orchestrator.engine.turns import DeedEnded
-from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
-from tests.fakes.drivers import DR, HOSTS, REGISTER, SYSTEM, FakeWorld, the_plan
+from tests.fakes.drivers import DR, REGISTER, FakeWorld, the_plan
 from tests.fakes.handlers import SimulatedCrash
 from tests.fakes.plans import shipped_steps
 from tests.fakes.run_in_hand import RunInHand
+from tests.unit.test_switch_runbooks import CutOff, lives_at
 
 HOME = {"from": "cloud", "to": "source"}
 # What goes back by inverses: the runbook, its inputs, and the side where the system was.
@@ -28,20 +28,6 @@ BEFORE_COMMIT = {
     for way, (runbook, inputs, _) in WAYS.items()
 }
 CASES = [(way, step) for way, steps in BEFORE_COMMIT.items() for step in steps]
-
-
-class DiesAfter(RunInHand):
-    """A run whose process is gone after a step did its deed, before anybody wrote that down."""
-
-    def __init__(self, world: FakeWorld, plan: Plan, last: str) -> None:
-        super().__init__(world, plan)
-        self._last = last
-
-    def _perform(self, state: Any, key: Any) -> Any:
-        ended = super()._perform(state, key)
-        if key == (self._last, "do"):
-            raise SimulatedCrash(self._last)
-        return ended
 
 
 class EveryInverseFailsOnce(RunInHand):
@@ -77,29 +63,19 @@ def test_from_every_step_it_comes_back_by_another_machine_though_each_inverse_fa
     runbook, inputs, origin = WAYS[way]
     world = world_before(way)
     plan = the_plan(steps=shipped_steps(runbook, inputs=inputs))
-    dead = DiesAfter(world, plan, last)
+    dead = CutOff(world, plan, last)
     with pytest.raises(SimulatedCrash):
         dead.live()
     elsewhere = EveryInverseFailsOnce(world, plan, journal=dead.journal, begun=dead.begun)
     elsewhere.ask_rollback()
     state = elsewhere.live()
     assert state.status == "rolled_back", state.reason
-    is_where_it_was(world, origin)
+    lives_at(world, origin)
+    assert world.databases.role(REGISTER, DR) in (Role.STANDBY, Role.MISSING)
     done = {event.step for event in elsewhere.journal if isinstance(event, DeedEnded) and event.mode == "do"}
     assert last in done
     order = [step.id for step in plan.systems[0].steps if step.inverse.action is not None and step.id in done]
     assert elsewhere.undone == order[::-1], "the last of the plan's order first"
-
-
-def is_where_it_was(world: FakeWorld, side: Side) -> None:
-    host = HOSTS[f"{side.value}-filing1"]
-    assert world.violations == []
-    assert world.lost(host) == []
-    assert world.authority.read("filing").side is side
-    assert world.front.records[SYSTEM.front.name].address == host.address
-    assert world.takes_writes(host)
-    assert host.name not in world.fenced
-    assert world.databases.role(REGISTER, DR) in (Role.STANDBY, Role.MISSING)
 
 
 @pytest.mark.parametrize("runbook", ["failover", "rollback"])

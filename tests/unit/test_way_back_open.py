@@ -12,7 +12,10 @@ from orchestrator.steps.playing import fewer_than_before
 from tests.fakes.drivers import FakeWorld, the_plan
 from tests.fakes.plans import shipped_steps
 from tests.fakes.run_in_hand import RunInHand
-from tests.fakes.wave_desk import ShiftedClock, SimulatedWaveDesk, an_estate_with_keys, approved_plan, waves_of
+from tests.fakes.wave_desk import approved_plan, waves_of
+from tests.unit.test_wave_runs import desk, estate, keys
+
+__all__ = ["desk", "estate", "keys"]  # fixtures
 
 WATCHED = {"watch": "1h"}
 ONE_WAVE = "waves:\n  order:\n    - {wave: pilot, systems: [s0]}\n"
@@ -110,21 +113,6 @@ def test_an_account_tells_datasets_and_last_words():
         "  receipts at cloud: last_id 812",
     ]
     assert account_lines({}) == ["authority is where it was, so nothing was written anywhere else"]
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    return tmp_path_factory.mktemp("keys")
-
-
-@pytest.fixture
-def desk(keys, tmp_path, monkeypatch):
-    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
-    found = SimulatedWaveDesk(an_estate_with_keys(1, keys), clock=ShiftedClock())
-    yield found
-    found.close()
-    for key in keys.iterdir():
-        key.unlink()
 
 
 def test_a_run_rests_at_its_new_side_until_it_is_committed_or_goes_back(desk, keys):
