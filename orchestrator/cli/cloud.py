@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.durations import DURATION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 PRICES = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -51,7 +52,7 @@ def _row(orphan: Any, currency: str) -> tuple[str, ...]:
 @commands.command("store", epilog=exit_codes_of("DigestMismatch", "SnapshotError", "TargetError", "TargetForbidden"))
 @click.argument("system")
 @click.argument("dataset")
-@click.option("--bucket", required=True, help="Where to; the replicator's policy knows buckets called skerry-*.")
+@click.option("--bucket", required=True, help="One of policy.buckets, or AWS's: skerry-*.")
 @click.option("--point", help="The recovery point; the newest where none is named.")
 @click.option("--as", "person", required=True, metavar="PERSON", help="Who does this; it is put on record.")
 @JSON_OPTION
@@ -73,13 +74,17 @@ def store(system: str, dataset: str, bucket: str, point: str | None, person: str
     click.echo(f"{found.compared.objects} objects, each compared by checksum with what {found.host} holds")
 
 
-@commands.command("size", epilog=exit_codes_of("InventoryError", "PlanningError", "UsageError"))
+FIGURES = ("vcpus", "memory", "disk_rate", "disk")
+
+
+@commands.command("size", epilog=exit_codes_of("InventoryError", "PlanningError", "UsageError", "HostUnreachable"))
 @click.argument("system")
 @click.option("--prices", type=PRICES, required=True, help="A price file of the region.")
-@click.option("--vcpus", type=float, required=True, help="Processors that were busy at the busiest time.")
-@click.option("--memory", type=float, required=True, metavar="GIB", help="Memory that was used then.")
-@click.option("--disk-rate", type=float, required=True, metavar="MIB/S", help="Read and written per second then.")
-@click.option("--disk", type=float, required=True, metavar="GIB", help="Size of the disk.")
+@click.option("--measure", type=DURATION, metavar="TIME", help="Look now, for so long, what its machine uses.")
+@click.option("--vcpus", type=float, help="Processors that were busy at the busiest time, instead of a measurement.")
+@click.option("--memory", type=float, metavar="GIB", help="Memory that was used then.")
+@click.option("--disk-rate", type=float, metavar="MIB/S", help="Read and written per second then.")
+@click.option("--disk", type=float, metavar="GIB", help="Size of the disk.")
 @click.option("--architecture", type=click.Choice(["x86_64", "arm64"]), default="x86_64", show_default=True)
 @click.option("--tier", type=click.Choice(["hot", "warm", "dr_small"]), default="hot", show_default=True)
 @click.option("--drill-hours", type=float, default=4.0, show_default=True, help="How long a drill's machine runs.")
@@ -88,37 +93,90 @@ def store(system: str, dataset: str, bucket: str, point: str | None, person: str
 def size(
     system: str,
     prices: Path,
-    vcpus: float,
-    memory: float,
-    disk_rate: float,
-    disk: float,
+    measure: float | None,
     architecture: str,
     tier: str,
     drill_hours: float,
     person: str,
     as_json: bool,
+    **figures: float | None,
 ) -> None:
-    """Propose an instance type for SYSTEM from what was measured, and say what a month and a drill cost."""
+    """Propose an instance type for SYSTEM from what was measured, and say what a month and a drill cost.
+
+    Measured is its machine, by --measure: looks add up, the busiest second of all of them counts. The choice is part of
+    every plan that is made from then on.
+    """
     from orchestrator.cli.console import print_json
-    from orchestrator.model.price import MeasuredLoad
-    from orchestrator.operations.cloud import choose_size, open_cloud, priced
+    from orchestrator.operations import cloud
     from orchestrator.operations.estate import inventory_folder
 
-    load = MeasuredLoad.model_validate(
-        {
-            "vcpus_busy": vcpus,
-            "memory_gib": memory,
-            "disk_mib_per_second": disk_rate,
-            "disk_gib": disk,
-            "architecture": architecture,
-        }
-    )
-    known = priced(prices)
-    with open_cloud(inventory_folder()) as desk:
-        chosen: Any = choose_size(desk, system, load, tier, known, drill_hours=drill_hours, by=person)  # type: ignore[arg-type]
+    given = _given(figures, architecture) if any(value is not None for value in figures.values()) else None
+    known = cloud.priced(prices)
+    with cloud.open_cloud(inventory_folder()) as desk:
+        if measure:
+            cloud.measure(desk, system, measure)
+        load = given or cloud.measured(desk, system)
+        chosen: Any = cloud.choose_size(desk, system, load, tier, known, drill_hours=drill_hours, by=person)  # type: ignore[arg-type]
     if as_json:
         print_json(chosen.model_dump(mode="json"))
         return
     click.echo(f"{system} on {chosen.host}, {tier}: {chosen.instance_type} ({chosen.because})")
+    if chosen.load.measured_on:
+        click.echo(f"measured on {chosen.load.measured_on}, {chosen.load.seconds:g} s")
     click.echo(f"a month: {chosen.per_month:.2f} {chosen.currency}; a drill: {chosen.per_drill:.2f} {chosen.currency}")
     click.echo(f"by {chosen.prices_from}")
+
+
+def _given(figures: dict[str, float | None], architecture: str) -> Any:
+    """What a person says of the machine. UsageError where only part of it is said."""
+    from orchestrator.foundation.errors import UsageError
+    from orchestrator.model.price import MeasuredLoad
+
+    missing = [f"--{name.replace('_', '-')}" for name in FIGURES if figures[name] is None]
+    if missing:
+        raise UsageError(f"{', '.join(missing)} is missing", hint="Give all four figures, or --measure TIME.")
+    return MeasuredLoad.model_validate(
+        {
+            "vcpus_busy": figures["vcpus"],
+            "memory_gib": figures["memory"],
+            "disk_mib_per_second": figures["disk_rate"],
+            "disk_gib": figures["disk"],
+            "architecture": architecture,
+        }
+    )
+
+
+@commands.command("price", epilog=exit_codes_of("InventoryError", "PlanningError"))
+@click.option("--prices", type=PRICES, required=True, help="A price file of the region.")
+@click.option("--drill-hours", type=float, default=4.0, show_default=True, help="How long a drill's machine runs.")
+@JSON_OPTION
+def price(prices: Path, drill_hours: float, as_json: bool) -> None:
+    """Say what the machines of the estate cost in a month, and what a drill with one like each of them costs."""
+    from orchestrator.cli.console import console, print_json, table
+    from orchestrator.operations.cloud import open_cloud, price_machines, priced
+    from orchestrator.operations.estate import inventory_folder
+
+    known = priced(prices).prices
+    with open_cloud(inventory_folder()) as desk:
+        found = price_machines(desk, known, drill_hours=drill_hours)
+    per_month = round(sum(each.per_month for each in found), 2)
+    per_drill = round(sum(each.per_drill for each in found), 2)
+    if as_json:
+        rows = [each.model_dump(mode="json") for each in found]
+        print_json({"machines": rows, "per_month": per_month, "per_drill": per_drill, "currency": known.currency})
+        return
+    columns = ("machine", "type", "proposed", "tier", "disk", "a month", "a drill")
+    rows_shown = [
+        (
+            each.host,
+            each.instance_type,
+            each.chosen or "not sized",
+            each.tier,
+            f"{each.disk_gib:g} GiB" if each.chosen else "unknown",
+            f"{each.per_month:.2f}",
+            f"{each.per_drill:.2f}",
+        )
+        for each in found
+    ]
+    console().print(table(columns, rows_shown))
+    click.echo(f"together {per_month:.2f} {known.currency} a month, {per_drill:.2f} a drill, by {known.source}")

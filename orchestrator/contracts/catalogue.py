@@ -30,6 +30,8 @@ Kind = Literal[
     "commit_asked",
     "way_back",
     "retired_source",
+    "host_use",  # host → the busiest that was seen of it
+    "size",  # host → the machine that was chosen for it
 ]
 
 

@@ -13,7 +13,7 @@ named after a group that exists. So our files stand where Ansible leaves them al
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import InventoryError
@@ -25,11 +25,13 @@ from orchestrator.inventory.rules import HOSTS, POLICY, SYSTEMS, Estate, PolicyP
 from orchestrator.inventory.secrets import expand_home
 from orchestrator.model.bandwidth import BandwidthWindow
 from orchestrator.model.frozen import Frozen
-from orchestrator.model.inventory import CloudSettings, Inventory, Link, Person, ResidencyRule
+from orchestrator.model.inventory import BucketPlace, CloudSettings, Inventory, Link, Person, ResidencyRule
 from orchestrator.model.names import Name
 from orchestrator.model.replication import ReplicationPolicy
 from orchestrator.model.system import System
 from orchestrator.model.vault import VaultSettings
+
+Reached = TypeVar("Reached", VaultSettings, BucketPlace)
 
 HOSTS_FILE = "hosts.yml"
 OWN_FOLDER = "group_vars/skerry"
@@ -49,6 +51,7 @@ class _Policy(Frozen):
     transfer_ca: str | None = None
     cloud: CloudSettings = CloudSettings()
     vault: VaultSettings | None = None
+    buckets: dict[Name, BucketPlace] = {}
 
 
 def load_inventory(folder: Path, *, home: Path, hosts_file: Path | None = None) -> Inventory:
@@ -124,7 +127,8 @@ class _Loading:
                     "credentials_file": self._expanded(policy.cloud.credentials_file),
                 }
             ),
-            vault=self._vault(policy.vault),
+            vault=self._reached(policy.vault) if policy.vault is not None else None,
+            buckets={name: self._reached(place) for name, place in policy.buckets.items()},
             digest=digest_of(self._digests),
             files=self._digests,
             warnings=tuple(str(warning) for warning in self._warnings),
@@ -246,14 +250,13 @@ class _Loading:
         if self._findings:
             raise InventoryError("\n".join(str(finding) for finding in sorted(set(self._findings))))
 
-    def _vault(self, settings: VaultSettings | None) -> VaultSettings | None:
-        if settings is None:
-            return None
+    def _reached(self, place: Reached) -> Reached:
+        """The same, with its endpoints where this home is."""
         places = {
-            "endpoint": self._expanded(settings.endpoint),
-            "endpoint_at_hosts": self._expanded(settings.endpoint_at_hosts),
+            "endpoint": self._expanded(place.endpoint),
+            "endpoint_at_hosts": self._expanded(place.endpoint_at_hosts),
         }
-        return settings.model_copy(update=places)
+        return place.model_copy(update=places)
 
     def _expanded(self, text: str | None) -> str | None:
         return None if text is None else expand_home(text, self._home)

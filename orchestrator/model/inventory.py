@@ -1,13 +1,13 @@
 """The estate as a person wrote it, after loading: sites, hosts, systems, people, policy."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from orchestrator.model.bandwidth import BandwidthWindow
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
-from orchestrator.model.names import Digest, HostName, Name, SiteName, SystemName
+from orchestrator.model.names import Digest, HostName, Name, SecretReference, SiteName, SystemName
 from orchestrator.model.replication import ReplicationPolicy
 from orchestrator.model.site import Side, Site
 from orchestrator.model.system import MachineSpec, System
@@ -52,6 +52,25 @@ class CloudSettings(Frozen):
         return self.roles.get(part) or self.role or ""
 
 
+StoreAbility = Literal["checksums", "conditions", "storage_classes", "object_lock"]
+
+
+class BucketPlace(Frozen):
+    """A bucket of a server that speaks S3 and is not AWS. What stands not in `can` is never asked of it.
+
+    checksums: keeps the SHA-256 that content is sent with, and tells it; else all content is read back to be compared.
+    conditions: puts an object only where none is; else nobody but us may write below the prefix meanwhile.
+    """
+
+    bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    endpoint: str  # an URL, or file:PATH of a file that holds it
+    endpoint_at_hosts: str | None = None  # the same, as hosts reach it; None where that is no different
+    region: str  # where the server stands, as residency rules name it
+    access_key: SecretReference
+    secret_key: SecretReference
+    can: tuple[StoreAbility, ...] = ()
+
+
 class Link(Frozen):
     """What two sites can move between them, one way; measured, with the day it was measured."""
 
@@ -79,6 +98,7 @@ class Inventory(Frozen):
     transfer_ca: str | None = None
     cloud: CloudSettings = CloudSettings()
     vault: VaultSettings | None = None
+    buckets: dict[Name, BucketPlace] = {}
     digest: Digest  # over the files as written, and over the key files that people.yml refers to
     files: dict[str, Digest] = {}  # path below the inventory, or reference → digest
     warnings: tuple[str, ...] = ()  # file:line: what a person should know, though it stops nothing

@@ -11,6 +11,7 @@ from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.model.frozen import Frozen, Grown
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, HostName, Name, SystemName
+from orchestrator.model.price import SizeChoice
 from orchestrator.model.scope import Scope
 from orchestrator.model.step import Step
 from orchestrator.model.system import ApprovalRule, MachineSpec, System
@@ -46,6 +47,8 @@ class Plan(Grown):
     closure: dict[str, Digest]  # every file that decides what runs: path → digest
     hosts: dict[HostName, Host]
     machines: dict[HostName, MachineSpec] = {}
+    # What was chosen for those machines, on what figures, when the plan was made; see `skerry cloud size`.
+    sizes: dict[HostName, SizeChoice] = Field(default={}, exclude_if=lambda sizes: not sizes)
     systems: tuple[SystemPlan, ...] = Field(min_length=1)
     terms: WaveTerms | None = None  # of a wave of waves.yml: its window, limits, soak and gates
 

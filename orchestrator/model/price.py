@@ -8,6 +8,8 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import HostName, SystemName
 
 Tier = Literal["hot", "warm", "dr_small"]
+Architecture = Literal["x86_64", "arm64"]
+ARCHITECTURES: dict[str, Architecture] = {"x86_64": "x86_64", "aarch64": "arm64"}  # as machines name themselves
 HOURS_PER_MONTH = 730.0
 
 
@@ -18,7 +20,7 @@ class InstancePrice(Frozen):
     memory_gib: float = Field(gt=0)
     disk_mib_per_second: float = Field(gt=0)  # what it can read and write, sustained
     per_hour: float = Field(ge=0)
-    architecture: Literal["x86_64", "arm64"] = "x86_64"
+    architecture: Architecture = "x86_64"
 
 
 class StoragePrice(Frozen):
@@ -45,7 +47,17 @@ class MeasuredLoad(Frozen):
     memory_gib: float = Field(ge=0)
     disk_mib_per_second: float = Field(ge=0)
     disk_gib: float = Field(ge=0)
-    architecture: Literal["x86_64", "arm64"] = "x86_64"
+    architecture: Architecture = "x86_64"
+    measured_on: str = ""  # the host that was looked at; "" where a person said so
+    seconds: float = 0.0  # how long, over all looks
+    measured_at: str = ""  # RFC 3339 UTC, of the last look
+
+    def together(self, other: "MeasuredLoad") -> "MeasuredLoad":
+        """The busiest of both looks at one host."""
+        names = ("vcpus_busy", "memory_gib", "disk_mib_per_second", "disk_gib")
+        highest: dict[str, float] = {name: max(getattr(self, name), getattr(other, name)) for name in names}
+        at = max(self.measured_at, other.measured_at)
+        return other.model_copy(update={**highest, "seconds": self.seconds + other.seconds, "measured_at": at})
 
 
 class SizeChoice(Frozen):
@@ -63,3 +75,5 @@ class SizeChoice(Frozen):
     currency: str
     prices_from: str
     prices_digest: str
+    by: str = ""  # who asked
+    at: str = ""  # RFC 3339 UTC

@@ -14,19 +14,21 @@ from orchestrator.foundation.errors import (
     InventoryError,
     OrchestratorError,
     SnapshotError,
+    TargetForbidden,
     UsageError,
 )
-from orchestrator.model.dataset import FileTree
+from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.event import RunEvent
+from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.names import DatasetName, Name, PointId, SystemName
+from orchestrator.model.names import DatasetName, HostName, Name, PointId, SystemName
 from orchestrator.model.price import MeasuredLoad, PriceFile, SizeChoice, Tier
 from orchestrator.model.site import Side
 from orchestrator.model.system import System
 from orchestrator.operations.desk import Desk, open_desk
 from orchestrator.operations.vault import recovery_point
 from orchestrator.planning.orphans import Orphan, find_orphans
-from orchestrator.planning.prices import month_of, propose, read_prices
+from orchestrator.planning.prices import cost_of, month_of, propose, read_prices
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,17 @@ def orphans(
     inventory: Inventory, things: CloudThings, images: frozenset[str], prices: PriceFile | None
 ) -> Sequence[Orphan]:
     """What carries our tags and serves nothing that is known, the dearest first. Nothing is touched."""
-    if prices is not None and prices.region != inventory.cloud.region:
-        raise InventoryError(f"the prices are those of {prices.region}, the estate is in {inventory.cloud.region}")
+    if prices is not None:
+        _same_region(inventory, prices)
     found = find_orphans(things.all(), hosts=frozenset(inventory.machines), images=images)
     if prices is not None:
         found = [each.model_copy(update={"per_month": month_of(each.thing, prices)}) for each in found]
     return sorted(found, key=lambda each: (-(each.per_month or 0.0), each.thing.kind, each.thing.id))
+
+
+def _same_region(inventory: Inventory, prices: PriceFile) -> None:
+    if prices.region != inventory.cloud.region:
+        raise InventoryError(f"the prices are those of {prices.region}, the estate is in {inventory.cloud.region}")
 
 
 @contextmanager
@@ -95,6 +102,7 @@ def store_point(
     held = desk.points(tree, host).find(point.id)
     if held is None:
         raise SnapshotError(f"{host.name} does not hold {point.id} of {dataset}")
+    _keep_to_residency(desk.inventory, system_name, bucket)
     where = desk.object_store(bucket, f"{system_name}/{dataset}/{point.id}")
     told = {"by": by, "bucket": bucket, "point": point.id, "dataset": dataset, "host": host.name}
     with desk.recorder() as recorder:
@@ -119,6 +127,19 @@ def store_point(
     return StoredPoint(point=point.id, host=host.name, stored=stored, compared=compared)
 
 
+def _keep_to_residency(inventory: Inventory, system_name: SystemName, bucket: str) -> None:
+    """TargetForbidden, before the first call, where a class of the system's data may not go to the bucket's region."""
+    place = inventory.buckets.get(bucket)
+    region = place.region if place is not None else inventory.cloud.region
+    allowed = {rule.data_class: rule.regions for rule in inventory.residency}
+    refused = [each for each in inventory.systems[system_name].data_classes if region not in allowed.get(each, ())]
+    if refused:
+        raise TargetForbidden(
+            f"{', '.join(refused)} of {system_name} may not go to {region}, where {bucket} is",
+            hint="Nothing was called. Choose another bucket, or mend policy.residency in the estate.",
+        )
+
+
 def system_of(desk: Desk, name: SystemName) -> System:
     system = desk.inventory.systems.get(name)
     if system is None:
@@ -126,14 +147,81 @@ def system_of(desk: Desk, name: SystemName) -> System:
     return system
 
 
+def measure(desk: Desk, system_name: SystemName, seconds: float) -> MeasuredLoad:
+    """Look at the host that runs the system's services now; with what earlier looks at it saw, the busiest counts."""
+    system = system_of(desk, system_name)
+    host = desk.inventory.hosts[system.host_of(desk.authority.read(system_name).side)]
+    paths = [each.data_directory if isinstance(each, PostgresCluster) else each.path for each in system.datasets]
+    seen = desk.measure_use(host, seconds, ["/", *paths])
+    load = seen.model_copy(update={"measured_at": timestamp(desk.clock.now())})
+    known = desk.catalogue.get("host_use", host.name)
+    if known is not None:
+        load = MeasuredLoad.model_validate(known).together(load)
+    desk.catalogue.put("host_use", host.name, load.model_dump(mode="json"))
+    return load
+
+
+def measured(desk: Desk, system_name: SystemName) -> MeasuredLoad:
+    """The busiest that was seen of the system's machine where it was looked at last. UsageError where nobody looked."""
+    system = system_of(desk, system_name)
+    known = [desk.catalogue.get("host_use", system.host_of(side)) for side in Side]
+    loads = [MeasuredLoad.model_validate(document) for document in known if document is not None]
+    if not loads:
+        raise UsageError(
+            f"nobody has looked what {system_name} uses",
+            hint=f"Look at its busiest time: skerry cloud size {system_name} --measure 10m …",
+        )
+    return max(loads, key=lambda load: load.measured_at)
+
+
 def choose_size(
     desk: Desk, system_name: SystemName, load: MeasuredLoad, tier: Tier, priced: Priced, *, drill_hours: float, by: Name
 ) -> SizeChoice:
-    """The machine that is proposed for the services of a system; who asked, the load and the prices go on record."""
+    """The machine that is proposed for the services of a system. Who asked, the load and the prices go on record, and
+    into every plan that is made from now on.
+    """
     host = system_of(desk, system_name).host_of(Side.CLOUD)
-    choice = propose(system_name, host, load, tier, priced.prices, drill_hours=drill_hours, digest=priced.digest)
     at = timestamp(desk.clock.now())
-    data = {**choice.model_dump(mode="json"), "by": by}
+    proposed = propose(system_name, host, load, tier, priced.prices, drill_hours=drill_hours, digest=priced.digest)
+    choice = proposed.model_copy(update={"by": by, "at": at})
+    data = choice.model_dump(mode="json")
     with desk.recorder() as recorder:
         recorder.record(RunEvent(type="size.chosen", run=f"size-{system_name}", system=system_name, at=at, data=data))
+    desk.catalogue.put("size", host, data)
     return choice
+
+
+class MachinePrice(Frozen):
+    """What one machine of the estate costs, as the estate has it. `chosen` is the type that was proposed for it."""
+
+    host: HostName
+    instance_type: str
+    chosen: str
+    tier: Tier
+    disk_gib: float
+    per_month: float
+    per_drill: float
+
+
+def price_machines(desk: Desk, prices: PriceFile, *, drill_hours: float) -> Sequence[MachinePrice]:
+    """Every machine that the estate has made for it: a month of it at its tier, and a drill with one like it."""
+    _same_region(desk.inventory, prices)
+    found = []
+    for host, spec in desk.inventory.machines.items():
+        document = desk.catalogue.get("size", host)
+        choice = SizeChoice.model_validate(document) if document is not None else None
+        tier: Tier = choice.tier if choice else "hot"
+        disk_gib = choice.load.disk_gib if choice else 0.0
+        per_month, per_drill = cost_of(spec.instance_type, disk_gib, tier, prices, drill_hours=drill_hours)
+        found.append(
+            MachinePrice(
+                host=host,
+                instance_type=spec.instance_type,
+                chosen=choice.instance_type if choice else "",
+                tier=tier,
+                disk_gib=disk_gib,
+                per_month=per_month,
+                per_drill=per_drill,
+            )
+        )
+    return found

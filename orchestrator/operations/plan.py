@@ -12,8 +12,9 @@ from orchestrator.foundation.places import shipped_folder
 from orchestrator.model.action import AccountWrites, Action, Check, RunPlaybook, Watch
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.names import Digest, Name, SystemName
+from orchestrator.model.names import Digest, HostName, Name, SystemName
 from orchestrator.model.plan import Plan
+from orchestrator.model.price import SizeChoice
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.compile import STAYING, compile_plan
@@ -69,12 +70,19 @@ def make_plan(
         author=author,
         closure=closure_of(runbook, runbook_file, playbook_path),
         terms=terms,
-    ).model_copy(update={"inputs": _values_of(runbook, inputs)})
+    )
+    plan = plan.model_copy(update={"inputs": _values_of(runbook, inputs), "sizes": _sizes_of(plan, catalogue)})
     catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
     catalogue.put("facts", facts.digest, facts.model_dump(mode="json"))  # a survey replaces what is kept as the newest
     # Where the runbook lay is no part of the plan, which names no machine's paths; it is needed to see later edits.
     catalogue.put("plan_origin", plan.digest, {"runbook": str(runbook_file.resolve())})
     return plan
+
+
+def _sizes_of(plan: Plan, catalogue: Catalogue) -> dict[HostName, SizeChoice]:
+    """The newest choice of a size for each machine of the plan."""
+    known = {host: catalogue.get("size", host) for host in plan.machines}
+    return {host: SizeChoice.model_validate(document) for host, document in known.items() if document is not None}
 
 
 def _values_of(runbook: Runbook, given: Mapping[str, Scalar] | None) -> dict[str, Scalar]:

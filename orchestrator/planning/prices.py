@@ -55,9 +55,7 @@ def propose(
             hint="Add a larger type to the price file, or look at the measured load.",
         )
     name = min(fitting, key=lambda each: (fitting[each].per_hour, each))
-    disk_month = load.disk_gib * prices.storage.volume_gib_month
-    running = 0.0 if tier == "warm" else fitting[name].per_hour * HOURS_PER_MONTH
-    drill = fitting[name].per_hour * drill_hours + disk_month * drill_hours / HOURS_PER_MONTH
+    per_month, per_drill = cost_of(name, load.disk_gib, tier, prices, drill_hours=drill_hours)
     return SizeChoice(
         system=system,
         host=host,
@@ -65,13 +63,28 @@ def propose(
         instance_type=name,
         because=f"cheapest of {len(fitting)} that have {wanted}",
         load=load,
-        per_month=round(running + disk_month, 2),
-        per_drill=round(drill, 2),
+        per_month=per_month,
+        per_drill=per_drill,
         drill_hours=drill_hours,
         currency=prices.currency,
         prices_from=prices.source,
         prices_digest=digest,
     )
+
+
+def cost_of(
+    instance_type: str, disk_gib: float, tier: Tier, prices: PriceFile, *, drill_hours: float
+) -> tuple[float, float]:
+    """A month of the machine as its tier runs it, and one drill with a machine like it; each with its disk."""
+    known = prices.instances.get(instance_type)
+    if known is None:
+        raise PlanningError(
+            f"the price file knows no {instance_type}", hint=f"Add it below instances, as {prices.source} has it."
+        )
+    disk_month = disk_gib * prices.storage.volume_gib_month
+    running = 0.0 if tier == "warm" else known.per_hour * HOURS_PER_MONTH
+    drill = (known.per_hour + disk_month / HOURS_PER_MONTH) * drill_hours
+    return round(running + disk_month, 2), round(drill, 2)
 
 
 def month_of(thing: CloudThing, prices: PriceFile) -> float | None:

@@ -32,6 +32,7 @@ from orchestrator.model.event import RunEvent
 from orchestrator.model.facts import Facts, HostFacts
 from orchestrator.model.host import Host
 from orchestrator.model.inventory import Inventory
+from orchestrator.model.price import MeasuredLoad
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.model.vault import VaultSettings
 from orchestrator.wiring.ledger import log_origin, open_enrolled, shared_ledger
@@ -145,7 +146,6 @@ class Workshop:
 
         return bind_vault(settings, self.transports, self.resolve_secret)
 
-
     @cached_property
     def cloud_things(self) -> CloudThings:
         from orchestrator.targets.aws.session import open_session
@@ -155,8 +155,13 @@ class Workshop:
 
     def object_store(self, bucket: str, prefix: str) -> ObjectStore:
         from orchestrator.targets.aws.session import open_session
+        from orchestrator.targets.s3.compatible import CompatibleS3
         from orchestrator.targets.s3.store import S3Store
 
+        place = self.inventory.buckets.get(bucket)
+        if place is not None:
+            opened = CompatibleS3(place, self.resolve_secret)
+            return S3Store(opened, self.transports, place.bucket, prefix, can=place.can)
         return S3Store(open_session(self.inventory, self.clock, "replicator"), self.transports, bucket, prefix)
 
     # -- what runs
@@ -278,6 +283,11 @@ class Workshop:
             return self.runs.status(run).plan
         except UsageError:
             return ""
+
+    def measure_use(self, host: Host, seconds: float, paths: Sequence[str]) -> MeasuredLoad:
+        from orchestrator.survey.use import measure_use
+
+        return measure_use(self.transports(host), seconds, paths)
 
     def survey(self, inventory: Inventory, on_host: Callable[[HostFacts], None]) -> Facts:
         from orchestrator.survey.survey import survey

@@ -304,6 +304,7 @@ class TestImages:
             "partitions": True,
             "fstab": True,
             "drivers": True,
+            "initramfs": True,
             "cloud_init": True,
             "network": True,
         }

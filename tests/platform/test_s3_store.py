@@ -15,16 +15,15 @@ from typing import Any
 import pytest
 
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import DataError, RunInProgress, TargetForbidden
+from orchestrator.foundation.errors import RunInProgress, TargetForbidden
 from orchestrator.hosts.local import LocalTransport
-from orchestrator.model.host import Host
 from orchestrator.targets.s3.store import S3Store
 from tests.fakes.aws_cloud import REGION, AwsCloud, running_cloud
+from tests.laws.object_store_laws import MIB, ObjectStoreLaws, StoreSite
 
 pytestmark = pytest.mark.platform("ssh")
 
 BUCKET = "skerry-data"
-MIB = 1 << 20
 DAY = 24 * 3600.0
 
 
@@ -38,21 +37,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
         yield cloud
 
 
-class Site:
-    def __init__(self, cloud: AwsCloud, folder: Path) -> None:
-        self.cloud = cloud
-        self.host = Host(name="dr-a", site="dr", address="127.0.0.1", path_prefix=str(folder / "host"), become=False)
-        self.folder = folder / "documents"
-        self.folder.mkdir(exist_ok=True)
-        self.prefix = folder.name
-        self.write("a.txt", b"first")
-        self.write("below/ä b+c&d.txt", b"name with everything")
-        self.write("empty", b"")
+class Site(StoreSite):
+    """A folder of a host, and the bucket of the strict cloud."""
 
-    def write(self, name: str, content: bytes) -> None:
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+    def __init__(self, cloud: AwsCloud, folder: Path) -> None:
+        super().__init__(folder, cloud.client("s3"), BUCKET)
+        self.cloud = cloud
 
     def store(self, **settings: Any) -> S3Store:
         session = self.cloud.session(role="replicator")
@@ -63,19 +53,6 @@ class Site:
         kept = [path for path in (self.folder.parent / "host").rglob("bucket-*/*") if path.suffix != ".tmp"]
         return sum(max(0, path.read_bytes().count(b"\n") - 1) for path in kept)
 
-    def objects(self) -> dict[str, bytes]:
-        """What a client that nobody here wrote finds."""
-        s3 = self.cloud.client("s3")
-        found = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{self.prefix}/").get("Contents", [])
-        keys = [each["Key"] for each in found]
-        return {
-            key.removeprefix(f"{self.prefix}/"): s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys
-        }
-
-    def files(self) -> dict[str, bytes]:
-        paths = [path for path in self.folder.rglob("*") if path.is_file()]
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
-
 
 @pytest.fixture
 def site(cloud: AwsCloud, tmp_path: Path) -> Iterator[Site]:
@@ -83,15 +60,8 @@ def site(cloud: AwsCloud, tmp_path: Path) -> Iterator[Site]:
     cloud.heal()
 
 
-def test_a_folder_is_in_the_bucket_and_a_second_time_sends_nothing(site: Site) -> None:
-    site.write("large", os.urandom(20 * MIB + 5))
-    first = site.store().store(site.host, str(site.folder))
-    assert site.objects() == site.files()
-    assert (first.files, first.present) == (4, 0)
-    assert first.bytes_sent == first.bytes_total
-    second = site.store().store(site.host, str(site.folder))
-    assert (second.present, second.bytes_sent) == (4, 0)
-    assert site.store().compare(site.host, str(site.folder)).equal
+class TestS3(ObjectStoreLaws):
+    """In AWS, with all that it can."""
 
 
 def test_the_bucket_itself_holds_the_checksums(site: Site) -> None:
@@ -105,28 +75,6 @@ def test_the_bucket_itself_holds_the_checksums(site: Site) -> None:
     parts = [content[start : start + 8 * MIB] for start in range(0, len(content), 8 * MIB)]
     together = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
     assert large["ChecksumSHA256"] == base64.b64encode(together).decode() + "-3"
-
-
-def test_what_is_there_with_other_content_is_refused_and_stays(site: Site) -> None:
-    site.cloud.client("s3").put_object(Bucket=BUCKET, Key=f"{site.prefix}/a.txt", Body=b"other")
-    with pytest.raises(DataError, match=r"a\.txt is in the bucket with other content"):
-        site.store().store(site.host, str(site.folder))
-    assert site.objects()["a.txt"] == b"other"
-
-
-def test_a_comparison_goes_by_checksum_and_names_what_differs(site: Site) -> None:
-    site.store().store(site.host, str(site.folder))
-    (site.folder / "a.txt").write_bytes(b"FIRST")  # the same size
-    site.write("new", b"x")
-    (site.folder / "empty").unlink()
-    found = site.store().compare(site.host, str(site.folder))
-    assert found.counts == {"missing": 1, "extra": 1, "different": 1}
-    assert (found.missing, found.extra, found.different) == (
-        (f"{site.prefix}/new",),
-        (f"{site.prefix}/empty",),
-        (f"{site.prefix}/a.txt",),
-    )
-    assert not found.equal
 
 
 def test_old_and_large_files_go_into_cooler_classes(site: Site) -> None:

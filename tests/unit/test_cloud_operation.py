@@ -9,14 +9,31 @@ import pytest
 
 from orchestrator.contracts.buckets import BucketComparison, StoredFolder
 from orchestrator.contracts.cloud_things import CloudThing
-from orchestrator.foundation.errors import DigestMismatch, InventoryError, SnapshotError, UsageError
-from orchestrator.model.inventory import CloudSettings
-from orchestrator.model.price import MeasuredLoad
-from orchestrator.operations.cloud import Priced, choose_size, orphans_of, store_point
-from orchestrator.planning.prices import read_prices
+from orchestrator.foundation.errors import (
+    DigestMismatch,
+    InventoryError,
+    PlanningError,
+    SnapshotError,
+    TargetForbidden,
+    UsageError,
+)
+from orchestrator.model.inventory import BucketPlace, CloudSettings, ResidencyRule
+from orchestrator.model.price import MeasuredLoad, SizeChoice
+from orchestrator.model.system import MachineSpec
+from orchestrator.operations.cloud import (
+    Priced,
+    choose_size,
+    measure,
+    measured,
+    orphans_of,
+    price_machines,
+    store_point,
+)
+from orchestrator.planning.prices import propose, read_prices
+from tests.fakes.authority import MemoryAuthority
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.clock import SetClock
-from tests.fakes.drivers import ATTACHMENTS, DR, HOSTS, SYSTEM
+from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, HOSTS, SOURCE, SYSTEM
 from tests.unit.test_prices import LOAD, PRICES, THINGS
 
 POINT = {
@@ -27,6 +44,11 @@ POINT = {
     "datasets": [{"dataset": "attachments", "digest": "sha256:" + "0" * 64, "mark": "/points/attachments/rp-1"}],
     "sides": ["source", "dr"],
 }
+
+
+ELSEWHERE = BucketPlace(
+    bucket="theirs", endpoint="http://s3.test", region="us-east-1", access_key="env:A", secret_key="env:B"
+)
 
 
 @dataclass
@@ -55,15 +77,19 @@ class Desk:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.catalogue = MemoryCatalogue()
         self.clock = SetClock()
+        self.authority = MemoryAuthority()
+        self.looks: list[float] = []
         self.things: list[CloudThing] = THINGS
         self.held = {"rp-1": SimpleNamespace(path="/points/attachments/rp-1")}
         self.bucket = Bucket()
         self.asked: list[tuple[str, str]] = []
         self.inventory = SimpleNamespace(
-            machines={"cloud-a": None},
+            machines={"cloud-a": MachineSpec(instance_type="t3.small", image="a", subnet="b", security_group="c")},
             systems={"filing": SYSTEM},
             hosts=HOSTS,
             cloud=CloudSettings(region="eu-central-1"),
+            buckets={"elsewhere": ELSEWHERE},
+            residency=(ResidencyRule(data_class="internal", regions=("eu-central-1",)),),
         )
         self.catalogue.put("cloud_image", "filing/disk", {"image": "ami-used"})
         self.catalogue.put("recovery_point", "filing/rp-1", POINT)
@@ -79,6 +105,11 @@ class Desk:
     def object_store(self, bucket: str, prefix: str) -> Bucket:
         self.asked.append((bucket, prefix))
         return self.bucket
+
+    def measure_use(self, host: Any, seconds: float, paths: Any) -> MeasuredLoad:
+        assert paths == ["/", "/var/lib/postgresql/filing", "/srv/filing/attachments"]
+        busy = self.looks.pop()
+        return LOAD.model_copy(update={"vcpus_busy": busy, "measured_on": host.name, "seconds": seconds})
 
     @contextmanager
     def recorder(self) -> Any:
@@ -112,6 +143,36 @@ def test_a_choice_of_size_is_on_record_with_what_it_rests_on(desk: Any) -> None:
         choose_size(desk, "payroll", LOAD, "hot", priced, drill_hours=4, by="ana")
 
 
+def test_what_was_measured_is_the_busiest_of_all_looks_and_goes_into_plans(desk: Any) -> None:
+    with pytest.raises(UsageError, match="nobody has looked what filing uses"):
+        measured(desk, "filing")
+    desk.looks = [0.4, 1.9, 0.2]
+    for _ in range(3):
+        measure(desk, "filing", 60)
+    load = measured(desk, "filing")
+    assert (load.vcpus_busy, load.seconds, load.measured_on) == (1.9, 180, SOURCE.name)
+    choice = choose_size(desk, "filing", load, "hot", Priced(*read_prices(PRICES, "p")), drill_hours=4, by="ana")
+    assert choice.instance_type == "m6i.xlarge"  # 1.9 with a reserve
+    assert SizeChoice.model_validate(desk.catalogue.get("size", CLOUD.name)) == choice
+    assert (choice.by, choice.load.measured_on) == ("ana", SOURCE.name)
+
+
+def test_machines_are_priced_as_the_estate_has_them(desk: Any) -> None:
+    prices, digest = read_prices(PRICES, "prices.yml")
+    [unsized] = price_machines(desk, prices, drill_hours=10)
+    assert (unsized.chosen, unsized.per_month, unsized.per_drill) == ("", 17.52, 0.24)
+    choice = propose("filing", "cloud-a", LOAD, "warm", prices, drill_hours=4, digest=digest)
+    desk.catalogue.put("size", "cloud-a", choice.model_dump(mode="json"))
+    [sized] = price_machines(desk, prices, drill_hours=10)
+    assert (sized.instance_type, sized.chosen, sized.tier) == ("t3.small", "m6i.large", "warm")
+    assert (sized.per_month, sized.per_drill) == (9.5, 0.37)  # stopped: its 100 GiB alone; a drill runs
+    desk.inventory.machines["cloud-a"] = desk.inventory.machines["cloud-a"].model_copy(
+        update={"instance_type": "x9.huge"}
+    )
+    with pytest.raises(PlanningError, match=r"knows no x9\.huge"):
+        price_machines(desk, prices, drill_hours=10)
+
+
 def test_a_points_tree_goes_into_a_bucket_and_is_compared(desk: Any) -> None:
     found = store_point(desk, "filing", "attachments", "skerry-data", point_id=None, by="ana")
     assert desk.asked == [("skerry-data", "filing/attachments/rp-1")]
@@ -135,3 +196,9 @@ def test_only_trees_of_held_points_are_stored(desk: Any) -> None:
     with pytest.raises(SnapshotError, match="does not hold rp-1"):
         store_point(desk, "filing", "attachments", "skerry-data", point_id=None, by="ana")
     assert desk.events == []
+
+
+def test_a_bucket_in_a_region_that_the_datas_class_may_not_go_to_is_refused_before_the_first_call(desk: Any) -> None:
+    with pytest.raises(TargetForbidden, match="internal of filing may not go to us-east-1, where elsewhere is"):
+        store_point(desk, "filing", "attachments", "elsewhere", point_id=None, by="ana")
+    assert (desk.asked, desk.events) == ([], [])

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.foundation.errors import LabError
 from orchestrator.foundation.limits import MIB
 from orchestrator.lab.blueprint import Unit
-from orchestrator.targets.host_programs.image_look import is_ext, partitions
+from orchestrator.targets.host_programs.image_look.table import is_ext, partitions
 
 UNITS = "/etc/systemd/system"
 FOLDERS = ("/srv", "/opt")

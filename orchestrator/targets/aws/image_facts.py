@@ -9,7 +9,7 @@ from orchestrator.foundation.errors import DataError
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 
-PROGRAM = Path(__file__).parent.parent / "host_programs" / "image_look.py"
+PROGRAM = Path(__file__).parent.parent / "host_programs" / "image_look"
 LOOK_SECONDS_MAX = 600.0
 
 

@@ -1,23 +1,26 @@
 """Folders of hosts as objects of a bucket: sent by the host itself, compared by checksum, locked where asked for."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, get_args
 
 from pydantic import Field
 
 from orchestrator.contracts.buckets import BucketComparison, StoredFolder
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.contracts.transport import Transports
+from orchestrator.foundation.errors import TargetLacks
 from orchestrator.foundation.limits import KIB
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
-from orchestrator.targets.aws.session import AwsSession
-from orchestrator.targets.host_asking import ask_host
+from orchestrator.model.inventory import StoreAbility
+from orchestrator.targets.host_asking import KeyGiver, ask_host
 
 PROGRAM = Path(__file__).parent.parent / "host_programs" / "cloud_data"
 STREAMS = 8
 DAY_SECONDS = 24 * 3600.0
+ALL_OF_AWS: tuple[StoreAbility, ...] = get_args(StoreAbility)
 
 
 class StorageRule(Frozen):
@@ -35,20 +38,41 @@ USUAL_RULES = (
 )
 
 
+class S3Service(KeyGiver, Protocol):
+    """Where a bucket is, and the keys that open it."""
+
+    @property
+    def region(self) -> str: ...
+    def endpoint_at_hosts(self, service: str) -> str: ...
+
+
 class S3Store:
     """contracts.buckets.ObjectStore over S3 and what speaks like it."""
 
     def __init__(
         self,
-        session: AwsSession,
+        session: S3Service,
         transports: Transports,
         bucket: str,
         prefix: str,
         *,
-        rules: tuple[StorageRule, ...] = USUAL_RULES,
+        can: Collection[StoreAbility] = ALL_OF_AWS,
+        rules: tuple[StorageRule, ...] | None = None,
         locked_until: str = "",
     ) -> None:
-        """`locked_until` (RFC 3339) locks every new object in compliance mode; "" leaves that to the bucket."""
+        """`locked_until` (RFC 3339) locks every new object in compliance mode; "" leaves that to the bucket.
+
+        `rules` are the usual ones where none are given and the server knows storage classes.
+        """
+        self._can = frozenset(can)
+        for wished, ability in ((rules, "storage_classes"), (locked_until, "object_lock")):
+            if wished and ability not in self._can:
+                raise TargetLacks(
+                    f"the server of s3://{bucket} is not said to have {ability.replace('_', ' ')}",
+                    hint=f"Where it has, add {ability} to `can` of the bucket in policy.buckets.",
+                )
+        if rules is None:
+            rules = USUAL_RULES if "storage_classes" in self._can else ()
         self._session = session
         self._transports = transports
         self._bucket = bucket
@@ -60,6 +84,10 @@ class S3Store:
                 "x-amz-object-lock-mode": "COMPLIANCE",
                 "x-amz-object-lock-retain-until-date": locked_until,
             }
+
+    @property
+    def abilities(self) -> frozenset[StoreAbility]:
+        return self._can
 
     def store(self, host: Host, path: str, *, progress: ProgressSink | None = None) -> StoredFolder:
         """`path`, a folder or a file of the host, below the prefix."""
@@ -89,6 +117,7 @@ class S3Store:
             "region": self._session.region,
             "bucket": self._bucket,
             "prefix": self._prefix,
+            "can": sorted(self._can),
             "streams": STREAMS,
         }
         where = f"s3://{self._bucket}/{self._prefix}"

@@ -56,6 +56,9 @@ class ObjectChecksums:
     def check_complete(self, call: AwsCall) -> None:
         """Refuse what S3 refuses of a list of parts."""
         upload = call.query["uploadId"]
+        bucket, key = place_of(call)
+        if upload not in s3_backends[ACCOUNT]["aws"].get_bucket(bucket).multiparts:
+            raise AwsError("NoSuchUpload", "The upload was completed or given up, or never begun.", 404)
         rows = _rows(call)
         numbers = [number for number, _ in rows]
         if numbers != sorted(set(numbers)):
@@ -71,7 +74,6 @@ class ObjectChecksums:
         whole = sum(self._parts[upload, number][2] for number in numbers)
         if call.headers.get("x-amz-mp-object-size", str(whole)) != str(whole):
             raise AwsError("InvalidRequest", "The provided 'x-amz-mp-object-size' does not match the parts.", 400)
-        bucket, key = place_of(call)
         if call.headers.get("if-none-match") == "*" and s3_backends[ACCOUNT]["aws"].get_object(bucket, key):
             raise AwsError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", 412)
 

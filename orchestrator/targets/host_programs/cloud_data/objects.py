@@ -2,6 +2,7 @@
 
 What is in the bucket is believed only by its checksum: SHA-256 of the object, or of its parts ("composite") with their
 number. The size of parts follows from the file's size alone, so that a later comparison makes the same checksum.
+A server that is not said to keep checksums is read back; what it is not said to be able to is not asked of it.
 """
 
 from __future__ import annotations
@@ -44,11 +45,6 @@ def encoded(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def checked_by(digest: bytes) -> dict[str, str]:
-    """What S3 checks a body with; it also wants the algorithm named where a lock is asked for."""
-    return {"x-amz-checksum-sha256": encoded(digest), "x-amz-sdk-checksum-algorithm": "SHA256"}
-
-
 def composite(digests: list[bytes]) -> str:
     """The checksum of an object that was put in parts, as S3 tells it."""
     return f"{encoded(hashlib.sha256(b''.join(digests)).digest())}-{len(digests)}"
@@ -57,9 +53,12 @@ def composite(digests: list[bytes]) -> str:
 class Bucket(Service):
     """One bucket, addressed by path."""
 
-    def __init__(self, endpoint: str, signer: Any, name: str) -> None:
+    def __init__(self, endpoint: str, signer: Any, name: str, can: list[str]) -> None:
         super().__init__(endpoint, signer)
         self.name = name
+        self.checksums = "checksums" in can
+        self.classes = "storage_classes" in can
+        self.only_new = {"if-none-match": "*"} if "conditions" in can else {}
         self.rooms = threading.local()
 
     def room(self, size: int) -> memoryview:
@@ -81,15 +80,28 @@ class Bucket(Service):
         path = "/" + urllib.parse.quote(f"{self.name}/{key}" if key else self.name, safe="/-_.~")
         return self.call(method, path, query, headers, body, digest)
 
-    def checksum(self, key: str) -> tuple[int, str] | None:
-        """Size and SHA-256 as S3 holds it; None where there is no such object."""
+    def checked_by(self, digest: bytes) -> dict[str, str]:
+        """What S3 checks a body with; it also wants the algorithm named where a lock is asked for."""
+        if not self.checksums:
+            return {}  # the signature is over the body's digest, so that the server has compared it
+        return {"x-amz-checksum-sha256": encoded(digest), "x-amz-sdk-checksum-algorithm": "SHA256"}
+
+    def checksum(self, key: str, part: int) -> tuple[int, str] | None:
+        """Size and SHA-256 of an object that was put in parts of that size; None where there is no such object."""
         try:
-            _, told = self.ask("HEAD", key, {}, {"x-amz-checksum-mode": "ENABLED"})
+            _, told = self.ask("HEAD", key, {}, {"x-amz-checksum-mode": "ENABLED"} if self.checksums else {})
         except Refused as error:
             if error.status == 404:
                 return None
             raise
-        return int(told["content-length"]), told.get("x-amz-checksum-sha256", "")
+        size = int(told["content-length"])
+        if self.checksums:
+            return size, told.get("x-amz-checksum-sha256", "")
+        digests = []
+        for start in range(0, max(size, 1), part):
+            some = {"range": f"bytes={start}-{min(start + part, size) - 1}"} if size else {}
+            digests.append(hashlib.sha256(self.ask("GET", key, {}, some)[0]).digest())
+        return size, composite(digests) if len(digests) > 1 else encoded(digests[0])
 
     def listed(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Objects of that very name, or below it."""
@@ -107,7 +119,6 @@ class Bucket(Service):
             if not more:
                 return
             query["continuation-token"] = unescape(more[1])
-
 
     def uploads_of(self, key: str) -> Iterator[str]:
         """Uploads of that very key that were begun and neither completed nor given up."""
@@ -150,7 +161,9 @@ class Upload:
                 self.tags = {int(number): (digest, tag) for number, digest, tag in lines[1:]}
                 self.remember()
                 return
-        begun = {**self.headers, "x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "COMPOSITE"}
+        begun = dict(self.headers)
+        if self.bucket.checksums:
+            begun.update({"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "COMPOSITE"})
         body, _ = self.bucket.ask("POST", self.key, {"uploads": ""}, begun)
         found = re.search(rb"<UploadId>(.*?)</UploadId>", body)
         if not found:
@@ -185,7 +198,7 @@ class Upload:
         if self.count == 1:
             self.put_whole(content, digest)
         elif self.tags.get(number + 1, ("", ""))[0] != digest.hex():
-            headers = checked_by(digest)
+            headers = self.bucket.checked_by(digest)
             query = {"partNumber": str(number + 1), "uploadId": self.identifier}
             _, told = self.bucket.ask("PUT", self.key, query, headers, content, digest.hex())
             with self.lock:
@@ -201,7 +214,7 @@ class Upload:
         return len(content)
 
     def put_whole(self, content: memoryview, digest: bytes) -> None:
-        headers = {**self.headers, **checked_by(digest), "if-none-match": "*"}
+        headers = {**self.headers, **self.bucket.checked_by(digest), **self.bucket.only_new}
         try:
             self.bucket.ask("PUT", self.key, {}, headers, content, digest.hex())
             self.sent = len(content)
@@ -212,13 +225,11 @@ class Upload:
     def finish(self) -> None:
         """The object is there, and its checksum is that of what was read."""
         if self.count > 1:
-            rows = "".join(
-                f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(self.tags[number][1])}</ETag><ChecksumSHA256>"
-                f"{encoded(bytes.fromhex(self.tags[number][0]))}</ChecksumSHA256></Part>"
-                for number in range(1, self.count + 1)
-            )
+            rows = "".join(self.row(number) for number in range(1, self.count + 1))
             body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
-            headers = {"if-none-match": "*", "x-amz-mp-object-size": str(self.size), "content-type": "application/xml"}
+            headers = {**self.bucket.only_new, "content-type": "application/xml"}
+            if self.bucket.checksums:
+                headers["x-amz-mp-object-size"] = str(self.size)
             try:
                 answer, _ = self.bucket.ask("POST", self.key, {"uploadId": self.identifier}, headers, body)
                 if b"<Error>" in answer:  # S3 may say 200 first and change its mind
@@ -226,7 +237,7 @@ class Upload:
             except Refused as error:
                 if error.code not in PRESENT and error.status != 404:
                     raise
-        found = self.bucket.checksum(self.key)
+        found = self.bucket.checksum(self.key, self.part)
         if found != (self.size, self.own()):
             raise Refused("Different", f"{self.key} is in the bucket with other content: {found}", 0)
         if os.path.exists(self.kept):
@@ -242,6 +253,11 @@ class Upload:
         except Refused as error:
             if error.status != 404:  # it was given up, and the answer was lost
                 raise
+
+    def row(self, number: int) -> str:
+        digest, tag = self.tags[number]
+        checked = f"<ChecksumSHA256>{encoded(bytes.fromhex(digest))}</ChecksumSHA256>" if self.bucket.checksums else ""
+        return f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(tag)}</ETag>{checked}</Part>"
 
     def own(self) -> str:
         return composite(self.digests) if self.count > 1 else encoded(self.digests[0])
@@ -289,14 +305,16 @@ def store(request: dict[str, Any], bucket: Bucket) -> dict[str, Any]:
             file = os.path.join(path, name) if name else path
             key = key_of(request["prefix"], name)
             chosen = storage_class(request["classes"], file, now)
-            headers = {"x-amz-storage-class": chosen, **request["headers"]}
+            headers = {**({"x-amz-storage-class": chosen} if bucket.classes else {}), **request["headers"]}
             kept = os.path.join(
                 work, hashlib.sha256(f"{bucket.name}/{key}".encode("utf-8", "surrogateescape")).hexdigest()
             )
             upload = Upload(bucket, file, key, kept, headers)
             counts["files"] += 1
             counts["bytes"] += upload.size
-            if there.get(key) == upload.size:
+            if key in there:
+                if there[key] != upload.size:
+                    raise Refused("Different", f"{key} is in the bucket with other content", 0)
                 yield upload, LOOK
                 continue
             classes[chosen] = classes.get(chosen, 0) + 1
@@ -325,7 +343,7 @@ def same(upload: Upload) -> bool:
     """Whether the bucket holds this very content, by checksum; what it holds else is refused, not replaced."""
     with open(upload.path, "rb") as stream:
         upload.digests = [hashlib.sha256(stream.read(upload.part)).digest() for _ in range(upload.count)]
-    found = upload.bucket.checksum(upload.key)
+    found = upload.bucket.checksum(upload.key, upload.part)
     if found is not None and found != (upload.size, upload.own()):
         raise Refused("Different", f"{upload.key} is in the bucket with other content", 0)
     return found is not None

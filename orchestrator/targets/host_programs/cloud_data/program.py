@@ -33,7 +33,7 @@ def done(request: dict[str, Any]) -> dict[str, Any]:
         service = DirectApis(request["endpoint"], Signer(keys, request["region"], "ebs"))
         result = put(request, service) if do == "put" else read_back(request, service)
     else:
-        service = Bucket(request["endpoint"], Signer(keys, request["region"], "s3"), request["bucket"])
+        service = Bucket(request["endpoint"], Signer(keys, request["region"], "s3"), request["bucket"], request["can"])
         result = store(request, service) if do == "store" else compare(request, service)
     return dict(result, calls=service.calls, calls_again=service.again)
 
