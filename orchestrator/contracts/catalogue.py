@@ -31,6 +31,7 @@ Kind = Literal[
     "way_back",
     "retired_source",
     "host_use",  # host → the busiest that was seen of it
+    "bucket",  # bucket of AWS that was stored into
     "size",  # host → the machine that was chosen for it
 ]
 

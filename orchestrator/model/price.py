@@ -28,6 +28,7 @@ class StoragePrice(Frozen):
 
     volume_gib_month: float = Field(ge=0)
     snapshot_gib_month: float = Field(ge=0)
+    object_gib_month: float | None = Field(default=None, ge=0)
 
 
 class PriceFile(Frozen):

@@ -24,7 +24,7 @@ from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import DatasetName, HostName, Name, PointId, SystemName
 from orchestrator.model.price import MeasuredLoad, PriceFile, SizeChoice, Tier
 from orchestrator.model.site import Side
-from orchestrator.model.system import System
+from orchestrator.model.system import Route53Front, System
 from orchestrator.operations.desk import Desk, open_desk
 from orchestrator.operations.vault import recovery_point
 from orchestrator.planning.orphans import Orphan, find_orphans
@@ -54,7 +54,9 @@ def orphans(
     """What carries our tags and serves nothing that is known, the dearest first. Nothing is touched."""
     if prices is not None:
         _same_region(inventory, prices)
-    found = find_orphans(things.all(), hosts=frozenset(inventory.machines), images=images)
+    fronts = [system.front for system in inventory.systems.values()]
+    names = frozenset(front.name for front in fronts if isinstance(front, Route53Front))
+    found = find_orphans(things.all(), hosts=frozenset(inventory.machines), images=images, names=names)
     if prices is not None:
         found = [each.model_copy(update={"per_month": month_of(each.thing, prices)}) for each in found]
     return sorted(found, key=lambda each: (-(each.per_month or 0.0), each.thing.kind, each.thing.id))
@@ -113,6 +115,8 @@ def store_point(
             recorder.record(RunEvent(type=f"bucket.{kind}", run=run, system=system_name, at=at, data=data))
 
         record("store_started", told)
+        if bucket not in desk.inventory.buckets:
+            desk.catalogue.put("bucket", bucket, {"bucket": bucket})
         try:
             stored = where.store(host, held.path)
             compared = where.compare(host, held.path)

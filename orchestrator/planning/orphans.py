@@ -20,8 +20,12 @@ class Orphan(Frozen):
     per_month: float | None = None
 
 
-def find_orphans(things: Sequence[CloudThing], *, hosts: frozenset[str], images: frozenset[str]) -> list[Orphan]:
-    """`hosts`: names of machines that the estate has; `images`: ids that its machines start from now."""
+def find_orphans(
+    things: Sequence[CloudThing], *, hosts: frozenset[str], images: frozenset[str], names: frozenset[str] = frozenset()
+) -> list[Orphan]:
+    """`hosts`: names of machines that the estate has; `images`: ids that its machines start from now; `names`: those
+    that clients of its systems use.
+    """
     machines = {each.id: each for each in things if each.kind == "machine"}
     kept_machines = {each.id for each in machines.values() if each.tags.get(HOST_TAG) in hosts}
     newest = _newest_proved(things)
@@ -35,6 +39,10 @@ def find_orphans(things: Sequence[CloudThing], *, hosts: frozenset[str], images:
             why = f"of {thing.part_of}, which is one itself" if thing.part_of else "attached to nothing"
         elif thing.kind == "image" and thing.id not in images:
             why = "no machine starts from it now"
+        elif thing.kind == "upload":
+            why = "begun and not completed: the same store goes on with it"
+        elif thing.kind == "record" and thing.part_of not in names:
+            why = f"no system of the estate is called {thing.part_of}"
         elif thing.kind == "snapshot" and thing.part_of not in images and thing.id not in newest:
             if thing.state != "completed":
                 why = f"never completed: {thing.state}"

@@ -98,4 +98,7 @@ def month_of(thing: CloudThing, prices: PriceFile) -> float | None:
         return round(thing.gib * prices.storage.volume_gib_month, 2)
     if thing.kind == "snapshot":
         return round(thing.gib * prices.storage.snapshot_gib_month, 2)
-    return 0.0  # an image costs its snapshots
+    if thing.kind == "upload":
+        rate = prices.storage.object_gib_month
+        return None if rate is None else round(thing.gib * rate, 2)
+    return 0.0  # an image costs its snapshots; a record what its zone costs

@@ -33,6 +33,7 @@ from orchestrator.model.facts import Facts, HostFacts
 from orchestrator.model.host import Host
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.price import MeasuredLoad
+from orchestrator.model.system import Route53Front
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.model.vault import VaultSettings
 from orchestrator.wiring.ledger import log_origin, open_enrolled, shared_ledger
@@ -151,7 +152,10 @@ class Workshop:
         from orchestrator.targets.aws.session import open_session
         from orchestrator.targets.aws.things import AwsThings
 
-        return AwsThings(open_session(self.inventory, self.clock, "auditor"))
+        buckets = [name for name, _ in self.catalogue.list("bucket")]
+        fronts = [system.front for system in self.inventory.systems.values()]
+        zones = {front.zone for front in fronts if isinstance(front, Route53Front)}
+        return AwsThings(open_session(self.inventory, self.clock, "auditor"), buckets=buckets, zones=zones)
 
     def object_store(self, bucket: str, prefix: str) -> ObjectStore:
         from orchestrator.targets.aws.session import open_session

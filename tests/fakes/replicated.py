@@ -43,7 +43,9 @@ class Replicated:
             self.store.replication,
             self.record,
         )
-        self.points = Points(self.inventory, self.world.drivers, self.store.runs, self.store.replication, self.record)
+        self.points = Points(
+            self.inventory, self.world.drivers, self.store.runs, self.store.replication, self.record
+        )
         self.verifier = Verifier(self.inventory, self.world.drivers, self.record)
 
     def record(self, system: str, kind: str, data: dict[str, Any]) -> None:

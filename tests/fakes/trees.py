@@ -153,7 +153,7 @@ class FakeTreeMover:
         self.may_be_empty.add(tree.name)
 
     def prepare_last(self, tree: FileTree, source: Host, replica: Host) -> str:
-        """ "in place" trees are never ready, as in reality."""
+        """"in place" trees are never ready, as in reality."""
         if tree.changes != "replaced":
             return f"{tree.name} is changed in place"
         self.hosts.ready |= {(tree.name, source.name), (tree.name, replica.name)}

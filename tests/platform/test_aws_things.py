@@ -50,6 +50,24 @@ def test_everything_with_our_tag_is_listed_and_nothing_else(cloud: AwsCloud) -> 
     assert [each.part_of for each in volumes] == [machine.id]
 
 
+def test_what_can_carry_no_tag_is_ours_by_its_place(cloud: AwsCloud) -> None:
+    s3 = cloud.client("s3")
+    for bucket in ("skerry-stored", "skerry-others"):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": cloud.region})
+        upload = s3.create_multipart_upload(Bucket=bucket, Key="a/large")["UploadId"]
+        s3.upload_part(Bucket=bucket, Key="a/large", UploadId=upload, PartNumber=1, Body=b"x" * (1 << 20))
+    weighted = FRONT.model_copy(update={"routing": "weighted"})
+    Route53Traffic(cloud.session()).switch(weighted, "10.30.1.11", key="k")
+    cloud.put_record(Name="theirs.skerry.test.", SetIdentifier="theirs", Weight=1)
+    asked = AwsThings(cloud.session(role="auditor"), buckets=["skerry-stored", "skerry-gone"], zones={"skerry.test"})
+    found = {each.kind: each for each in asked.all() if each.kind in ("upload", "record")}
+    assert found["upload"].id.startswith("s3://skerry-stored/a/large ")
+    assert found["upload"].gib == 1 / 1024
+    assert found["record"].id == f"{FRONT.name} skerry-10.30.1.11"
+    assert len([each for each in asked.all() if each.kind in ("upload", "record")]) == 2
+    cloud.forget_records()
+
+
 DENIED: list[tuple[str, Callable[[AwsSession], Any]]] = [
     (
         "auditor",

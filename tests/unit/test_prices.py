@@ -64,7 +64,8 @@ def test_a_wrong_price_file_names_its_line(old, new, said):
 
 def thing(kind, identifier, **values):
     tags = {"skerry:run": "r", "skerry:system": "filing", "skerry:dataset": "disk", **values.pop("tags", {})}
-    state = {"machine": "running", "volume": "in-use", "snapshot": "completed", "image": "available"}[kind]
+    usual = {"machine": "running", "volume": "in-use", "snapshot": "completed", "image": "available"}
+    state = usual.get(kind, "begun")
     return CloudThing(**{"kind": kind, "id": identifier, "state": state, "tags": tags, **values})
 
 
@@ -83,11 +84,15 @@ THINGS = [
     thing("snapshot", "snap-newest", tags=PROVED, made_at="2026-01-03", gib=20),
     thing("snapshot", "snap-pending", state="pending", gib=20),
     thing("snapshot", "snap-unproved", gib=20),
+    thing("upload", "s3://skerry-data/x 1", part_of="skerry-data", gib=2),
+    thing("record", "filing.test skerry-10.1.1.1", part_of="filing.test"),
+    thing("record", "gone.test skerry-10.1.1.1", part_of="gone.test"),
 ]
 
 
 def test_what_serves_nothing_is_found_and_what_serves_is_not():
-    found = find_orphans(THINGS, hosts=frozenset({"cloud-a"}), images=frozenset({"ami-used"}))
+    names = frozenset({"filing.test"})
+    found = find_orphans(THINGS, hosts=frozenset({"cloud-a"}), images=frozenset({"ami-used"}), names=names)
     assert {each.thing.id: each.why for each in found} == {
         "i-drill": "a test machine that was left: cloud-a-drill",
         "i-gone": "the estate has no cloud-old",
@@ -97,6 +102,8 @@ def test_what_serves_nothing_is_found_and_what_serves_is_not():
         "snap-old": "under ami-old, which is one itself",
         "snap-pending": "never completed: pending",
         "snap-unproved": "completed and never proved",
+        "s3://skerry-data/x 1": "begun and not completed: the same store goes on with it",
+        "gone.test skerry-10.1.1.1": "no system of the estate is called gone.test",
     }
 
 
@@ -106,5 +113,8 @@ def test_what_an_orphan_costs_is_known_or_said_to_be_unknown():
     assert costs["i-drill"] == round(0.024 * 730, 2)
     assert costs["i-gone"] is None
     assert (costs["vol-left"], costs["snap-old"], costs["ami-old"]) == (0.95, 1.08, 0.0)
+    assert costs["s3://skerry-data/x 1"] is None
+    told = prices.model_copy(update={"storage": prices.storage.model_copy(update={"object_gib_month": 0.025})})
+    assert month_of(next(each for each in THINGS if each.kind == "upload"), told) == 0.05
     stopped = THINGS[1].model_copy(update={"state": "stopped"})
     assert month_of(stopped, prices) == 0.0

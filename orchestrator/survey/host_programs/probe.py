@@ -74,7 +74,9 @@ def tool_version(name: str) -> str:
     if words is None:
         return path
     try:
-        done = subprocess.run([path, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=TOOL_SECONDS_MAX)
+        done = subprocess.run(
+            [path, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=TOOL_SECONDS_MAX
+        )
     except (OSError, subprocess.TimeoutExpired):
         return path
     said = (done.stdout or done.stderr).decode(errors="replace").strip()

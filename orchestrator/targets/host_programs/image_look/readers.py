@@ -60,11 +60,11 @@ class XfsReader(Reader):
         super().__init__(own)
         self.words = [program, "-r", "-f"] if os.path.isfile(place) else [program, "-r"]
         self.place = place
-        told = self.ask("sb 0", "print blocksize agblocks")
+        told = self.db("sb 0", "print blocksize agblocks")
         self.block = int(self.value(told, "blocksize"))
         self.group = int(self.value(told, "agblocks"))
 
-    def ask(self, *requests: str) -> str:
+    def db(self, *requests: str) -> str:
         spoken = [word for request in requests for word in ("-c", request)]
         return asked([*self.words, *spoken, self.place]).decode("utf-8", "replace")
 
@@ -73,11 +73,11 @@ class XfsReader(Reader):
         return found[1] if found else "0"
 
     def names(self, folder: str) -> list[str]:
-        rows = [line.split() for line in self.ask(f"ls {folder}").splitlines()]
+        rows = [line.split() for line in self.db(f"ls {folder}").splitlines()]
         return [row[5] for row in rows if len(row) >= 6 and row[-1] == "(good)"]
 
     def content(self, path: str, bytes_max: int) -> bytes:
-        told = self.ask(f"path {path}", "print core.size", "bmap")
+        told = self.db(f"path {path}", "print core.size", "bmap")
         size = min(int(self.value(told, "core.size")), bytes_max)
         found = bytearray(size)
         extents = re.findall(r"^data offset (\d+) startblock \d+ \((\d+)/(\d+)\) count (\d+)", told, re.MULTILINE)
