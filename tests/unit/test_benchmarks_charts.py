@@ -8,7 +8,7 @@ from benchmarks.row import row
 
 ROWS = [
     row("copy <1>", ours=2.0, peer=4.0, peer_name="rsync", unit="s", goal="2 times as fast", met=True, command="x"),
-    {**row("memory", ours=300.0, unit="MiB", goal="below 200", met=False, command="x"), "note": "1 round"},
+    row("memory", ours=300.0, unit="MiB", goal="below 200", met=False, command="x"),
 ]
 
 
@@ -50,5 +50,5 @@ def test_the_peak_of_a_process_is_read_from_its_status():
 
 
 def test_under_what_conditions_a_row_was_measured_stands_beside_it(tmp_path):
-    write_chart("speed", "Speed", ROWS, folder=tmp_path)
+    write_chart("speed", "Speed", [{**ROWS[1], "note": "1 round"}], folder=tmp_path)
     assert "| below 200 | not met; 1 round |" in (tmp_path / "speed.md").read_text()
