@@ -124,14 +124,15 @@ def run(
             repeat(desk, every, lambda: complain_of_rounds(rounds()), trouble)
 
 
-@commands.command("status", epilog=exit_codes_of("ReplicaLagging", "HostUnreachable"))
+@commands.command("status", epilog=exit_codes_of("ReplicaLagging", "DigestMismatch", "HostUnreachable"))
 @SYSTEMS
 @click.option("--ask", is_flag=True, help="Ask the hosts first; without it, what is remembered is told.")
 @JSON_OPTION
 def status(systems: tuple[str, ...], ask: bool, as_json: bool) -> None:
     """How far each dataset's replica is behind, and whether that meets its recovery point objective.
 
-    Without SYSTEMS: all. The exit code is 35 where an objective is missed, so that a monitor can ask.
+    Without SYSTEMS: all. For monitors: the exit code is 35 where an objective is missed, 31 where a replica was found
+    damaged.
     """
     from orchestrator.cli.console import console, print_json
     from orchestrator.operations.desk import open_desk
@@ -231,6 +232,8 @@ def lag_table(systems: Any) -> Any:
             size = "" if row.bytes_behind is None else size_text(row.bytes_behind)
             verdict = good("met") if row.met else bad("missed")
             objective = seconds_text(row.rpo_seconds)
+            if row.dataset in {each.dataset for each in system.damaged}:
+                verdict = bad("damaged")
             rows.append((row.system, row.dataset, behind, size, objective, verdict, row.good_point))
     return table(("system", "dataset", ">behind", ">bytes", ">objective", "rpo", "last good point"), rows)
 

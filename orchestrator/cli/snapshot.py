@@ -156,4 +156,5 @@ def _change(do: str, system: str, point: str, hold: str, because: str, operator:
 
 def _places(status: Any) -> str:
     sides = status.point.sides if status.present is None else status.present
-    return ", ".join([*(side.value for side in sides), *status.copies]) or "nowhere"
+    shown = [f"{side.value} (damaged)" if side in status.damaged else side.value for side in sides]
+    return ", ".join([*shown, *status.copies]) or "nowhere"

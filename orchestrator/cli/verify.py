@@ -67,15 +67,18 @@ def command(
                 found.dataset,
                 found.side.value,
                 found.what,
-                good("equal") if found.equal else bad("different"),
+                good("equal") if found.equal else bad("different" if found.damaged else "not compared"),
                 f"{size_text(found.bytes_read)} in {seconds_text(found.seconds)}",
-                found.why,
             )
             for each in done
             for found in each.comparisons
         ]
         if rows_shown:
-            out.print(table(("system", "dataset", "side", "what", "verdict", ">read", "why"), rows_shown))
+            out.print(table(("system", "dataset", "side", "what", "verdict", ">read"), rows_shown))
+        for each in done:
+            for found in each.comparisons:
+                if found.equal and found.why:
+                    out.print(f"{each.system}/{found.dataset} at {found.side.value}: {found.why}")
         for name in left:
             out.print(f"{name}: not due")
     complain_of_difference(done)

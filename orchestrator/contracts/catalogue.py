@@ -14,6 +14,7 @@ Kind = Literal[
     "lost_side",
     "recovery_point",
     "point_note",
+    "damage",
     "verification",
     "host_key",
     "tour",

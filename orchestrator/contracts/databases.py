@@ -128,6 +128,12 @@ class DatabaseDigests(Protocol):
         """
         ...
 
+    def check(self, cluster: PostgresCluster, host: Host) -> dict[str, str]:
+        """What PostgreSQL's own checks say of the cluster as it runs there, primary or standby: by check, `passed: …`
+        or `not shown: why`. Reads all of it. DataError, in its words, where one finds something.
+        """
+        ...
+
     def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
         """Pause replay on the standby, so that it can later stop at an exact LSN (call before hold_moment)."""
         ...

@@ -42,3 +42,4 @@ class Drivers:
     host_keys: HostKeyRing
     access_log: AccessLog
     clock: Clock
+    shrink_share_max: float = 0.5  # of what a replica holds, what one copy may take away

@@ -19,6 +19,8 @@ class VolumeMover(Protocol):
               cost nothing
       copy    leaves the replica as it was, or makes it as the source is: nothing between, whatever dies meanwhile
       copy    that broke off is resumed by calling it again, and believes nothing that it has not digested
+      copy    of a source that holds nothing, or far less than the replica, raises SourceShrank and changes nothing: an
+              image made anew looks so; after `let_empty` it is copied like any other
       copy    of a source that changed meanwhile raises SourceChanged and changes nothing
       digest  reads all of it, at the host, every time; equal content gives equal digests, holes or zeros alike
       points  obey the laws of PointStore
@@ -36,6 +38,10 @@ class VolumeMover(Protocol):
         from_point: PointId | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport: ...
+
+    def let_empty(self, volume: BlockVolume) -> None:
+        """A person said that this volume is meant to be empty, or to have shrunk. It holds in this process alone."""
+        ...
 
     def digest(
         self,

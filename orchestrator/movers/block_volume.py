@@ -56,6 +56,8 @@ class BlockVolumeSettings(Frozen):
     # Serve from a copy that shares its blocks with the volume, where the file system can; the next copy then reads only
     # what changed, and the volume may be written meanwhile.
     share_blocks: bool = True
+    # Of a replica's data, what one copy may take away.
+    shrink_share_max: float = Field(default=0.5, gt=0, le=1)
 
 
 class BlockVolumeMover:
@@ -75,6 +77,10 @@ class BlockVolumeMover:
         self._point_stores = point_stores
         self._settings = settings or BlockVolumeSettings()
         self._bandwidth = bandwidth
+        self._may_shrink: set[tuple[str, str]] = set()
+
+    def let_empty(self, volume: BlockVolume) -> None:
+        self._may_shrink.add((volume.name, volume.path))
 
     def points(self, volume: BlockVolume, host: Host) -> PointStore:
         return self._point_stores(volume, host)
@@ -98,6 +104,7 @@ class BlockVolumeMover:
             agent, size = held.enter_context(self._placed(volume, source, path))
             served = self._hold(volume, source, path)
             paths = [served["held"] or path, served.get("earlier", ""), served.get("ranges", "")]
+            meant = (volume.name, volume.path) in self._may_shrink
             serve = ["python3", "-I", "-S", agent, "serve", *paths]
             request = {
                 "do": "pull",
@@ -106,6 +113,7 @@ class BlockVolumeMover:
                 "target": replica.path(volume.path),
                 "work": work_folder(volume, replica),
                 "streams": self._settings.streams,
+                "shrink_share_max": None if meant else self._settings.shrink_share_max,
             }
             command = shlex.join(["sudo", "-n", *serve] if source.become else serve)
             results = self._pull(volume, source, replica, command, request, progress)

@@ -16,11 +16,14 @@ from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import TransferReport
+from orchestrator.movers.limit_file import limit_kept_at, may_be_limited
 from orchestrator.movers.snapshot_send import ask
 
 
 class BtrfsSender:
-    """`SnapshotSender` by btrfs. A stream that broke off begins anew: btrfs keeps nothing of it."""
+    """`SnapshotSender` by btrfs. A stream that broke off begins anew: btrfs keeps nothing of it. So one that crosses
+    the border of a window is not stopped, but goes on at the rate that holds next.
+    """
 
     def __init__(self, transports: Transports, access: TransferAccess, *, bandwidth: Bandwidth = unlimited) -> None:
         self._transports = transports
@@ -78,10 +81,9 @@ class BtrfsSender:
                 "words": [*access.ssh_words, access.destination],
                 "uuid": here["uuid"],
                 "top_ns": here["top_ns"],
-                "bytes_per_second": self._bandwidth().bytes_per_second,
                 **asked,
             }
-            result = self._ask(tree, replica, request, source=source, progress=progress)
+            result = self._receive(tree, source, replica, request, progress)
         return TransferReport(
             dataset=tree.name,
             source=source.name,
@@ -92,6 +94,17 @@ class BtrfsSender:
             seconds=result["seconds"],
             detail={"tracked": "btrfs", "parent": parent["name"] if parent else "none", "snapshot": here["uuid"]},
         )
+
+    def _receive(
+        self, tree: FileTree, source: Host, replica: Host, request: dict[str, Any], progress: ProgressSink | None
+    ) -> dict[str, Any]:
+        if not may_be_limited(self._bandwidth):
+            return self._ask(tree, replica, request, source=source, progress=progress)
+        file = f"{request['folder']}/limit"
+        user = root_user(replica)
+        self._transports(replica).run(["mkdir", "-p", "-m", "700", "--", request["folder"]], user=user)
+        with limit_kept_at(self._transports(replica), file, self._bandwidth, user=user):
+            return self._ask(tree, replica, {**request, "limit_file": file}, source=source, progress=progress)
 
     def _ask(self, tree: FileTree, host: Host, request: dict[str, Any], **more: Any) -> dict[str, Any]:
         return ask(self._transports, tree, host, {"by": "btrfs", **request}, **more)

@@ -7,6 +7,7 @@ from orchestrator.foundation.errors import (
     OrchestratorError,
     RunInProgress,
     SourceChanged,
+    SourceShrank,
 )
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
@@ -22,6 +23,12 @@ def trouble(dataset: FileTree | BlockVolume, host: Host, source: Host | None, ki
         return NoSpace(f"{host.name}: no room for {dataset.name} at {path}: {why}")
     if kind == "moved":
         return SourceChanged(f"{(source or host).name}: {dataset.name} {why}; {host.name} is as it was")
+    if kind == "shrank" and source is not None:
+        return SourceShrank(
+            f"{dataset.name} at {source.name} {why}; {host.name} is as it was",
+            hint=f"See that the right disk is at {source.name}:{source.path(dataset.path)}. If it is meant: skerry "
+            f"replicate run SYSTEM --accept-shrinkage {dataset.name} --because WHY; or clear it at {host.name}.",
+        )
     if kind == "link" and source is not None:
         refuse_access(f"{dataset.name} from {source.name} to {host.name}", why)
         return HostUnreachable(f"copy of {dataset.name} from {source.name} to {host.name} broke off: {why}")

@@ -6,7 +6,8 @@ from datetime import datetime
 from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.replication import ReplicationHistory
-from orchestrator.foundation.errors import ReplicaLagging
+from orchestrator.foundation.errors import DigestMismatch, ReplicaLagging
+from orchestrator.model.damage import Damage
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import Inventory
@@ -14,6 +15,7 @@ from orchestrator.model.replication import LagSample, Round
 from orchestrator.model.site import Side
 from orchestrator.model.system import System
 from orchestrator.operations.replication import last_moment, seconds_since
+from orchestrator.steps.damages import damages
 
 
 class DatasetLag(Frozen):
@@ -43,6 +45,7 @@ class SystemLag(Frozen):
     met: bool
     datasets: tuple[DatasetLag, ...] = ()
     last_round: Round | None = None
+    damaged: tuple[Damage, ...] = ()  # live data that are not what they were proved to be
 
 
 def lag_of_estate(
@@ -101,12 +104,19 @@ def _lag_of(
         replicated=replicated,
         met=not replicated or all(row.met for row in rows),
         datasets=tuple(rows) if replicated else (),
+        damaged=tuple(each for each in damages(catalogue, system.name) if not each.point),
         last_round=next(iter(history.rounds(system.name, limit=1)), None),
     )
 
 
 def complain_of_lag(systems: Sequence[SystemLag]) -> None:
-    """ReplicaLagging, naming each dataset whose recovery point objective is missed."""
+    """DigestMismatch where a replica is damaged; ReplicaLagging, naming each dataset whose objective is missed."""
+    damaged = [each for system in systems for each in system.damaged]
+    if damaged:
+        raise DigestMismatch(
+            "; ".join(f"{each.place} is damaged: {each.why}" for each in damaged),
+            hint="No drill and no switch uses it. Mend it: skerry replicate run SYSTEM --as PERSON",
+        )
     missed = [row for system in systems for row in system.datasets if not row.met]
     if missed:
         told = [f"{row.system}/{row.dataset} {_behind(row)} (objective {row.rpo_seconds:.0f}s)" for row in missed]

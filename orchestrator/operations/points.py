@@ -11,6 +11,7 @@ from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.trees import PointStore
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import SnapshotError, UsageError
+from orchestrator.model.damage import Damage
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import PointId, SystemName, is_name
@@ -20,6 +21,7 @@ from orchestrator.model.system import System
 from orchestrator.model.vault import VaultCopy
 from orchestrator.operations.replication import Record, find_system, seconds_since
 from orchestrator.planning.retention import DatedPoint, decide_retention
+from orchestrator.steps.damages import damages, note_sound
 from orchestrator.steps.still_data import StillData, StillDataMover
 
 POINTS_MAX = 100_000
@@ -38,7 +40,8 @@ class PointNote(Frozen):
 class PointStatus(Frozen):
     """A recovery point with all that is known of it. `present`: sides at which all trees and volumes have it, where
     hosts were asked; None where they were not. `needed_by`: why it may not go, whatever the policy says. `copies`:
-    where else it is, such as `vault:…`; a copy there needs nothing here.
+    where else it is, such as `vault:…`; a copy there needs nothing here. `damaged`: sides at which it was found to
+    be not what it was.
     """
 
     point: RecoveryPoint
@@ -47,6 +50,7 @@ class PointStatus(Frozen):
     holds: dict[str, str] = {}
     needed_by: tuple[str, ...] = ()
     present: tuple[Side, ...] | None = None
+    damaged: tuple[Side, ...] = ()
     copies: tuple[str, ...] = ()
 
 
@@ -118,8 +122,12 @@ class Points:
             holds=self._note(system.name, point.id).holds,
             needed_by=tuple(self._needs(system.name, point, runs, there or {}, now)),
             present=present,
+            damaged=tuple(dict.fromkeys(each.side for each in self._damages(system.name, point.id))),
             copies=tuple(self._copies(system.name, point.id)),
         )
+
+    def _damages(self, system: SystemName, point: PointId) -> list[Damage]:
+        return [each for each in damages(self.drivers.catalogue, system) if each.point == point]
 
     def _copies(self, system: SystemName, point: PointId) -> Iterator[str]:
         for _, document in self.drivers.catalogue.list("vault_copy", prefix=f"{system}/{point}/"):
@@ -282,6 +290,8 @@ class Points:
             gone.append(f"{dataset.name} at {side.value}")
         self.drivers.catalogue.drop("recovery_point", f"{system.name}/{point}")
         self.drivers.catalogue.drop("point_note", f"{system.name}/{point}")
+        for each in self._damages(system.name, point):
+            note_sound(self.drivers.catalogue, system.name, each.dataset, each.side, point)
         self.record(system.name, "point.removed", {**told, "gone": gone})
 
 

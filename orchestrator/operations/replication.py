@@ -28,19 +28,18 @@ from orchestrator.foundation.errors import (
     UsageError,
 )
 from orchestrator.model.action import Follow, Replicate, SwitchFront, TakeRecoveryPoint
-from orchestrator.model.dataset import FileTree, PostgresCluster
+from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.plan import Plan, SystemPlan
-from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.replication import LagSample, Round, RoundProgress
 from orchestrator.model.site import Side
 from orchestrator.model.step import Inverse, Phase, Step
 from orchestrator.model.system import System
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.planning.shrinkage import shrinkage
-from orchestrator.steps.points import point_id
+from orchestrator.steps.points import newest_point, point_id
+from orchestrator.steps.shrinking import shrinkage
 
 # Says one event of a system to the evidence; durable when it returns.
 Record = Callable[[SystemName, str, dict[str, Any]], None]
@@ -164,17 +163,22 @@ class Replication:
         """How far DR is behind, as a sample; and no source that has shrunk beyond what is allowed, but by a word."""
         trees = {tree.name: tree for tree in system.datasets if isinstance(tree, FileTree)}
         outlooks = {name: self._outlook(system, tree) for name, tree in trees.items()}
-        last = newest_point(self.drivers, system.name)
+        last = newest_point(self.drivers.catalogue, system.name)
         before = {held.dataset: held.bytes_total for held in last.datasets} if last else {}
         wrong = {}
         for name, outlook in outlooks.items():
-            share_max = self.inventory.replication.shrink_share_max
+            share_max = self.drivers.shrink_share_max
             if problem := shrinkage(outlook, share_max=share_max, bytes_before=before.get(name, 0)):
                 wrong[name] = problem
         for name in sorted(wrong.keys() & override.datasets):
             self.drivers.trees.let_empty(trees[name])
             said = {"what": f"{name}: {wrong.pop(name)}", "by": round_.by, "reason": override.because}
             self.record(system.name, "deviation.recorded", {"round": round_.id, **said})
+        for volume in system.datasets:
+            if isinstance(volume, BlockVolume) and volume.name in override.datasets:
+                self.drivers.volumes.let_empty(volume)
+                said = {"what": f"{volume.name}: may shrink", "by": round_.by, "reason": override.because}
+                self.record(system.name, "deviation.recorded", {"round": round_.id, **said})
         self._note_lag(system, None, {name: outlook.bytes_pending for name, outlook in outlooks.items()})
         if wrong:
             told = "; ".join(f"{name}: {problem}" for name, problem in wrong.items())
@@ -316,11 +320,6 @@ def rests_at_new_side(runs: Runs, run: str, system: SystemName) -> bool:
     switches = [step.id for step in runs.plan(run).system_plan(system).steps if isinstance(step.action, SwitchFront)]
     done = {row.step for row in found.steps if row.state == "done"}
     return found.state == "paused" and not done.isdisjoint(switches) and all(row.mode == "do" for row in found.steps)
-
-
-def newest_point(drivers: Drivers, system: SystemName) -> RecoveryPoint | None:
-    found = drivers.catalogue.list("recovery_point", prefix=f"{system}/", limit=1)
-    return RecoveryPoint.model_validate(found[0][1]) if found else None
 
 
 def last_moment(history: ReplicationHistory, system: SystemName) -> str:

@@ -14,6 +14,7 @@ from orchestrator.contracts.progress import ProgressSink
 from orchestrator.contracts.trees import Reading
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import (
+    DataError,
     DigestMismatch,
     EngineError,
     EvidenceError,
@@ -21,6 +22,7 @@ from orchestrator.foundation.errors import (
     OrchestratorError,
     UsageError,
 )
+from orchestrator.model.damage import Damage
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
@@ -31,7 +33,9 @@ from orchestrator.model.site import Side
 from orchestrator.model.system import System
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.replication import Record, find_system, newest_point, seconds_since
+from orchestrator.operations.replication import Record, find_system, seconds_since
+from orchestrator.steps.damages import note_damage, note_sound
+from orchestrator.steps.points import newest_point
 from orchestrator.steps.still_data import StillData, StillDataMover
 
 REPLAY_SECONDS_MAX = 120.0
@@ -51,6 +55,7 @@ class Comparison(Frozen):
     digest: str = ""
     equal: bool
     why: str = ""
+    damaged: bool = False  # not what it was proved to be, or not readable; not: its host could not be asked
     bytes_read: int = 0
     seconds: float = 0.0
 
@@ -81,7 +86,7 @@ class Verifier:
     ) -> Verification:
         """Compare now; what came of it is on record and in the catalogue, whatever it is."""
         system = find_system(self.inventory, name)
-        point = newest_point(self.drivers, name)
+        point = newest_point(self.drivers.catalogue, name)
         if point is None:
             raise UsageError(
                 f"{name} has no recovery point that sides could be compared with",
@@ -91,6 +96,7 @@ class Verifier:
         for dataset in system.datasets:
             if isinstance(dataset, PostgresCluster):
                 found += self._clusters(system, dataset, sides)
+                found += [self._checked(system, dataset, side) for side in sides if scrub]
             else:
                 found += self._still(system, dataset, point, sides, scrub=scrub)
         verification = Verification(
@@ -102,6 +108,8 @@ class Verifier:
             passed=bool(found) and all(each.equal for each in found),
             comparisons=tuple(found),
         )
+        for each in found:
+            self._note(name, each, verification.at)
         document = verification.model_dump(mode="json")
         self.record(name, "verification.finished", document)
         kind = "scrub" if scrub else "read"
@@ -109,6 +117,17 @@ class Verifier:
         if verification.passed:
             self.drivers.catalogue.put("verification", f"{name}/{kind}-passed", document)
         return verification
+
+    def _note(self, system: SystemName, found: Comparison, at: str) -> None:
+        """What was found damaged is used by nothing until it is found equal, or mended."""
+        what, _, point = found.what.partition(" ") if found.what.startswith("point ") else (found.what, "", "")
+        if (what == "checks" and found.equal) or (found.side is Side.SOURCE and not point):
+            return  # that it is whole does not say that it is the right one; and of the source there is no other
+        place = {"system": system, "dataset": found.dataset, "side": found.side, "point": point}
+        if found.damaged:
+            note_damage(self.drivers.catalogue, Damage(**place, why=found.why, found_at=at))
+        elif found.equal:
+            note_sound(self.drivers.catalogue, **place)
 
     def last_passed(self, name: SystemName, *, scrub: bool) -> Verification | None:
         """The newest that passed; a scrub counts as a reading too, not the other way round."""
@@ -183,13 +202,24 @@ class Verifier:
                 there = digests.digest_at(cluster, host, lsn, timeout_seconds=REPLAY_SECONDS_MAX)
                 equal = there.digest == expected
                 why = "" if equal else f"rows or schemas differ from {source.name} at {lsn}"
-                return {"digest": there.digest, "equal": equal, "why": why, "bytes_read": there.bytes_read}
+                told = {"digest": there.digest, "equal": equal, "damaged": not equal, "why": why}
+                return {**told, "bytes_read": there.bytes_read}
 
             what = f"moment {lsn}"
             found.append(
                 _judged(compare, dataset=cluster.name, side=side, what=what, host=host.name, expected=expected)
             )
         return found
+
+    def _checked(self, system: System, cluster: PostgresCluster, side: Side) -> Comparison:
+        """PostgreSQL's own word about what it has there; what a check cannot show there is said."""
+        host = self._host(system, side, cluster.name)
+
+        def compare() -> dict[str, Any]:
+            checks = self.drivers.database_digests.check(cluster, host)
+            return {"equal": True, "why": "; ".join(f"{name} {said}" for name, said in checks.items())}
+
+        return _judged(compare, dataset=cluster.name, side=side, what="checks", host=host.name)
 
     def _host(self, system: System, side: Side, dataset: str) -> Host:
         return self.inventory.hosts[system.host_of(side, dataset)]
@@ -208,7 +238,7 @@ def _compared(
         made = digest()
         equal = made.digest == expected
         read = {"bytes_read": made.bytes_read, "seconds": made.seconds}
-        return {"digest": made.digest, "equal": equal, "why": "" if equal else why_not(), **read}
+        return {"digest": made.digest, "equal": equal, "damaged": not equal, "why": "" if equal else why_not(), **read}
 
     return _judged(compare, dataset=dataset.name, side=side, what=what, host=host.name, expected=expected)
 
@@ -220,7 +250,10 @@ def _judged(compare: Callable[[], dict[str, Any]], **known: Any) -> Comparison:
     except (EvidenceError, EngineError, Interrupted):
         raise
     except OrchestratorError as error:
-        return Comparison(**known, equal=False, why=f"could not be compared: {error.message}")
+        why = f"could not be compared: {error.message}"
+        # Of a database it may be that its moment could not be held, or did not come.
+        unreadable = type(error) is DataError and not known["what"].startswith("moment")
+        return Comparison(**known, equal=False, damaged=unreadable, why=why)
 
 
 def complain_of_difference(verifications: Sequence[Verification]) -> None:
@@ -233,6 +266,7 @@ def complain_of_difference(verifications: Sequence[Verification]) -> None:
     ]
     if wrong:
         raise DigestMismatch(
-            "; ".join(wrong),
-            hint="Do not fail over to it. Look at the named files, then: skerry replicate run SYSTEM --as PERSON",
+            "\n".join(wrong),
+            hint="What is damaged is used by no drill and no switch until it is mended. Look at the named files, then: "
+            "skerry replicate run SYSTEM --as PERSON",
         )

@@ -25,6 +25,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
+from orchestrator.steps.damages import refuse_damaged
 from orchestrator.steps.moving import in_parallel
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at, hosts_at
@@ -175,6 +176,8 @@ def move_authority(
         return Outcome.done(f"authority is at {to_side.value}", number=renewed.number, side=to_side.value, moved=False)
     if present.side is not from_side and not moved_by_us:
         raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {from_side.value}")
+    if not moved_by_us:
+        refuse_damaged(drivers.catalogue, system, to_side)
     expected_number = present.number - 1 if moved_by_us else present.number
     progress(Progress(text=f"confirming that {from_side.value} is stopped"))
     confirmed = OneSide(drivers, deed, from_side).confirm_stopped(expected_number)

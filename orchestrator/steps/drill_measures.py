@@ -11,6 +11,7 @@ from orchestrator.model.names import DatasetName, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import System
+from orchestrator.steps.damages import damages, refuse_damaged
 
 POINTS_MAX = 1000
 
@@ -27,10 +28,14 @@ class Verdict(Frozen):
 def choose_point(drivers: Drivers, system: System, named: str, *, older_than_seconds: float = 0.0) -> RecoveryPoint:
     """`latest`; `worst`, the oldest that is still within the system's RPO; or a point by the beginning of its id.
 
-    Only points held at DR count. `older_than_seconds` leaves out younger ones.
+    Only points held at DR count, and none that is known to be damaged there. `older_than_seconds` leaves out younger
+    ones.
     """
     now = drivers.clock.now()
     at_dr = points_at_dr(drivers.catalogue, system.name)
+    damaged = {each.point for each in damages(drivers.catalogue, system.name) if each.side is Side.DR}
+    if named in ("latest", "worst"):
+        at_dr = [point for point in at_dr if point.id not in damaged]
     fitting = [point for point in at_dr if _age_seconds(point, now) >= older_than_seconds]
     if named == "worst":
         fitting = [point for point in fitting if _age_seconds(point, now) <= system.objectives.rpo][-1:]
@@ -44,6 +49,7 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
             + (f" and at least {older_than_seconds:g} s old" if older_than_seconds else ""),
             hint=f"See them with: skerry snapshot list {system.name}",
         )
+    refuse_damaged(drivers.catalogue, system.name, Side.DR, fitting[0].id)
     return fitting[0]
 
 

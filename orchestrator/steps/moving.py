@@ -19,8 +19,10 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
 from orchestrator.steps.asked import asked
+from orchestrator.steps.damages import refuse_damaged
 from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.points import last_point
+from orchestrator.steps.shrinking import refuse_shrunk
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 
 Item = TypeVar("Item")
@@ -56,6 +58,10 @@ class ReplicateHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Replicate)
+        if deed.ticket and action.pace != "last":  # outside of a run the round has looked; at the last, clients wait
+            refuse_shrunk(self.drivers, deed, action.source, action.replica)
+        if action.read == "live":
+            refuse_damaged(self.drivers.catalogue, deed.system_plan.system.name, action.source)
         # The seed comes from the replica: what production saw meanwhile is written down.
         spares_source = Side.SOURCE not in (action.source, action.replica) and action.pace != "last"
         before = self._source_access(deed) if spares_source else []
@@ -91,7 +97,7 @@ class ReplicateHandler:
         mover = StillDataMover(self.drivers)
         if action.pace == "last":
             return mover.copy_last(dataset, source, replica, progress=progress)
-        point = last_point(self.drivers.catalogue, deed) if action.read == "point" else None
+        point = last_point(self.drivers.catalogue, deed, action.source) if action.read == "point" else None
         return mover.copy(dataset, source, replica, from_point=point.id if point else None, progress=progress)
 
     def _move_cluster(

@@ -11,10 +11,13 @@ from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import DigestMismatch, MomentNotHeld, PlanningError
 from orchestrator.model.action import TakeRecoveryPoint
+from orchestrator.model.damage import Damage
+from orchestrator.model.names import SystemName
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.recovery_point import HeldDataset, RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
+from orchestrator.steps.damages import note_damage, note_sound, refuse_damaged
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.quiescing import quiesced
 from orchestrator.steps.still_data import StillDataMover, digest_while_copying, still_data
@@ -27,13 +30,19 @@ def point_id(deed: Deed) -> str:
     return "rp-" + hashlib.sha256(deed.key.encode()).hexdigest()[:16]
 
 
-def last_point(catalogue: Catalogue, deed: Deed) -> RecoveryPoint:
-    """The newest recovery point of the deed's system."""
+def newest_point(catalogue: Catalogue, system: SystemName) -> RecoveryPoint | None:
+    found = catalogue.list("recovery_point", prefix=f"{system}/", limit=1)
+    return RecoveryPoint.model_validate(found[0][1]) if found else None
+
+
+def last_point(catalogue: Catalogue, deed: Deed, side: Side) -> RecoveryPoint:
+    """The newest recovery point of the deed's system; DigestMismatch where it is damaged at `side`."""
     system = deed.system_plan.system.name
-    held = catalogue.list("recovery_point", prefix=f"{system}/", limit=1)
-    if not held:
+    found = newest_point(catalogue, system)
+    if found is None:
         raise PlanningError(f"{system} has no recovery point", hint="Take one first: the runbook step recovery_point.")
-    return RecoveryPoint.model_validate(held[0][1])
+    refuse_damaged(catalogue, system, side, found.id)
+    return found
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,8 @@ class TakeRecoveryPointHandler:
         self.drivers.catalogue.put(
             "recovery_point", f"{recovery_point.system}/{point}", recovery_point.model_dump(mode="json")
         )
+        for each in recovery_point.datasets:
+            note_sound(self.drivers.catalogue, recovery_point.system, each.dataset, Side.DR)
         return _told(recovery_point, emit, writers_held_seconds=round(held_seconds, 3))
 
     def _forget_broken_try(self, deed: Deed, point: str) -> None:
@@ -134,7 +145,9 @@ class TakeRecoveryPointHandler:
             keep_as = point if cluster.points == "clone" else None
             there = digests.digest_at(cluster, replica, lsn, timeout_seconds=REPLAY_SECONDS_MAX, keep_as=keep_as)
             if there.digest != digest:
-                raise DigestMismatch(f"{cluster.name} at {lsn}: source {digest}, {replica.name} {there.digest}")
+                why = f"at {lsn}: source {digest}, {replica.name} {there.digest}"
+                self._note_damage(deed, cluster.name, why)
+                raise DigestMismatch(f"{cluster.name} {why}")
             if folder := keep_as and digests.find_clone(cluster, replica, keep_as):
                 progress(Progress(dataset=cluster.name, text=f"opening a copy of the clone on {replica.name}"))
                 check = digests.prove_clone(cluster, replica, folder, lsn=lsn, digest=digest)
@@ -155,11 +168,20 @@ class TakeRecoveryPointHandler:
             mover.points(dataset, replica).take(point)
             there = mover.digest(dataset, replica, point=point, progress=progress)
             if here.digest != there.digest:
-                raise DigestMismatch(
-                    f"{name} at point {point}: {source.name} {here.digest}, {replica.name} {there.digest}"
-                )
+                # They are named, and the next copy reads everything and mends what no size and no time told of.
+                places = "; ".join(mover.differences(dataset, source, replica))
+                self._note_damage(deed, name, places or "it differed from the source's point")
+                told = f"{source.name} {here.digest}, {replica.name} {there.digest}"
+                raise DigestMismatch(f"{name} at point {point}: {told}: {places}")
             held.append(HeldDataset(dataset=name, digest=here.digest, mark=point, bytes_total=here.bytes_read))
         return held
+
+    def _note_damage(self, deed: Deed, dataset: str, why: str) -> None:
+        """What DR has was brought and is not equal: nothing uses it until a round has proved it."""
+        at = timestamp(self.drivers.clock.now())
+        system = deed.system_plan.system.name
+        damage = Damage(system=system, dataset=dataset, side=Side.DR, why=why, found_at=at)
+        note_damage(self.drivers.catalogue, damage)
 
 
 def _told(point: RecoveryPoint, emit: Emit, **measured: float) -> Outcome:

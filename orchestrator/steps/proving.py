@@ -14,6 +14,7 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.steps.asked import asked
+from orchestrator.steps.damages import note_sound
 from orchestrator.steps.moving import in_parallel
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
@@ -62,6 +63,8 @@ def compare_sides(
             unequal.append(_name_difference(drivers, deed, dataset, digests))
     if unequal:
         raise DigestMismatch("; ".join(unequal))
+    for dataset, side in asked:
+        note_sound(drivers.catalogue, deed.system_plan.system.name, dataset.name, side)
     return {
         side.value: digest_of({dataset.name: found[(dataset, side)].digest for dataset in datasets}) for side in sides
     }

@@ -47,7 +47,7 @@ class SeedImageHandler:
                 f"no machine of {deed.system_plan.system.name} starts from a volume of it",
                 hint="Give a machine of the cloud side the image dataset:NAME, or leave this step out.",
             )
-        point = last_point(self.drivers.catalogue, deed)
+        point = last_point(self.drivers.catalogue, deed, Side.DR)
         seeded = {volume.name: self._seed(deed, volume, point, progress, emit) for volume in volumes}
         kept = tuple(SeededImage(**{name: each[name] for name in SeededImage.model_fields}) for each in seeded.values())
         others = tuple(each for each in point.images if each.dataset not in seeded)

@@ -13,12 +13,13 @@ from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.errors import AuthorityError, HostUnreachable
+from orchestrator.foundation.errors import AuthorityError, DigestMismatch, HostUnreachable
 from orchestrator.model.action import PromoteAlone, SeizeAuthority
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
 from orchestrator.steps.authority import OneSide
+from orchestrator.steps.damages import refuse_damaged
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.words import as_evidence, mark_lost, word_of
@@ -47,6 +48,8 @@ class SeizeAuthorityHandler:
         if present.side is not action.from_side and not moved_by_us:
             raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {action.from_side.value}")
         number = present.number - 1 if moved_by_us else present.number
+        if not moved_by_us:
+            self._refuse_damaged(deed, action.to_side, number, emit)
         progress(Progress(text=f"looking whether {action.from_side.value} is stopped"))
         confirmed = self._confirmed(deed, action.from_side, number)
         if "word" in confirmed:
@@ -64,6 +67,21 @@ class SeizeAuthorityHandler:
             moved=True,
             confirmed=confirmed,
         )
+
+    def _refuse_damaged(self, deed: Deed, side: Side, number: int, emit: Emit) -> None:
+        """What is known to be damaged takes over on a person's word alone: there may be nothing better left."""
+        system = deed.system_plan.system.name
+        try:
+            refuse_damaged(self.drivers.catalogue, system, side)
+        except DigestMismatch as error:
+            word = word_of(self.drivers, deed, "loss_accepted", side, number)
+            if word is None:
+                raise DigestMismatch(
+                    error.message,
+                    hint=f"Where there is nothing better, a named person accepts what is lost: skerry word {system} "
+                    f"--accept-loss {side.value} --as PERSON --key KEYFILE --because WHY",
+                ) from error
+            emit("loss.accepted", {"side": side.value, "damaged": error.message, **as_evidence(word)})
 
     def _confirmed(self, deed: Deed, side: Side, number: int) -> dict[str, Any]:
         """What was seen of the side or, where nothing can be seen, who vouches for it."""

@@ -18,7 +18,7 @@ from orchestrator.hosts.bubbles import HostBubbles
 from orchestrator.hosts.certificates import CertifiedAccess
 from orchestrator.hosts.ssh import SshTransports
 from orchestrator.model.inventory import Inventory
-from orchestrator.movers.block_volume import BlockVolumeMover
+from orchestrator.movers.block_volume import BlockVolumeMover, BlockVolumeSettings
 from orchestrator.movers.btrfs_send import BtrfsSender
 from orchestrator.movers.file_tree import FileTreeMover
 from orchestrator.movers.postgres.mover import PostgresMover
@@ -55,6 +55,7 @@ def bind_drivers(
     """The drivers of one estate. What they keep open is closed by `at_end`."""
     access = CertifiedAccess(transports, Path(inventory.transfer_ca or skerry_home() / "transfer_ca"))
     points = HostPointStores(transports, clock)
+    share_max = inventory.replication.shrink_share_max
 
     def bandwidth() -> Allowance:
         return allowance_at(inventory.bandwidth, clock.now())
@@ -74,7 +75,9 @@ def bind_drivers(
                 "zfs": ZfsSender(transports, access, bandwidth=bandwidth),
             },
         ),
-        volumes=BlockVolumeMover(transports, access, points, bandwidth=bandwidth),
+        volumes=BlockVolumeMover(
+            transports, access, points, BlockVolumeSettings(shrink_share_max=share_max), bandwidth=bandwidth
+        ),
         databases=databases,
         database_digests=databases,
         **cloud_drivers(inventory, open_session(inventory, clock), transports),
@@ -86,6 +89,7 @@ def bind_drivers(
         host_keys=host_keys,
         access_log=HostAccessLog(transports, clock),
         clock=clock,
+        shrink_share_max=share_max,
     )
 
 

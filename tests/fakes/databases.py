@@ -225,6 +225,10 @@ class FakeDatabases:
             server.replayed = None
             self._stream(cluster)
 
+    def check(self, cluster: PostgresCluster, host: Host) -> dict[str, str]:
+        self._at(cluster, host)
+        return {"pages": "passed: every page", "amcheck": "not shown: no database has the extension amcheck"}
+
     def prepare_moment(self, cluster: PostgresCluster, standby: Host) -> None:
         server = self._at(cluster, standby)
         if server.role is not Role.STANDBY:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.trees import Point
-from orchestrator.foundation.errors import DataError, HostUnreachable, SnapshotError
+from orchestrator.foundation.errors import DataError, HostUnreachable, SnapshotError, SourceShrank
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 
 LEAF_BYTES = 64 * 1024
+SMALL_LEAVES = 16
 
 
 class FakeVolumes:
@@ -85,6 +86,10 @@ class FakeVolumeMover:
 
     def __init__(self, volumes: FakeVolumes | None = None) -> None:
         self.volumes = volumes or FakeVolumes()
+        self.may_shrink: set[str] = set()
+
+    def let_empty(self, volume: BlockVolume) -> None:
+        self.may_shrink.add(volume.path)
 
     def points(self, volume: BlockVolume, host: Host) -> FakeVolumePoints:
         return FakeVolumePoints(self.volumes, volume, host)
@@ -102,6 +107,10 @@ class FakeVolumeMover:
         if replica.name in self.volumes.cut:
             raise HostUnreachable(f"{replica.name}: no route")
         before = self.volumes.content.get((replica.name, volume.path), b"")
+        kept, there = with_data(content), with_data(before)
+        shrank = kept == 0 < there or (there > SMALL_LEAVES and kept < there / 2)
+        if shrank and volume.path not in self.may_shrink:
+            raise SourceShrank(f"{volume.name}: {kept} leaves hold data, {there} do at {replica.name}")
         wire = sum(stop - start for start, stop in differing_leaves(before, content))
         self.volumes.content[replica.name, volume.path] = content
         if progress is not None:
@@ -149,6 +158,10 @@ class FakeVolumeMover:
         if point not in kept:
             raise SnapshotError(f"{host.name} has no point {point} of {volume.name}")
         return kept[point][1]
+
+
+def with_data(content: bytes) -> int:
+    return len(differing_leaves(b"", content))
 
 
 def differing_leaves(left: bytes, right: bytes) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from orchestrator.foundation.errors import DataError, SnapshotError
+from orchestrator.foundation.errors import DataError, SnapshotError, SourceShrank
 
 MIB = 1 << 20
 SIZE = 12 * MIB + 4096 + 100  # the last leaf and the last page are not whole
@@ -77,6 +77,20 @@ class VolumeMoverLaws:
         ground.mover.copy(ground.volume, ground.source, ground.replica)
         ground.put(ground.replica, 3 * MIB + 70_000, b"written behind our back")
         ground.put(ground.replica, 10 * MIB, b"and here")
+        ground.mover.copy(ground.volume, ground.source, ground.replica)
+        assert ground.read(ground.replica) == ground.read(ground.source)
+
+    @pytest.mark.parametrize("left", [0, 10])
+    def test_a_source_that_lost_most_of_its_data_changes_nothing_before_a_word(self, ground, left):
+        self.fill(ground)
+        ground.mover.copy(ground.volume, ground.source, ground.replica)
+        good = ground.read(ground.replica)
+        ground.put(ground.source, 0, bytes(SIZE))
+        ground.put(ground.source, 3 * MIB, os.urandom(left * 64 * 1024))
+        with pytest.raises(SourceShrank):
+            ground.mover.copy(ground.volume, ground.source, ground.replica)
+        assert ground.read(ground.replica) == good
+        ground.mover.let_empty(ground.volume)
         ground.mover.copy(ground.volume, ground.source, ground.replica)
         assert ground.read(ground.replica) == ground.read(ground.source)
 

@@ -4,6 +4,7 @@ import os
 import random
 import shlex
 import subprocess
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.access import Access
+from orchestrator.contracts.bandwidth import Allowance
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import HostUnreachable, NoSpace, SnapshotError
 from orchestrator.hosts.local import LocalTransport
@@ -154,6 +156,39 @@ def change_back(ends):
     change(tree)
     (tree / "d0" / "moved").rename(tree / "d3" / "f7")
     (tree / "d2" / "f6").write_bytes(b"again")
+
+
+def test_a_stream_that_crosses_the_border_of_a_window_goes_on_at_the_next_rate(ends):
+    began = time.monotonic()
+
+    def bandwidth():
+        """First next to nothing, at which the tree would take an hour; three seconds later, all there is."""
+        left = began + 3 - time.monotonic()
+        return Allowance(bytes_per_second=1024, seconds_left=left) if left > 0 else Allowance()
+
+    sender = BtrfsSender(LocalTransport, ends.line, bandwidth=bandwidth)
+    mover = SnapshotSendMover(LocalTransport, ends.mover, {"btrfs": sender})
+    report = mover.copy(TREE, ends.source, ends.replica)
+    assert report.method == "btrfs_send"
+    assert report.bytes_wire > 4 * MIB
+    assert 3 < time.monotonic() - began < 600
+    one, other = ends.digests()
+    assert one == other
+    assert not [path for path in ends.received() if path.name == "limit"]
+
+
+def test_a_stream_in_the_middle_of_which_a_limit_begins_keeps_to_it(ends):
+    began = time.monotonic()
+
+    def bandwidth():
+        return Allowance(bytes_per_second=4 * MIB if time.monotonic() < began + 1 else MIB, seconds_left=0.5)
+
+    sender = BtrfsSender(LocalTransport, ends.line, bandwidth=bandwidth)
+    with (ends.at(ends.source) / "large").open("wb") as stream:
+        stream.write(random.randbytes(8 * MIB))
+    SnapshotSendMover(LocalTransport, ends.mover, {"btrfs": sender}).copy(TREE, ends.source, ends.replica)
+    # 12 MiB: 3 s at the limit with which it began; 4 MiB in the first second, then 8 s.
+    assert time.monotonic() - began > 6
 
 
 def test_what_was_written_at_the_replica_does_not_stay(ends):

@@ -198,6 +198,24 @@ def test_a_page_that_rots_at_the_source_does_not_become_a_standby(ground):
     assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
 
 
+def test_a_page_that_rots_at_a_standby_is_found_while_it_runs(ground):
+    ground.sql(ground.source, "create extension amcheck")
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    for host in (ground.source, ground.dr):
+        assert ground.mover.check(ground.cluster, host) == {
+            "pages": "passed: every page",
+            "amcheck": "passed: every index of filing holds what its table holds",
+        }
+    table = ground.sql(ground.source, "select pg_relation_filepath('filings')")
+    ground.mover.shut_down(ground.cluster, ground.dr)
+    damaged = f"{ground.dr.path(DATA)}/{table}"
+    ground.run(ground.dr, f"printf x | dd of={damaged} bs=1 seek=4000 conv=notrunc status=none")
+    ground.mover.start(ground.cluster, ground.dr)
+    with pytest.raises(DataError, match="dr-a: register: .*checksum"):
+        ground.mover.check(ground.cluster, ground.dr)
+    assert ground.mover.check(ground.cluster, ground.source)["pages"] == "passed: every page"
+
+
 # Passes connections on; of what the server says in the first that is long enough, one bit is turned at that place.
 DAMAGING_LINE = """
 import os, socket, sys, threading

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from orchestrator.contracts.trees import CopyOutlook
 from orchestrator.foundation.errors import HostUnreachable, ReplicaLagging, RunInProgress, SourceShrank, UsageError
+from orchestrator.model.dataset import BlockVolume
 from orchestrator.operations.lag import complain_of_lag, lag_of_estate
 from orchestrator.operations.replication import error_named
 from orchestrator.operations.standing import complain_of_rounds
-from orchestrator.planning.shrinkage import SMALL_ENTRIES, shrinkage
+from orchestrator.steps.shrinking import SMALL_ENTRIES, shrinkage
 from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, REGISTER, SOURCE, SYSTEM, the_plan
 from tests.fakes.replicated import Replicated
 from tests.fakes.run_in_hand import RunInHand
@@ -160,6 +161,25 @@ def test_a_word_lets_a_dataset_shrink_and_stands_in_the_evidence(ground):
     (said,) = [data for _, kind, data in ground.events if kind == "deviation.recorded"]
     assert (said["by"], said["reason"]) == ("ops", "the year was archived")
     assert "attachments" in said["what"]
+
+
+def test_a_volume_that_became_empty_waits_for_a_word_too(ground):
+    disk = BlockVolume(name="ledger-disk", path="/srv/filing/ledger.img")
+    with_disk = SYSTEM.model_copy(update={"datasets": (*SYSTEM.datasets, disk)})
+    ground.replication.inventory = ground.inventory.model_copy(update={"systems": {SYSTEM.name: with_disk}})
+    content = ground.world.volumes.volumes.content
+    content[SOURCE.name, disk.path] = b"entries" + bytes(200_000)
+    assert ground.round().result == "passed"
+    good = content[DR.name, disk.path]
+    content[SOURCE.name, disk.path] = bytes(200_007)
+    done = ground.round()
+    assert (done.result, done.error) == ("refused", "SourceShrank")
+    assert content[DR.name, disk.path] == good
+    done = ground.round(datasets=frozenset({"ledger-disk"}), because="a new disk")
+    assert done.result == "passed"
+    assert content[DR.name, disk.path] == bytes(200_007)
+    (said,) = [data for _, kind, data in ground.events if kind == "deviation.recorded"]
+    assert (said["what"], said["reason"]) == ("ledger-disk: may shrink", "a new disk")
 
 
 def an_outlook(source, replica, deleted, size=1000):

@@ -8,6 +8,7 @@ from orchestrator.model.outcome import Result
 from orchestrator.model.site import Side
 from orchestrator.steps.handlers import handlers_over
 from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, REGISTER, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
+from tests.fakes.trees import FakeFile
 
 LEDGER = BlockVolume(name="ledger-disk", path="/srv/filing/ledger.img")
 WITH_VOLUME = SYSTEM.model_copy(update={"datasets": (REGISTER, ATTACHMENTS, LEDGER)})
@@ -24,8 +25,8 @@ def world():
     return made
 
 
-def act(world, action):
-    deed = a_deed(action, step=action.verb, plan=the_plan(WITH_VOLUME))
+def act(world, action, ticket=0):
+    deed = a_deed(action, step=action.verb, plan=the_plan(WITH_VOLUME)).model_copy(update={"ticket": ticket})
     return handlers_over(world.drivers)(action.verb).act(deed, lambda _: None, world.emit)
 
 
@@ -48,6 +49,21 @@ def test_a_volume_goes_from_source_over_dr_to_the_cloud(world):
     outcome = passed(world, ALL_SIDES)
     assert outcome.observed["equal"]
     assert "ledger-disk" in [data["dataset"] for kind, data in world.events if kind == "digests.compared"]
+
+
+def test_in_a_run_too_no_dataset_loses_most_of_what_its_replica_holds(world):
+    trees = world.trees.hosts.trees
+    trees[SOURCE.name, ATTACHMENTS.path] = {str(number): FakeFile(b"scan") for number in range(60)}
+    passed(world, TO_DR)
+    before = dict(trees[DR.name, ATTACHMENTS.path]), content(world, DR)
+    trees[SOURCE.name, ATTACHMENTS.path] = {"0": FakeFile(b"scan"), "1": FakeFile(b"scan")}
+    outcome = act(world, TO_DR, ticket=7)
+    assert outcome.error == "SourceShrank"
+    assert "attachments, source to dr: the copy would delete 58 of 60 entries" in outcome.message
+    trees[SOURCE.name, ATTACHMENTS.path] = before[0]
+    world.volumes.volumes.content[SOURCE.name, LEDGER.path] = bytes(200_007)
+    assert act(world, TO_DR, ticket=8).error == "SourceShrank"
+    assert (trees[DR.name, ATTACHMENTS.path], content(world, DR)) == before
 
 
 def test_a_byte_that_differs_is_found_and_named(world):

@@ -3,9 +3,13 @@
 import pytest
 
 from orchestrator.foundation.errors import DigestMismatch, UsageError
+from orchestrator.model import action as actions
 from orchestrator.model.site import Side
+from orchestrator.operations.lag import complain_of_lag, lag_of_estate
 from orchestrator.operations.verify import complain_of_difference
-from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SOURCE
+from orchestrator.steps.drill_measures import choose_point
+from orchestrator.steps.handlers import handlers_over
+from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SOURCE, SYSTEM, a_deed
 from tests.fakes.replicated import Replicated
 from tests.fakes.trees import FakeFile, cut_off
 
@@ -56,6 +60,55 @@ def test_a_held_point_that_decayed_is_found_at_its_side(ground):
     (bad,) = [each for each in ground.verifier.verify("filing", scrub=True).comparisons if not each.equal]
     assert (bad.side, bad.what) == (Side.SOURCE, f"point {done.point}")
     assert bad.digest != bad.expected
+
+
+def test_a_point_that_decayed_at_dr_is_used_by_nothing(ground):
+    older, newer = ground.round(), ground.round()
+    _, files = ground.world.trees.hosts.points[DR.name, ATTACHMENTS.name][newer.point]
+    good, files["filing-1"] = files["filing-1"], FakeFile(b"decayed")
+    ground.verifier.verify("filing", scrub=True)
+    assert [each.damaged for each in ground.points.known("filing")] == [(Side.DR,), ()]
+    assert choose_point(ground.world.drivers, SYSTEM, "latest").id == older.point
+    with pytest.raises(DigestMismatch, match=rf"filing/attachments at dr \({newer.point}\) is damaged since 20"):
+        choose_point(ground.world.drivers, SYSTEM, newer.point)
+    seed = actions.Replicate(source=Side.DR, replica=Side.CLOUD, read="point")
+    outcome = handlers_over(ground.world.drivers)("replicate").act(a_deed(seed), lambda _: None, ground.world.emit)
+    assert outcome.error == "DigestMismatch"
+    files["filing-1"] = good
+    ground.verifier.verify("filing", scrub=True)
+    assert choose_point(ground.world.drivers, SYSTEM, "latest").id == newer.point
+
+
+def test_a_replica_that_is_damaged_is_told_by_status_switched_to_by_nobody_and_mended_by_a_round(ground):
+    ground.round()
+    ground.world.trees.hosts.trees[DR.name, ATTACHMENTS.path]["filing-1"] = FakeFile(b"forged")
+    ground.verifier.verify("filing")
+
+    def lag():
+        now = ground.world.clock.now()
+        world = ground.world
+        return lag_of_estate(ground.inventory, world.catalogue, world.authority, ground.store.replication, now)
+
+    with pytest.raises(DigestMismatch, match=r"filing/attachments at dr \(live\) is damaged: .*filing-1"):
+        complain_of_lag(lag())
+    for action in (
+        actions.MoveAuthority(from_side=Side.SOURCE, to_side=Side.DR),
+        actions.SeizeAuthority(from_side=Side.SOURCE, to_side=Side.DR),
+        actions.Replicate(source=Side.DR, replica=Side.CLOUD),
+    ):
+        deed = a_deed(action, step=action.verb)
+        outcome = handlers_over(ground.world.drivers)(action.verb).act(deed, lambda _: None, ground.world.emit)
+        assert (outcome.error, "is damaged since" in outcome.message) == ("DigestMismatch", True)
+    assert ground.world.authority.read("filing").side is Side.SOURCE
+    assert ground.round().result == "passed"
+    complain_of_lag(lag())
+
+
+def test_a_host_that_cannot_be_asked_is_not_called_damaged(ground):
+    ground.round()
+    with cut_off(ground.world.trees.hosts, DR):
+        ground.verifier.verify("filing", sides=[Side.DR])
+    assert ground.points.known("filing")[0].damaged == ()
 
 
 def test_what_could_not_be_compared_has_failed(ground):

@@ -16,6 +16,7 @@ from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest,
 from orchestrator.movers.postgres import digest as digests
 from orchestrator.movers.postgres import standby as standbys
 from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_place
+from orchestrator.movers.postgres.checks import check_running
 from orchestrator.movers.postgres.clones import find_clone, prove_clone
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.ends import cluster_end, recover_alone
@@ -231,6 +232,9 @@ class PostgresMover:
             digest=digest,
             digest_of=lambda clone: digests.cluster_digest(clone).digest,
         )
+
+    def check(self, cluster: PostgresCluster, host: Host) -> dict[str, str]:
+        return check_running(self._at(cluster, host))
 
     def differences(self, cluster: PostgresCluster, one: Host, other: Host, *, limit: int = 20) -> list[str]:
         """Which parts (schema, table, sequence) differ between two hosts, for the message of a mismatch."""

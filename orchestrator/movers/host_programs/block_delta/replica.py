@@ -41,6 +41,7 @@ from orchestrator.movers.host_programs.block_delta.processes import processes, s
 
 SIGNATURE_MAGIC = b"skerry block signature/v1\n"
 SYNC_FILE_RANGE_WRITE = 2
+SMALL_LEAVES = 16  # so few may come and go: a share of them says little
 
 
 def identity(found: os.stat_result, size: int) -> dict[str, int]:
@@ -72,6 +73,11 @@ def read_signature(path: str, wanted: dict[str, int], leaves: int) -> bytes:
     return digests if len(digests) == leaves * DIGEST else b""
 
 
+def with_data(digests: Any) -> int:
+    """How many leaves are not zero."""
+    return sum(1 for start in range(0, len(digests), DIGEST) if digests[start : start + DIGEST] != ZERO)
+
+
 class Plan:
     """One pull: what is there, where the new goes, and how it becomes the target."""
 
@@ -91,6 +97,9 @@ class Plan:
         self.resumed = 0
         self.earlier_digest = request.get("earlier_digest") or ""
         self.since = False
+        # How much of its data the target may lose by this pull; None: all of it, for a person said so.
+        self.share_max = request.get("shrink_share_max")
+        self.leaves_before = 0  # with data, in the target as it is
         self.libc = ctypes.CDLL(None)
         self.size = size
         leaf = leaf_size(size)
@@ -117,6 +126,7 @@ class Plan:
                 if is_side or present == 0:
                     os.ftruncate(self.target, self.size)
                 else:
+                    self.leaves_before = with_data(self.digests_of(Volume(self.target, present)))
                     os.close(self.target)
                     continue  # another size: the new one is brought beside it
             self.volume = Volume(self.target, self.size)
@@ -126,9 +136,10 @@ class Plan:
                 self.found = identity(os.fstat(self.target), self.size)
             # A device tells nothing of when it was written, so its signature is made anew each time.
             if is_side or stat.S_ISBLK(found.st_mode) or not self.load_signature():
-                self.rescan(scrub=False)
+                self.rescan()
             if not is_side:
                 self.side = ""
+                self.leaves_before = with_data(self.told())
             return
         self.target = os.open(self.side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self.target, self.size)
@@ -148,15 +159,17 @@ class Plan:
             stream.write(body + hashlib.sha256(body).digest())
         os.replace(aside, self.signature)
 
-    def rescan(self, *, scrub: bool) -> None:
-        counters = mmap.mmap(-1, 8 * 64)
+    def rescan(self) -> None:
+        self.digests = self.digests_of(self.volume)
+
+    def digests_of(self, volume: Volume) -> mmap.mmap:
+        digests, counters = mmap.mmap(-1, max(1, volume.leaves) * DIGEST), mmap.mmap(-1, 8 * 64)
         spread(
             processes(),
-            lambda number, total: scan_stripes(
-                self.volume, number, total, self.digests, Counter(counters, number), scrub=scrub
-            ),
+            lambda number, total: scan_stripes(volume, number, total, digests, Counter(counters, number), scrub=False),
         )
         self.rescanned = sum(struct.unpack("<64Q", counters[:]))
+        return digests
 
     def log_path(self, number: int) -> str:
         return os.path.join(self.work, f"changes.s{number}")
@@ -190,8 +203,20 @@ class Plan:
         """Let the disk begin now; it is waited for at the end."""
         self.libc.sync_file_range(self.target, ctypes.c_int64(offset), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
 
+    def refuse_shrunk(self) -> None:
+        """An empty image in the place of the right one, or a disk of another system, must not become the replica."""
+        leaves, before = with_data(self.told()), self.leaves_before
+        if self.share_max is None or leaves >= before:
+            return
+        lost = 1 - leaves / before
+        if leaves == 0 or (lost > self.share_max and before > SMALL_LEAVES):
+            size = leaf_size(self.size)
+            told = f"{leaves * size} bytes of data, {before * size} are at the replica ({lost:.0%} less"
+            raise Broken("shrank", f"holds {told}, {self.share_max:.0%} are allowed)")
+
     def finish(self) -> None:
         """Make the target what the source is. Until then a regular target was written by nobody, or nothing is done."""
+        self.refuse_shrunk()
         if not self.side:
             if self.found and self.found != identity(os.stat(self.path), self.size):
                 raise Broken("target", "somebody else changed it while it was copied to; the next copy reads it again")

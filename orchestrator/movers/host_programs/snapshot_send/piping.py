@@ -82,10 +82,10 @@ def stream(request: dict[str, Any], words: Sequence[str]) -> int:
     if source.stdout is None or source.stderr is None or sink.stdin is None or sink.stderr is None:
         raise Broken("link", "programs were started without pipes")
     count = 0
-    pace = Pace(float(request.get("bytes_per_second") or 0), request.get("stop_after_seconds"))
+    pace = Pace(request)
     try:
         while True:
-            piece = os.read(source.stdout.fileno(), PIECE_BYTES)
+            piece = os.read(source.stdout.fileno(), pace.piece_bytes())
             if not piece:
                 break
             count += len(piece)
@@ -118,19 +118,38 @@ def raise_for(codes: tuple[int, int], said: bytes, refused: bytes, receiver: str
 
 
 class Pace:
-    """Keeps a stream below its limit and tells how far it is; over when its time is."""
+    """Keeps a stream below its limit and tells how far it is; over when its time is.
 
-    def __init__(self, rate: float, seconds: float | None) -> None:
-        self.rate = rate
-        self.began = time.monotonic()
-        self.next_word = self.began + 0.5
-        self.until = self.began + seconds if seconds is not None else None
+    The limit is that of the request, or stands in a file that it names, where it may change at any moment.
+    """
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.rate = float(request.get("bytes_per_second") or 0)
+        self.file = request.get("limit_file")
+        self.count = 0
+        self.next_look = self.free_at = began = time.monotonic()
+        self.next_word = began + 0.5
+        seconds = request.get("stop_after_seconds")
+        self.until = began + seconds if seconds is not None else None
         self.over = False
+
+    def piece_bytes(self) -> int:
+        """Short enough that no piece is waited for long."""
+        now = time.monotonic()
+        if self.file and now >= self.next_look:
+            self.next_look = now + 0.2
+            try:
+                with open(self.file) as stream:
+                    self.rate = float(stream.read())
+            except (OSError, ValueError):
+                pass  # what it said last holds
+        return max(1024, min(PIECE_BYTES, int(self.rate / 8))) if self.rate else PIECE_BYTES
 
     def is_over(self, count: int) -> bool:
         now = time.monotonic()
-        if self.rate and count / self.rate > now - self.began:
-            time.sleep(count / self.rate - (now - self.began))
+        self.free_at = max(now, self.free_at) + (count - self.count) / self.rate if self.rate else now
+        self.count = count
+        time.sleep(max(0.0, self.free_at - now))
         if now >= self.next_word:
             self.next_word = now + 0.5
             say("progress", {"bytes": count})
