@@ -1,5 +1,7 @@
 """Data that are not any more what they were proved to be."""
 
+from typing import Literal
+
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import DatasetName, PointId, SystemName
 from orchestrator.model.site import Side
@@ -11,7 +13,7 @@ class Damage(Frozen):
     system: SystemName
     dataset: DatasetName
     side: Side
-    point: PointId = ""
+    point: PointId | Literal[""] = ""
     why: str
     found_at: str
 

@@ -123,7 +123,7 @@ class Verifier:
         what, _, point = found.what.partition(" ") if found.what.startswith("point ") else (found.what, "", "")
         if (what == "checks" and found.equal) or (found.side is Side.SOURCE and not point):
             return  # that it is whole does not say that it is the right one; and of the source there is no other
-        place = {"system": system, "dataset": found.dataset, "side": found.side, "point": point}
+        place: dict[str, Any] = {"system": system, "dataset": found.dataset, "side": found.side, "point": point}
         if found.damaged:
             note_damage(self.drivers.catalogue, Damage(**place, why=found.why, found_at=at))
         elif found.equal:

@@ -10,7 +10,8 @@ DAMAGES_MAX = 100_000
 
 
 def note_damage(catalogue: Catalogue, damage: Damage) -> None:
-    catalogue.put("damage", _key(damage.system, damage.dataset, damage.side, damage.point), damage.model_dump())
+    key = _key(damage.system, damage.dataset, damage.side, damage.point)
+    catalogue.put("damage", key, damage.model_dump(mode="json"))
 
 
 def note_sound(

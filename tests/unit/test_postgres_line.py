@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.bandwidth import Allowance
-from orchestrator.movers.postgres.limited_line import PROGRAM, may_be_limited
+from orchestrator.movers.limit_file import may_be_limited
+from orchestrator.movers.postgres.limited_line import PROGRAM
 
 CONTENT = bytes(range(256)) * 3072  # 768 KiB
 # Sends a word, and prints the digest of what comes back until the end.

@@ -59,7 +59,7 @@ def test_in_a_run_too_no_dataset_loses_most_of_what_its_replica_holds(world):
     trees[SOURCE.name, ATTACHMENTS.path] = {"0": FakeFile(b"scan"), "1": FakeFile(b"scan")}
     outcome = act(world, TO_DR, ticket=7)
     assert outcome.error == "SourceShrank"
-    assert "attachments, source to dr: the copy would delete 58 of 60 entries" in outcome.message
+    assert "attachments, source-filing1 to dr-filing1: the copy would delete 58 of 60 entries" in outcome.message
     trees[SOURCE.name, ATTACHMENTS.path] = before[0]
     world.volumes.volumes.content[SOURCE.name, LEDGER.path] = bytes(200_007)
     assert act(world, TO_DR, ticket=8).error == "SourceShrank"
