@@ -1,34 +1,28 @@
 """Trees that are btrfs subvolumes at both ends: sent as differences from the last snapshot both have."""
 
 import secrets
-import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.contracts.access import TransferAccess
-from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.programs import root_user
 from orchestrator.contracts.progress import ProgressSink
-from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.errors import OrchestratorError
-from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import TransferReport
 from orchestrator.movers.limit_file import limit_kept_at, may_be_limited
-from orchestrator.movers.snapshot_send import ask
+from orchestrator.movers.snapshot_send import FileSystemSender
 
 
-class BtrfsSender:
+class BtrfsSender(FileSystemSender):
     """`SnapshotSender` by btrfs. A stream that broke off begins anew: btrfs keeps nothing of it. So one that crosses
     the border of a window is not stopped, but goes on at the rate that holds next.
     """
 
-    def __init__(self, transports: Transports, access: TransferAccess, *, bandwidth: Bandwidth = unlimited) -> None:
-        self._transports = transports
-        self._access = access
-        self._bandwidth = bandwidth
+    by = "btrfs"
 
     def send(
         self, tree: FileTree, source: Host, replica: Host, *, path: str, progress: ProgressSink | None
@@ -68,22 +62,9 @@ class BtrfsSender:
         parent = next((each for each in reversed(here["earlier"]) if each["readonly"] and each["uuid"] in known), None)
         folder = str(PurePosixPath(here["path"]).parent)
         words = ["btrfs", "-q", "send", *(["-p", f"{folder}/{parent['name']}"] if parent else []), here["path"]]
-        with self._access.grant(
-            replica,
-            source,
-            force_command=shlex.join(["sudo", "-n", *words] if source.become else words),
-            seconds=TRANSFER_CERTIFICATE_SECONDS,
-            peer_user=source.user,
-            initiator_user=root_user(replica),
-        ) as access:
-            request = {
-                "do": "receive",
-                "words": [*access.ssh_words, access.destination],
-                "uuid": here["uuid"],
-                "top_ns": here["top_ns"],
-                **asked,
-            }
-            result = self._receive(tree, source, replica, request, progress)
+        request = {"uuid": here["uuid"], "top_ns": here["top_ns"], **asked}
+        with self._limit(replica, asked["folder"]) as limit:
+            result = self._receive(tree, source, replica, words, {**request, **limit}, progress)
         return TransferReport(
             dataset=tree.name,
             source=source.name,
@@ -95,19 +76,16 @@ class BtrfsSender:
             detail={"tracked": "btrfs", "parent": parent["name"] if parent else "none", "snapshot": here["uuid"]},
         )
 
-    def _receive(
-        self, tree: FileTree, source: Host, replica: Host, request: dict[str, Any], progress: ProgressSink | None
-    ) -> dict[str, Any]:
+    @contextmanager
+    def _limit(self, replica: Host, folder: str) -> Iterator[dict[str, str]]:
+        """What the request says of the limit, which is kept true meanwhile."""
         if not may_be_limited(self._bandwidth):
-            return self._ask(tree, replica, request, source=source, progress=progress)
-        file = f"{request['folder']}/limit"
-        user = root_user(replica)
-        self._transports(replica).run(["mkdir", "-p", "-m", "700", "--", request["folder"]], user=user)
-        with limit_kept_at(self._transports(replica), file, self._bandwidth, user=user):
-            return self._ask(tree, replica, {**request, "limit_file": file}, source=source, progress=progress)
-
-    def _ask(self, tree: FileTree, host: Host, request: dict[str, Any], **more: Any) -> dict[str, Any]:
-        return ask(self._transports, tree, host, {"by": "btrfs", **request}, **more)
+            yield {}
+            return
+        there, user, file = self._transports(replica), root_user(replica), f"{folder}/limit"
+        there.run(["mkdir", "-p", "-m", "700", "--", folder], user=user)
+        with limit_kept_at(there, file, self._bandwidth, user=user):
+            yield {"limit_file": file}
 
 
 def sent_folder(tree: FileTree, source: Host, replica: Host) -> str:

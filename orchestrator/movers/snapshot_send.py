@@ -4,14 +4,18 @@ Nothing is read to find what changed, for the file system knows. What was sent i
 ever.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import CopyOutlook, PointStore, Reading, TreeMover
+from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
@@ -106,36 +110,67 @@ class SnapshotSendMover:
         return self._inner.differences(tree, one, other, limit=limit)
 
 
-def ask(
-    transports: Transports,
-    tree: FileTree,
-    host: Host,
-    request: dict[str, Any],
-    *,
-    source: Host | None = None,
-    progress: ProgressSink | None = None,
-) -> dict[str, Any]:
-    """What the program on `host` says; `{"no": why}` where the host cannot do it, `{"stopped": …}` when its time was
-    over. `source` is named where a transfer from there is asked for.
-    """
+class FileSystemSender:
+    """What senders have in common: the program on both hosts, asked `by` file system, and the line between."""
 
-    def hear(kind: str, value: dict[str, Any]) -> None:
-        if kind == "progress" and progress is not None and source is not None:
-            progress(Progress(dataset=tree.name, text=f"{source.name} → {host.name}", bytes_done=value["bytes"]))
+    by = ""
 
-    result = run_program(
-        transports(host),
-        PROGRAM,
-        request,
-        user=root_user(host),
-        timeout_seconds=COPY_SECONDS_MAX,
-        on_event=hear if progress is not None else None,
-    )
-    kind, why = result.get("broken"), str(result.get("why", ""))
-    if kind == "cannot":
-        return {"no": f"{host.name}: {why}"}
-    if kind == "stopped":
-        return {"stopped": why}
-    if kind is not None:
-        raise trouble(tree, host, source, kind, why)
-    return result
+    def __init__(self, transports: Transports, access: TransferAccess, *, bandwidth: Bandwidth = unlimited) -> None:
+        self._transports = transports
+        self._access = access
+        self._bandwidth = bandwidth
+
+    def _ask(
+        self,
+        tree: FileTree,
+        host: Host,
+        request: dict[str, Any],
+        *,
+        source: Host | None = None,
+        progress: ProgressSink | None = None,
+    ) -> dict[str, Any]:
+        """What the program on `host` says; `{"no": why}` where the host cannot do it, `{"stopped": …}` when its time
+        was over. `source` is named where a transfer from there is asked for.
+        """
+
+        def hear(kind: str, value: dict[str, Any]) -> None:
+            if kind == "progress" and progress is not None and source is not None:
+                progress(Progress(dataset=tree.name, text=f"{source.name} → {host.name}", bytes_done=value["bytes"]))
+
+        result = run_program(
+            self._transports(host),
+            PROGRAM,
+            {"by": self.by, **request},
+            user=root_user(host),
+            timeout_seconds=COPY_SECONDS_MAX,
+            on_event=hear if progress is not None else None,
+        )
+        kind, why = result.get("broken"), str(result.get("why", ""))
+        if kind == "cannot":
+            return {"no": f"{host.name}: {why}"}
+        if kind == "stopped":
+            return {"stopped": why}
+        if kind is not None:
+            raise trouble(tree, host, source, kind, why)
+        return result
+
+    def _receive(
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        words: Sequence[str],
+        request: dict[str, Any],
+        progress: ProgressSink | None,
+    ) -> dict[str, Any]:
+        """Have the replica receive what `words` send at the source, under an access for just these words."""
+        with self._access.grant(
+            replica,
+            source,
+            force_command=shlex.join(["sudo", "-n", *words] if source.become else words),
+            seconds=TRANSFER_CERTIFICATE_SECONDS,
+            peer_user=source.user,
+            initiator_user=root_user(replica),
+        ) as access:
+            line = {"do": "receive", "words": [*access.ssh_words, access.destination]}
+            return self._ask(tree, replica, {**line, **request}, source=source, progress=progress)

@@ -5,22 +5,16 @@ the token that the replica's ZFS gives. No snapshot of the replica is ever given
 is its last one, or the source has nothing in common with it, files are copied one by one, and the report says why.
 """
 
-import shlex
 import time
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.contracts.access import TransferAccess
-from orchestrator.contracts.bandwidth import Bandwidth, unlimited
-from orchestrator.contracts.programs import root_user
 from orchestrator.contracts.progress import ProgressSink
-from orchestrator.contracts.transport import Transports
-from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import TransferReport
-from orchestrator.movers.snapshot_send import ask
+from orchestrator.movers.snapshot_send import FileSystemSender
 
 
 class ZfsStep(Frozen):
@@ -31,13 +25,10 @@ class ZfsStep(Frozen):
     base: str = "none"
 
 
-class ZfsSender:
+class ZfsSender(FileSystemSender):
     """`SnapshotSender` by ZFS."""
 
-    def __init__(self, transports: Transports, access: TransferAccess, *, bandwidth: Bandwidth = unlimited) -> None:
-        self._transports = transports
-        self._access = access
-        self._bandwidth = bandwidth
+    by = "zfs"
 
     def send(
         self, tree: FileTree, source: Host, replica: Host, *, path: str, progress: ProgressSink | None
@@ -58,7 +49,7 @@ class ZfsSender:
                 if step is None:
                     self._drop(tree, source, here)
                     return f"{replica.name}: {source.name} lacks the last snapshot of {there['dataset']}"
-            results.append(self._receive(tree, source, replica, step, there, progress))
+            results.append(self._bring(tree, source, replica, step, there, progress))
             bases.append(step.base)
             if "stopped" not in results[-1] and here is not None and step.guid == here["guid"]:
                 break
@@ -108,7 +99,7 @@ class ZfsSender:
         if here["taken"]:
             self._ask(tree, source, {"do": "drop", "name": here["name"], "dataset": here["dataset"]})
 
-    def _receive(
+    def _bring(
         self,
         tree: FileTree,
         source: Host,
@@ -120,26 +111,13 @@ class ZfsSender:
         if not step.words:
             return self._ask(tree, replica, {"do": "rollback", "name": there["versions"][-1]["name"]})
         allowance = self._bandwidth()
-        with self._access.grant(
-            replica,
-            source,
-            force_command=shlex.join(["sudo", "-n", *step.words] if source.become else step.words),
-            seconds=TRANSFER_CERTIFICATE_SECONDS,
-            peer_user=source.user,
-            initiator_user=root_user(replica),
-        ) as access:
-            request = {
-                "do": "receive",
-                "words": [*access.ssh_words, access.destination],
-                "dataset": there["dataset"],
-                "guid": step.guid,
-                "bytes_per_second": allowance.bytes_per_second,
-                "stop_after_seconds": None if allowance.seconds_left is None else max(1.0, allowance.seconds_left),
-            }
-            return self._ask(tree, replica, request, source=source, progress=progress)
-
-    def _ask(self, tree: FileTree, host: Host, request: dict[str, Any], **more: Any) -> dict[str, Any]:
-        return ask(self._transports, tree, host, {"by": "zfs", **request}, **more)
+        request = {
+            "dataset": there["dataset"],
+            "guid": step.guid,
+            "bytes_per_second": allowance.bytes_per_second,
+            "stop_after_seconds": None if allowance.seconds_left is None else max(1.0, allowance.seconds_left),
+        }
+        return self._receive(tree, source, replica, step.words, request, progress)
 
 
 def difference(here: dict[str, Any], there: list[dict[str, Any]]) -> ZfsStep | None:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.fakes.handlers import SimulatedCrash
+from tests.fakes.points import FakePoints
 from tests.fakes.transport import FakeTransport
-from tests.fakes.trees import FakePointStore
 
 
 class Interruption:
@@ -67,6 +67,6 @@ class Interrupted:
 
     def _wrapped(self, value: Any) -> Any:
         """Stores and transports that a fake hands out may be interrupted as well."""
-        if isinstance(value, FakePointStore | FakeTransport):
+        if isinstance(value, FakePoints | FakeTransport):
             return Interrupted(value, self._interruption)
         return value

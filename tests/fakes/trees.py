@@ -14,6 +14,7 @@ from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from tests.fakes.points import FakePoints
 
 
 @dataclass
@@ -53,55 +54,20 @@ class FakeHosts:
             raise DataError(f"{host.name}:{path} is not there")
         return found
 
+    def points_of(self, tree: FileTree, host: Host) -> FakePoints[Files]:
+        def content() -> Files:
+            if (host.name, tree.path) not in self.trees:
+                raise SnapshotError(f"{host.name}: {tree.path} is not a folder")
+            files = self.tree(host, tree.path)
+            if host.name in self.full:
+                raise NoSpace(f"{host.name} is full")
+            return copy.deepcopy(files)
 
-class FakePointStore:
-    def __init__(self, hosts: FakeHosts, tree: FileTree, host: Host) -> None:
-        self._hosts = hosts
-        self._tree = tree
-        self._host = host
-        self._points = hosts.points.setdefault((host.name, tree.name), {})
+        return FakePoints(self.points.setdefault((host.name, tree.name), {}), tree, host, content, self.next_moment)
 
-    def take(self, point: PointId) -> Point:
-        if point in self._points:
-            return self._points[point][0]
-        if (self._host.name, self._tree.path) not in self._hosts.trees:
-            raise SnapshotError(f"{self._host.name}: {self._tree.path} is not a folder")
-        files = self._hosts.tree(self._host, self._tree.path)
-        if self._host.name in self._hosts.full:
-            raise NoSpace(f"{self._host.name} is full")
-        self._hosts.moments += 1
-        made_at = f"2026-11-21T22:{self._hosts.moments // 60:02d}:{self._hosts.moments % 60:02d}.000Z"
-        made = Point(id=point, path=f"/points/{self._tree.name}/{point}", made_at=made_at)
-        self._points[point] = (made, copy.deepcopy(files))
-        return made
-
-    def list(self) -> Sequence[Point]:
-        return [made for made, _ in self._points.values()]
-
-    def find(self, point: PointId) -> Point | None:
-        return self._points[point][0] if point in self._points else None
-
-    def delete(self, point: PointId) -> None:
-        found = self.find(point)
-        if found is not None and found.holds:
-            raise SnapshotError(f"{self._host.name}: point {point} is held by {', '.join(found.holds)}")
-        self._points.pop(point, None)
-
-    def hold(self, point: PointId, by: str) -> Point:
-        found = self.find(point)
-        if found is None:
-            raise SnapshotError(f"{self._host.name}: there is no point {point} to hold")
-        return self._with_holds(found, {*found.holds, by})
-
-    def release(self, point: PointId, by: str) -> None:
-        found = self.find(point)
-        if found is not None:
-            self._with_holds(found, set(found.holds) - {by})
-
-    def _with_holds(self, point: Point, holds: set[str]) -> Point:
-        changed = point.model_copy(update={"holds": tuple(sorted(holds))})
-        self._points[point.id] = (changed, self._points[point.id][1])
-        return changed
+    def next_moment(self) -> int:
+        self.moments += 1
+        return self.moments
 
 
 class FakeTreeMover:
@@ -111,8 +77,8 @@ class FakeTreeMover:
         self.hosts = hosts or FakeHosts()
         self.may_be_empty: set[str] = set()
 
-    def points(self, tree: FileTree, host: Host) -> FakePointStore:
-        return FakePointStore(self.hosts, tree, host)
+    def points(self, tree: FileTree, host: Host) -> FakePoints[Files]:
+        return self.hosts.points_of(tree, host)
 
     def copy(
         self,

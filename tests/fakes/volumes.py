@@ -10,6 +10,7 @@ from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from tests.fakes.points import FakePoints
 
 LEAF_BYTES = 64 * 1024
 SMALL_LEAVES = 16
@@ -31,54 +32,19 @@ class FakeVolumes:
             raise DataError(f"{host.name}: {volume.name} at {volume.path} cannot be read: no such file")
         return self.content[host.name, volume.path]
 
+    def points_of(self, volume: BlockVolume, host: Host) -> FakePoints[bytes]:
+        def content() -> bytes:
+            try:
+                return self.at(volume, host)
+            except DataError as error:
+                raise SnapshotError(error.message) from error
 
-class FakeVolumePoints:
-    def __init__(self, volumes: FakeVolumes, volume: BlockVolume, host: Host) -> None:
-        self._volumes = volumes
-        self._volume = volume
-        self._host = host
-        self._points = volumes.points.setdefault((host.name, volume.name), {})
+        held = self.points.setdefault((host.name, volume.name), {})
+        return FakePoints(held, volume, host, content, self.next_moment)
 
-    def take(self, point: PointId) -> Point:
-        if point in self._points:
-            return self._points[point][0]
-        try:
-            content = self._volumes.at(self._volume, self._host)
-        except DataError as error:
-            raise SnapshotError(error.message) from error
-        self._volumes.moments += 1
-        moment = f"{self._volumes.moments // 60:02d}:{self._volumes.moments % 60:02d}"
-        made = Point(id=point, path=f"/points/{self._volume.name}/{point}", made_at=f"2026-11-21T22:{moment}.000Z")
-        self._points[point] = (made, content)
-        return made
-
-    def list(self) -> Sequence[Point]:
-        return [made for made, _ in self._points.values()]
-
-    def find(self, point: PointId) -> Point | None:
-        return self._points[point][0] if point in self._points else None
-
-    def delete(self, point: PointId) -> None:
-        found = self.find(point)
-        if found is not None and found.holds:
-            raise SnapshotError(f"{self._host.name}: point {point} is held by {', '.join(found.holds)}")
-        self._points.pop(point, None)
-
-    def hold(self, point: PointId, by: str) -> Point:
-        found = self.find(point)
-        if found is None:
-            raise SnapshotError(f"{self._host.name}: there is no point {point} to hold")
-        return self._with_holds(found, {*found.holds, by})
-
-    def release(self, point: PointId, by: str) -> None:
-        found = self.find(point)
-        if found is not None:
-            self._with_holds(found, set(found.holds) - {by})
-
-    def _with_holds(self, point: Point, holds: set[str]) -> Point:
-        changed = point.model_copy(update={"holds": tuple(sorted(holds))})
-        self._points[point.id] = (changed, self._points[point.id][1])
-        return changed
+    def next_moment(self) -> int:
+        self.moments += 1
+        return self.moments
 
 
 class FakeVolumeMover:
@@ -91,8 +57,8 @@ class FakeVolumeMover:
     def let_empty(self, volume: BlockVolume) -> None:
         self.may_shrink.add(volume.path)
 
-    def points(self, volume: BlockVolume, host: Host) -> FakeVolumePoints:
-        return FakeVolumePoints(self.volumes, volume, host)
+    def points(self, volume: BlockVolume, host: Host) -> FakePoints[bytes]:
+        return self.volumes.points_of(volume, host)
 
     def copy(
         self,
