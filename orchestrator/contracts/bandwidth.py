@@ -22,3 +22,9 @@ Bandwidth = Callable[[], Allowance]
 def unlimited() -> Allowance:
     """Whatever the link can carry, at all times."""
     return Allowance()
+
+
+def within(allowance: Allowance, bytes_per_second_max: int | None) -> Allowance:
+    """What the hour allows, and never more than that."""
+    limits = [limit for limit in (allowance.bytes_per_second, bytes_per_second_max) if limit is not None]
+    return allowance.model_copy(update={"bytes_per_second": min(limits, default=None)})

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.contracts.access import TransferAccess
-from orchestrator.contracts.bandwidth import Bandwidth, unlimited
+from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited, within
 from orchestrator.contracts.programs import program_text, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
@@ -27,6 +27,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.held_points import held_for, path_of
+from orchestrator.movers.limits import Turns
 from orchestrator.movers.program_trouble import trouble
 
 PROGRAM = Path(__file__).with_name("host_programs") / "block_delta"
@@ -71,12 +72,14 @@ class BlockVolumeMover:
         settings: BlockVolumeSettings | None = None,
         *,
         bandwidth: Bandwidth = unlimited,
+        turns: Turns | None = None,
     ) -> None:
         self._transports = transports
         self._access = access
         self._point_stores = point_stores
         self._settings = settings or BlockVolumeSettings()
         self._bandwidth = bandwidth
+        self._turns = turns or Turns()
         self._may_shrink: set[tuple[str, str]] = set()
 
     def let_empty(self, volume: BlockVolume) -> None:
@@ -157,24 +160,29 @@ class BlockVolumeMover:
         """
         results: list[dict[str, Any]] = []
         while not results or "stopped" in results[-1]:
-            with self._access.grant(
-                replica,
-                source,
-                force_command=command,
-                seconds=TRANSFER_CERTIFICATE_SECONDS,
-                peer_user=source.user,
-                initiator_user=root_user(replica),
-            ) as access:
-                now = self._bandwidth()
-                limits = [now.bytes_per_second, self._settings.bandwidth_bytes_per_second]
+            with (
+                self._turns.turn(limited=self._allowance().bytes_per_second is not None),
+                self._access.grant(
+                    replica,
+                    source,
+                    force_command=command,
+                    seconds=TRANSFER_CERTIFICATE_SECONDS,
+                    peer_user=source.user,
+                    initiator_user=root_user(replica),
+                ) as access,
+            ):
+                now = self._allowance()
                 line = {
                     "words": [*access.ssh_words, access.destination],
-                    "bytes_per_second": min([limit for limit in limits if limit is not None], default=None),
+                    "bytes_per_second": now.bytes_per_second,
                     "stop_after_seconds": None if now.seconds_left is None else max(1.0, now.seconds_left),
                 }
                 asked = {**request, **line}
                 results.append(self._ask(volume, replica, asked, source=source, progress=progress))
         return results
+
+    def _allowance(self) -> Allowance:
+        return within(self._bandwidth(), self._settings.bandwidth_bytes_per_second)
 
     def digest(
         self,

@@ -13,7 +13,7 @@ from orchestrator.foundation.errors import OrchestratorError
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import TransferReport
-from orchestrator.movers.limit_file import limit_kept_at, may_be_limited
+from orchestrator.movers.limits import limit_kept_at, may_be_limited
 from orchestrator.movers.snapshot_send import FileSystemSender
 
 
@@ -63,7 +63,8 @@ class BtrfsSender(FileSystemSender):
         folder = str(PurePosixPath(here["path"]).parent)
         words = ["btrfs", "-q", "send", *(["-p", f"{folder}/{parent['name']}"] if parent else []), here["path"]]
         request = {"uuid": here["uuid"], "top_ns": here["top_ns"], **asked}
-        with self._limit(replica, asked["folder"]) as limit:
+        limited = self._bandwidth().bytes_per_second is not None
+        with self._turns.turn(limited=limited), self._limit(replica, asked["folder"]) as limit:
             result = self._receive(tree, source, replica, words, {**request, **limit}, progress)
         return TransferReport(
             dataset=tree.name,

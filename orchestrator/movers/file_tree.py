@@ -1,18 +1,16 @@
 """File trees from host to host: rsync over OpenSSH, pulled by the replica, proved by digests of both ends."""
 
 import shlex
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from orchestrator.contracts.access import TransferAccess
-from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited
+from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited, within
 from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
@@ -33,6 +31,7 @@ from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for, path_of
 from orchestrator.movers.holes import has_holes
+from orchestrator.movers.limits import Turns
 from orchestrator.movers.line_refusals import refuse_access
 from orchestrator.movers.ready_trees import ReadyTrees
 from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
@@ -73,6 +72,7 @@ class FileTreeMover:
         settings: FileTreeSettings | None = None,
         *,
         bandwidth: Bandwidth = unlimited,
+        turns: Turns | None = None,
     ) -> None:
         self._transports = transports
         self._access = access
@@ -81,8 +81,7 @@ class FileTreeMover:
         self._emptied = EmptiedTrees(transports)
         self._settings = settings or FileTreeSettings()
         self._bandwidth = bandwidth
-        # A limit is for all copies together: while one holds, they go one after the other.
-        self._turns = threading.Lock()
+        self._turns = turns or Turns()
 
     def points(self, tree: FileTree, host: Host) -> PointStore:
         return self._point_stores(tree, host)
@@ -159,7 +158,7 @@ class FileTreeMover:
         passes: list[dict[str, Any]] = []
         stopped: list[dict[str, Any]] = []
         while not passes or (passes[-1]["unsettled"] and len(passes) < PASSES_MAX):
-            with self._turns if self._allowance().bytes_per_second else nullcontext():
+            with self._turns.turn(limited=self._allowance().bytes_per_second is not None):
                 allowance = self._allowance()
                 limit, left = allowance.bytes_per_second, allowance.seconds_left
                 words = self._rsync_words(source, source_path, replica.path(tree.path), limit, sparse=sparse)
@@ -172,10 +171,7 @@ class FileTreeMover:
         return self._report(tree, source, replica, passes, stopped)
 
     def _allowance(self) -> Allowance:
-        """What the hour allows, never more than the settings do."""
-        now, fixed = self._bandwidth(), self._settings.bandwidth_bytes_per_second
-        limits = [limit for limit in (now.bytes_per_second, fixed) if limit is not None]
-        return now.model_copy(update={"bytes_per_second": min(limits, default=None)})
+        return within(self._bandwidth(), self._settings.bandwidth_bytes_per_second)
 
     def _pull(
         self,

@@ -22,6 +22,7 @@ from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for
+from orchestrator.movers.limits import Turns
 from orchestrator.movers.program_trouble import trouble
 
 PROGRAM = Path(__file__).with_name("host_programs") / "snapshot_send"
@@ -115,10 +116,18 @@ class FileSystemSender:
 
     by = ""
 
-    def __init__(self, transports: Transports, access: TransferAccess, *, bandwidth: Bandwidth = unlimited) -> None:
+    def __init__(
+        self,
+        transports: Transports,
+        access: TransferAccess,
+        *,
+        bandwidth: Bandwidth = unlimited,
+        turns: Turns | None = None,
+    ) -> None:
         self._transports = transports
         self._access = access
         self._bandwidth = bandwidth
+        self._turns = turns or Turns()
 
     def _ask(
         self,

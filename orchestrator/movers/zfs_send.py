@@ -110,14 +110,15 @@ class ZfsSender(FileSystemSender):
     ) -> dict[str, Any]:
         if not step.words:
             return self._ask(tree, replica, {"do": "rollback", "name": there["versions"][-1]["name"]})
-        allowance = self._bandwidth()
-        request = {
-            "dataset": there["dataset"],
-            "guid": step.guid,
-            "bytes_per_second": allowance.bytes_per_second,
-            "stop_after_seconds": None if allowance.seconds_left is None else max(1.0, allowance.seconds_left),
-        }
-        return self._receive(tree, source, replica, step.words, request, progress)
+        with self._turns.turn(limited=self._bandwidth().bytes_per_second is not None):
+            allowance = self._bandwidth()
+            request = {
+                "dataset": there["dataset"],
+                "guid": step.guid,
+                "bytes_per_second": allowance.bytes_per_second,
+                "stop_after_seconds": None if allowance.seconds_left is None else max(1.0, allowance.seconds_left),
+            }
+            return self._receive(tree, source, replica, step.words, request, progress)
 
 
 def difference(here: dict[str, Any], there: list[dict[str, Any]]) -> ZfsStep | None:

@@ -21,6 +21,7 @@ from orchestrator.model.inventory import Inventory
 from orchestrator.movers.block_volume import BlockVolumeMover, BlockVolumeSettings
 from orchestrator.movers.btrfs_send import BtrfsSender
 from orchestrator.movers.file_tree import FileTreeMover
+from orchestrator.movers.limits import Turns
 from orchestrator.movers.postgres.mover import PostgresMover
 from orchestrator.movers.snapshot_send import SnapshotSendMover
 from orchestrator.movers.zfs_send import ZfsSender
@@ -60,8 +61,9 @@ def bind_drivers(
     def bandwidth() -> Allowance:
         return allowance_at(inventory.bandwidth, clock.now())
 
-    databases = PostgresMover(transports, secrets, bandwidth=bandwidth)
-    trees = FileTreeMover(transports, access, points, bandwidth=bandwidth)
+    turns = Turns()
+    databases = PostgresMover(transports, secrets, bandwidth=bandwidth, turns=turns)
+    trees = FileTreeMover(transports, access, points, bandwidth=bandwidth, turns=turns)
     at_end.callback(trees.release_last)
     return Drivers(
         transports=transports,
@@ -71,12 +73,17 @@ def bind_drivers(
             transports,
             trees,
             {
-                "btrfs": BtrfsSender(transports, access, bandwidth=bandwidth),
-                "zfs": ZfsSender(transports, access, bandwidth=bandwidth),
+                "btrfs": BtrfsSender(transports, access, bandwidth=bandwidth, turns=turns),
+                "zfs": ZfsSender(transports, access, bandwidth=bandwidth, turns=turns),
             },
         ),
         volumes=BlockVolumeMover(
-            transports, access, points, BlockVolumeSettings(shrink_share_max=share_max), bandwidth=bandwidth
+            transports,
+            access,
+            points,
+            BlockVolumeSettings(shrink_share_max=share_max),
+            bandwidth=bandwidth,
+            turns=turns,
         ),
         databases=databases,
         database_digests=databases,

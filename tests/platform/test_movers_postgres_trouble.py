@@ -69,11 +69,13 @@ def test_a_base_backup_keeps_to_its_window_and_goes_on_under_the_next(ground):
 
 
 def test_a_password_goes_through_a_limited_line_as_through_any(ground):
-    limited = {"bandwidth": lambda: Allowance(bytes_per_second=200 * MIB)}
-    wrong = PostgresMover(ground.transports, lambda reference: "wrong", **limited)
+    def limited() -> Allowance:
+        return Allowance(bytes_per_second=200 * MIB)
+
+    wrong = PostgresMover(ground.transports, lambda reference: "wrong", bandwidth=limited)
     with pytest.raises(DataError, match="authentication failed"):
         wrong.make_standby(ground.cluster, ground.source, ground.dr)
-    right = PostgresMover(ground.transports, lambda reference: PASSWORD, **limited)
+    right = PostgresMover(ground.transports, lambda reference: PASSWORD, bandwidth=limited)
     assert right.make_standby(ground.cluster, ground.source, ground.dr).method == "pg_basebackup"
     # The limit is the copy's: what streams afterwards goes straight.
     assert ground.sql(ground.dr, "select sender_port from pg_stat_wal_receiver", "postgres") == str(PORT)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.bandwidth import Allowance
-from orchestrator.movers.limit_file import may_be_limited
+from orchestrator.movers.limits import may_be_limited
 from orchestrator.movers.postgres.limited_line import PROGRAM
 
 CONTENT = bytes(range(256)) * 3072  # 768 KiB

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from orchestrator.contracts.bandwidth import Bandwidth
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace
-from orchestrator.movers.limit_file import may_be_limited
+from orchestrator.movers.limits import may_be_limited
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.limited_line import PORT_PLACE, run_limited
 from orchestrator.movers.postgres.standby import Upstream

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from orchestrator.contracts.bandwidth import Bandwidth
 from orchestrator.contracts.programs import PYTHON_WORDS, program_text
 from orchestrator.contracts.transport import CommandResult
-from orchestrator.movers.limit_file import limit_kept_at
+from orchestrator.movers.limits import limit_kept_at
 from orchestrator.movers.postgres.cluster_host import SERVER_USER, ClusterHost
 
 PROGRAM = Path(__file__).parent.parent / "host_programs" / "postgres_line.py"

@@ -13,6 +13,7 @@ from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, PointId
 from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
+from orchestrator.movers.limits import Turns
 from orchestrator.movers.postgres import digest as digests
 from orchestrator.movers.postgres import standby as standbys
 from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_place
@@ -33,11 +34,17 @@ class PostgresMover:
     """One mover for all clusters. `secrets` resolves a reference to its value, at the moment of need."""
 
     def __init__(
-        self, transports: Transports, secrets: Callable[[str], str], *, bandwidth: Bandwidth = unlimited
+        self,
+        transports: Transports,
+        secrets: Callable[[str], str],
+        *,
+        bandwidth: Bandwidth = unlimited,
+        turns: Turns | None = None,
     ) -> None:
         self._transports = transports
         self._secrets = secrets
         self._bandwidth = bandwidth
+        self._turns = turns or Turns()
 
     def _at(self, cluster: PostgresCluster, host: Host) -> ClusterHost:
         return ClusterHost(cluster, self._transports(host))
@@ -91,7 +98,8 @@ class PostgresMover:
                 link.standby.stop()
             link.put_password()
             link.make_slot()
-            folder, copied = pull_base_backup(link, bandwidth=self._bandwidth, spaces=spaces, progress=progress)
+            with self._turns.turn(limited=self._bandwidth().bytes_per_second is not None):
+                folder, copied = pull_base_backup(link, bandwidth=self._bandwidth, spaces=spaces, progress=progress)
             put_in_place(link.standby, folder, link.configure, spaces=spaces)
             link.standby.start()
         self._insist_on_streaming(link)

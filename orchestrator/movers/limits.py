@@ -1,14 +1,24 @@
-"""A limit of bandwidth for what cannot be stopped and resumed: it stands in a file on its host, and we keep it true."""
+"""Limits of bandwidth: transfers share one by turns, and what cannot be stopped is told of the next as it goes on."""
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from orchestrator.contracts.bandwidth import Bandwidth
 from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import HostError
 
 LOOK_SECONDS_MAX = 5.0
+
+
+class Turns:
+    """A limit is for all transfers together, of whatever kind: while one holds, they go one after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def turn(self, *, limited: bool) -> AbstractContextManager[object]:
+        return self._lock if limited else nullcontext()
 
 
 def may_be_limited(bandwidth: Bandwidth) -> bool:
