@@ -40,8 +40,8 @@ class PointNote(Frozen):
 class PointStatus(Frozen):
     """A recovery point with all that is known of it. `present`: sides at which all trees and volumes have it, where
     hosts were asked; None where they were not. `needed_by`: why it may not go, whatever the policy says. `copies`:
-    where else it is, such as `vault:…`; a copy there needs nothing here. `damaged`: sides at which it was found to
-    be not what it was.
+    where else it is, such as `vault:…` or `cloud:IMAGE`; a copy there needs nothing here. `damaged`: sides at which it
+    was found to be not what it was.
     """
 
     point: RecoveryPoint
@@ -123,14 +123,16 @@ class Points:
             needed_by=tuple(self._needs(system.name, point, runs, there or {}, now)),
             present=present,
             damaged=tuple(dict.fromkeys(each.side for each in self._damages(system.name, point.id))),
-            copies=tuple(self._copies(system.name, point.id)),
+            copies=tuple(self._copies(point)),
         )
 
     def _damages(self, system: SystemName, point: PointId) -> list[Damage]:
         return [each for each in damages(self.drivers.catalogue, system) if each.point == point]
 
-    def _copies(self, system: SystemName, point: PointId) -> Iterator[str]:
-        for _, document in self.drivers.catalogue.list("vault_copy", prefix=f"{system}/{point}/"):
+    def _copies(self, point: RecoveryPoint) -> Iterator[str]:
+        for image in point.images:
+            yield f"cloud:{image.image}"
+        for _, document in self.drivers.catalogue.list("vault_copy", prefix=f"{point.system}/{point.id}/"):
             yield VaultCopy.model_validate(document).place
 
     # -- who needs a point

@@ -200,3 +200,13 @@ def test_no_prune_ever_takes_what_somebody_needs_or_somebody_else_made(tmp_path_
     assert newest is None or newest in left
     assert ground.points.decide("filing").remove == ()
     ground.store.close()
+
+
+def test_an_image_in_the_cloud_and_a_copy_in_the_vault_are_places_of_a_point(ground):
+    done = ground.round()
+    document = ground.world.catalogue.get("recovery_point", f"filing/{done.point}")
+    digest = document["datasets"][0]["digest"]
+    image = {"dataset": "disk", "snapshot": "snap-1", "image": "ami-1", "digest": digest, "aggregate": "x"}
+    ground.world.catalogue.put("recovery_point", f"filing/{done.point}", {**document, "images": [image]})
+    (known,) = ground.points.known("filing")
+    assert (known.point.sides, known.copies) == ((Side.SOURCE, Side.DR), ("cloud:ami-1",))
