@@ -61,6 +61,7 @@ def replication_families(
     met = Family("skerry_replication_rpo_met", "gauge", "1 where the recovery point objective is met, else 0.")
     seen = Family("skerry_replication_seen_timestamp_seconds", "gauge", "When the lag was last looked at.", "seconds")
     good = Family("skerry_replication_good_timestamp_seconds", "gauge", "The moment DR is proved to hold.", "seconds")
+    damaged = Family("skerry_replication_damaged", "gauge", "1 where DR is not what it was proved to be, else 0.")
     kept = Family("skerry_recovery_points", "gauge", "Recovery points in the catalogue.")
     passed = Family("skerry_verification_passed_timestamp_seconds", "gauge", "When one passed last.", "seconds")
     rounds = Family("skerry_replication_rounds", "counter", "Rounds by how they ended.")
@@ -70,6 +71,7 @@ def replication_families(
     held = Family("skerry_replication_history_size_bytes", "gauge", "Size of samples and rounds, about.", "bytes")
     for system in systems:
         kept.add(points.get(system.system, 0), system=system.system)
+        wrong = {each.dataset for each in system.damaged}
         for row in system.datasets:
             labels = {"system": row.system, "dataset": row.dataset}
             lag.add(row.seconds_behind, **labels)
@@ -78,6 +80,7 @@ def replication_families(
             met.add(1 if row.met else 0, **labels)
             seen.add(_epoch(row.seen_at), **labels)
             good.add(_epoch(row.good_at), **labels)
+            damaged.add(1 if row.dataset in wrong else 0, **labels)
     for total in totals:
         rounds.add(total.rounds, system=total.system, result=total.result)
         wire.add(total.bytes_wire, system=total.system, result=total.result)
@@ -86,7 +89,7 @@ def replication_families(
         passed.add(_epoch(at), system=system_name, kind=kind)
     samples.add(size.samples)
     held.add(size.bytes_about)
-    return [lag, behind, rpo, met, seen, good, kept, passed, rounds, wire, busy, samples, held]
+    return [lag, behind, rpo, met, seen, good, damaged, kept, passed, rounds, wire, busy, samples, held]
 
 
 def _epoch(at: str) -> float | None:

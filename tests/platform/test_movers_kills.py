@@ -106,13 +106,15 @@ class Kills:
     ground: TreeGround | ClusterGround
     hit: Counter[str] = field(default_factory=Counter)
     broken_off: int = 0
+    tries: int = 0
 
     def copy(self, transports):
         return DEEDS[self.deed](self.ground.town, transports)
 
     def sometime(self, patterns):
-        """Copy, kill one of its processes at some moment; whether it broke off."""
-        host, pattern = random.choice(patterns)
+        """Copy, kill one of its processes, each in its turn, at some moment; whether it broke off."""
+        host, pattern = patterns[self.tries % len(patterns)]
+        self.tries += 1
         broke = self._orchestrator() if pattern == ORCHESTRATOR else self._process(host, pattern)
         self.broken_off += broke
         return broke
