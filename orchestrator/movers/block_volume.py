@@ -20,7 +20,6 @@ from orchestrator.foundation.errors import (
     DataError,
     HostError,
 )
-from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
@@ -29,6 +28,7 @@ from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.held_points import held_for, path_of
 from orchestrator.movers.limits import Turns
 from orchestrator.movers.program_trouble import trouble
+from orchestrator.movers.source_line import line_to_source
 
 PROGRAM = Path(__file__).with_name("host_programs") / "block_delta"
 COPY_SECONDS_MAX = 7 * 24 * 3600.0
@@ -162,14 +162,7 @@ class BlockVolumeMover:
         while not results or "stopped" in results[-1]:
             with (
                 self._turns.turn(limited=self._allowance().bytes_per_second is not None),
-                self._access.grant(
-                    replica,
-                    source,
-                    force_command=command,
-                    seconds=TRANSFER_CERTIFICATE_SECONDS,
-                    peer_user=source.user,
-                    initiator_user=root_user(replica),
-                ) as access,
+                line_to_source(self._access, source, replica, command) as access,
             ):
                 now = self._allowance()
                 line = {

@@ -22,7 +22,6 @@ from orchestrator.foundation.errors import (
     NoSpace,
     RunInProgress,
 )
-from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
@@ -32,9 +31,9 @@ from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for, path_of
 from orchestrator.movers.holes import has_holes
 from orchestrator.movers.limits import Turns
-from orchestrator.movers.line_refusals import refuse_access
 from orchestrator.movers.ready_trees import ReadyTrees
 from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
+from orchestrator.movers.source_line import line_to_source, refuse_access
 from orchestrator.movers.tree_digests import tree_differences, tree_digest
 
 PROGRAM = Path(__file__).with_name("host_programs") / "rsync_pull.py"
@@ -186,14 +185,7 @@ class FileTreeMover:
         """One run of rsync on the replica, for at most `seconds_left`, under an access of its own: a long copy outlives
         any certificate that is short enough to be worth having.
         """
-        with self._access.grant(
-            replica,
-            source,
-            force_command=asked.command,
-            seconds=TRANSFER_CERTIFICATE_SECONDS,
-            peer_user=source.user,
-            initiator_user=root_user(replica),
-        ) as access:
+        with line_to_source(self._access, source, replica, asked.command) as access:
             pull: dict[str, Any] = {
                 **pull_request(replica.path(tree.path), with_access(asked.words, access)),
                 **asked.way,

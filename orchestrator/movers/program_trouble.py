@@ -11,7 +11,7 @@ from orchestrator.foundation.errors import (
 )
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
-from orchestrator.movers.line_refusals import refuse_access
+from orchestrator.movers.source_line import refuse_access
 
 
 def trouble(dataset: FileTree | BlockVolume, host: Host, source: Host | None, kind: str, why: str) -> OrchestratorError:

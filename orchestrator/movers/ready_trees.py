@@ -16,10 +16,10 @@ from orchestrator.contracts.kept_program import KeptProgram
 from orchestrator.contracts.programs import root_user
 from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.errors import HostError
-from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.movers.rsync_words import enclosed
+from orchestrator.movers.source_line import line_to_source
 
 _FOLDER = Path(__file__).with_name("host_programs")
 _LIBRARIES = {
@@ -70,14 +70,7 @@ class ReadyTrees:
 
         def begin() -> KeptProgram:
             self._transports(source).run(enclosed(["true"], source.path(tree.path)), user=root_user(source))
-            with self._access.grant(
-                replica,
-                source,
-                force_command=force_command,
-                seconds=TRANSFER_CERTIFICATE_SECONDS,
-                peer_user=source.user,
-                initiator_user=root_user(replica),
-            ) as access:
+            with line_to_source(self._access, source, replica, force_command) as access:
                 request = {
                     "ssh": list(access.ssh_words),
                     "destination": access.destination,

@@ -15,7 +15,6 @@ from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import CopyOutlook, PointStore, Reading, TreeMover
-from orchestrator.foundation.limits import TRANSFER_CERTIFICATE_SECONDS
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
@@ -24,6 +23,7 @@ from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for
 from orchestrator.movers.limits import Turns
 from orchestrator.movers.program_trouble import trouble
+from orchestrator.movers.source_line import line_to_source
 
 PROGRAM = Path(__file__).with_name("host_programs") / "snapshot_send"
 COPY_SECONDS_MAX = 7 * 24 * 3600.0
@@ -173,13 +173,7 @@ class FileSystemSender:
         progress: ProgressSink | None,
     ) -> dict[str, Any]:
         """Have the replica receive what `words` send at the source, under an access for just these words."""
-        with self._access.grant(
-            replica,
-            source,
-            force_command=shlex.join(["sudo", "-n", *words] if source.become else words),
-            seconds=TRANSFER_CERTIFICATE_SECONDS,
-            peer_user=source.user,
-            initiator_user=root_user(replica),
-        ) as access:
+        command = shlex.join(["sudo", "-n", *words] if source.become else words)
+        with line_to_source(self._access, source, replica, command) as access:
             line = {"do": "receive", "words": [*access.ssh_words, access.destination]}
             return self._ask(tree, replica, {**line, **request}, source=source, progress=progress)
