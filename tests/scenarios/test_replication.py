@@ -95,10 +95,13 @@ def test_a_replica_changed_behind_our_back_is_found_named_and_mended_by_the_next
     forged.write_bytes(honest[:-1] + bytes([honest[-1] ^ 1]))
     os.utime(forged, ns=(times.st_atime_ns, times.st_mtime_ns))
     # Size and time tell rsync nothing, so the round brings nothing; but its point is not proved, and it says so.
-    refused(ground.skerry("replicate", "run", "archive", "--as", "ben"), 31, "DigestMismatch", "documents")
-    # Once the difference has a name, the next round reads everything there.
+    refused(ground.skerry("replicate", "run", "archive", "--as", "ben"), 31, "DigestMismatch", "documents", forged.name)
+    told = ground.skerry("replicate", "status", "archive")
+    refused(told, 31, "DigestMismatch", "archive/documents at dr (live) is damaged")
     refused(ground.skerry("verify", "archive"), 31, "DigestMismatch", "archive/documents at dr (live)", forged.name)
+    # Now that the difference has a name, a round reads everything there.
     assert round_of(ground)["result"] == "passed"
+    assert ground.good("replicate", "status", "archive")["systems"][0]["damaged"] == []
     assert forged.read_bytes() == honest
     assert ground.good("verify", "archive", "--side", "dr", "--scrub")["passed"]
 
