@@ -18,6 +18,7 @@ from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 )
 @click.option("--scrub", is_flag=True, help="Read every byte from the disks themselves, not from memory.")
 @click.option("--if-older-than", type=DURATION, metavar="TIME", help="Only where none passed within that time: 7d.")
+@click.option("--wait", type=DURATION, default=0.0, metavar="TIME", help="Wait so long for a run or a round to end.")
 @JSON_OPTION
 def command(
     systems: tuple[str, ...],
@@ -25,6 +26,7 @@ def command(
     sides: tuple[str, ...],
     scrub: bool,
     if_older_than: float | None,
+    wait: float,
     as_json: bool,
 ) -> None:
     """Compare what each side of SYSTEMS holds with the last recovery point, by digests that each host makes itself.
@@ -44,7 +46,7 @@ def command(
     done, left = [], []
     with open_desk(inventory_folder()) as desk:
         names = systems_named(desk, systems, every=every_system)
-        with when_free(desk, 0.0) as recorder, under_way(console(), shown=not as_json) as show:
+        with when_free(desk, wait) as recorder, under_way(console(), shown=not as_json) as show:
             record = recording(desk, recorder)
             verifier = verifier_over(desk, record, lambda progress: show(progress.dataset, progress))
             for name in names:
