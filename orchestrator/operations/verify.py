@@ -42,6 +42,7 @@ REPLAY_SECONDS_MAX = 120.0
 MOMENT_SECONDS_MAX = 10.0
 SIDES_DEFAULT = (Side.SOURCE, Side.DR)
 NOT_AS_PROVED = "the held point is not what was proved when it was taken"
+MOVED_ON = "it equals the source as it is now, which has moved on since the point"
 
 
 class Comparison(Frozen):
@@ -119,10 +120,15 @@ class Verifier:
         return verification
 
     def _note(self, system: SystemName, found: Comparison, at: str) -> None:
-        """What was found damaged is used by nothing until it is found equal, or mended."""
+        """What was found damaged is used by nothing until it is found equal, or mended. Live data only while they are
+        replicas, and trees and volumes only at DR: nothing says that the cloud's are those of the newest point.
+        """
         what, _, point = found.what.partition(" ") if found.what.startswith("point ") else (found.what, "", "")
-        if (what == "checks" and found.equal) or (found.side is Side.SOURCE and not point):
-            return  # that it is whole does not say that it is the right one; and of the source there is no other
+        is_primary = found.side is self.drivers.authority.read(system).side
+        if not point and (is_primary or (what == "live" and found.side is not Side.DR)):
+            return
+        if what == "checks" and found.equal:
+            return  # that it is whole does not say that it is the right one
         place: dict[str, Any] = {"system": system, "dataset": found.dataset, "side": found.side, "point": point}
         if found.damaged:
             note_damage(self.drivers.catalogue, Damage(**place, why=found.why, found_at=at))
@@ -171,7 +177,7 @@ class Verifier:
         """The files or blocks that differ from the live source, as far as it can be asked; it may have moved on."""
         source = self._host(system, Side.SOURCE, dataset.name)
         places = StillDataMover(self.drivers).differences(dataset, source, host)
-        told = "; ".join(places) if places else "it equals the source as it is now, which has moved on since the point"
+        told = "; ".join(places) or MOVED_ON
         return f"the replica is not what the point holds. Against {source.name} now: {told}"
 
     # -- databases
@@ -237,8 +243,9 @@ def _compared(
     def compare() -> dict[str, Any]:
         made = digest()
         equal = made.digest == expected
+        why = "" if equal else why_not()
         read = {"bytes_read": made.bytes_read, "seconds": made.seconds}
-        return {"digest": made.digest, "equal": equal, "damaged": not equal, "why": "" if equal else why_not(), **read}
+        return {"digest": made.digest, "equal": equal, "damaged": not equal and MOVED_ON not in why, "why": why, **read}
 
     return _judged(compare, dataset=dataset.name, side=side, what=what, host=host.name, expected=expected)
 
