@@ -124,8 +124,8 @@ class Verifier:
         replicas, and trees and volumes only at DR: nothing says that the cloud's are those of the newest point.
         """
         what, _, point = found.what.partition(" ") if found.what.startswith("point ") else (found.what, "", "")
-        is_primary = found.side is self.drivers.authority.read(system).side
-        if not point and (is_primary or (what == "live" and found.side is not Side.DR)):
+        replicated = self.drivers.authority.read(system).side is Side.SOURCE is not found.side
+        if not point and (not replicated or (what == "live" and found.side is not Side.DR)):
             return
         if what == "checks" and found.equal:
             return  # that it is whole does not say that it is the right one

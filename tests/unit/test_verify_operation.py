@@ -7,9 +7,10 @@ from orchestrator.model import action as actions
 from orchestrator.model.site import Side
 from orchestrator.operations.lag import complain_of_lag, lag_of_estate
 from orchestrator.operations.verify import complain_of_difference
+from orchestrator.steps.damages import damages
 from orchestrator.steps.drill_measures import choose_point
 from orchestrator.steps.handlers import handlers_over
-from tests.fakes.drivers import ATTACHMENTS, DR, REGISTER, SOURCE, SYSTEM, a_deed
+from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, REGISTER, SOURCE, SYSTEM, a_deed
 from tests.fakes.replicated import Replicated
 from tests.fakes.trees import FakeFile, cut_off
 
@@ -102,6 +103,21 @@ def test_a_replica_that_is_damaged_is_told_by_status_switched_to_by_nobody_and_m
     assert ground.world.authority.read("filing").side is Side.SOURCE
     assert ground.round().result == "passed"
     complain_of_lag(lag())
+
+
+def test_what_moved_on_is_different_and_not_damaged(ground):
+    """DR as the source is now; DR behind another side that may write; the cloud, of which no round proves anything."""
+    ground.round()
+    ground.world.client_files()
+    trees = ground.world.trees.hosts.trees
+    trees[DR.name, ATTACHMENTS.path] = dict(trees[SOURCE.name, ATTACHMENTS.path])
+    trees[CLOUD.name, ATTACHMENTS.path] = {"seed": FakeFile(b"of an older point")}
+    assert not ground.verifier.verify("filing", sides=[Side.DR, Side.CLOUD]).passed
+    assert damages(ground.world.catalogue, "filing") == []
+    trees[DR.name, ATTACHMENTS.path]["filing-1"] = FakeFile(b"written at the cloud")
+    ground.world.authority.move("filing", expected_number=1, to=Side.CLOUD, key="k")
+    assert not ground.verifier.verify("filing", sides=[Side.DR]).passed
+    assert damages(ground.world.catalogue, "filing") == []
 
 
 def test_a_host_that_cannot_be_asked_is_not_called_damaged(ground):
