@@ -4,6 +4,8 @@ from typing import Any, cast
 
 import click
 
+from orchestrator.cli import drill_ransomware
+from orchestrator.cli.drill_show import moment
 from orchestrator.cli.durations import DURATION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
@@ -13,6 +15,9 @@ INJECTS = (
     *("quota_full", "dead_link", "slow_disk", "clock_off", "replica_behind", "tampered_file"),
 )  # as the model names them; it is not imported to answer --help
 DRILL = click.argument("drill")
+POINTS_HELP = (
+    "latest, latest_app_consistent, latest_common (one run held all), worst (the oldest within the RPO), or an id."
+)
 
 
 @click.group("drill")
@@ -38,11 +43,11 @@ def schedule(as_json: bool) -> None:
             row["drill"],
             ", ".join(row["systems"]),
             f"{row['cron']} ({row['time_zone']})",
-            _moment(row["next"]["start"]) if row["next"] else "none",
+            moment(row["next"]["start"]) if row["next"] else "none",
             f"{short_digest(row['plan'])} {'approved' if not row['in_the_way'] else 'may not run'}"
             if row["plan"]
             else "none",
-            f"{row['last']['state']} {_moment(row['last']['due'])}" if row["last"] else "never",
+            f"{row['last']['state']} {moment(row['last']['due'])}" if row["last"] else "never",
         )
         for row in rows
     ]
@@ -114,11 +119,31 @@ _BEGINS = exit_codes_of("InventoryError", "GateClosed", "RunInProgress", "RunFai
 
 @commands.command("run", epilog=_BEGINS)
 @DRILL
+@click.option("--as", "operator", metavar="PERSON", help="Who drills a system or wave, by the id in people.yml.")
+@click.option("--point", default="latest", help=POINTS_HELP)
+@click.option("--older-than", default="0s", metavar="TIME", help="Only points at least so old: 1h, 7d.")
 @JSON_OPTION
-def run(drill: str, as_json: bool) -> None:
-    """Run DRILL now, whatever its calendar says, by its approved plan; until it has ended or waits for a person."""
+def run(drill: str, operator: str | None, point: str, older_than: str, as_json: bool) -> None:
+    """Run DRILL now, whatever its calendar says, by its approved plan; until it has ended or waits for a person.
+
+    DRILL may be a system or a wave too: its plan by the drill runbook is made, run once people have approved it, and
+    refused with its digest until then.
+    """
+    from orchestrator.cli.run import carry_out
+    from orchestrator.cli.runbook_words import runbook_file
+    from orchestrator.operations.drill_asked import plan_asked
     from orchestrator.operations.drill_views import run_drill
 
+    if operator is not None:
+        from orchestrator.foundation.errors import UsageError
+
+        inputs = {"point": point, "older-than": older_than}
+        plan = plan_asked(drill, author=operator, runbook_file=runbook_file("drill"), inputs=inputs)
+        if plan is None:
+            hint = "A drill of drills.yml runs without --as."
+            raise UsageError(f"no system and no wave is called {drill}", hint=hint)
+        carry_out(plan.digest, operator, "", kind="drill", as_json=as_json)
+        return
     fire = run_drill(drill)
     _tell([fire], as_json=as_json)
     _complain([fire])
@@ -143,7 +168,7 @@ def due(as_json: bool) -> None:
 @commands.command("bubble", epilog=exit_codes_of("UsageError", "DataError", "RunInProgress", "RunFailed"))
 @click.argument("system")
 @click.option("--as", "operator", required=True, metavar="PERSON", help="Who drills, by the id in people.yml.")
-@click.option("--point", default="latest", help="latest, worst (the oldest within the RPO), or a point by its id.")
+@click.option("--point", default="latest", help=POINTS_HELP)
 @click.option("--older-than", type=DURATION, default=0.0, metavar="TIME", help="Only points at least so old: 1h, 7d.")
 @click.option("--inject", type=click.Choice(INJECTS), help="Break something within; passes when it is found and named.")
 @JSON_OPTION
@@ -171,7 +196,9 @@ def bubble(
     if as_json:
         print_json({**found.model_dump(mode="json"), "passed": found.passed})
     else:
-        _show_bubble(found)
+        from orchestrator.cli.drill_show import show_bubble
+
+        show_bubble(found)
     complain(found)
 
 
@@ -190,42 +217,13 @@ def injects(system: str, as_json: bool) -> None:
     from orchestrator.cli.console import console, table
 
     told = [
-        (row["inject"], _moment(row["at"]), row["found"] or row["why_not"], row["proved_by"] or "not yet")
+        (row["inject"], moment(row["at"]), row["found"] or row["why_not"], row["proved_by"] or "not yet")
         for row in rows
     ]
     console().print(table(("inject", "last put in", "found", "proved by"), told))
 
 
-def _show_bubble(drill: Any) -> None:
-    from orchestrator.cli.console import bad, console, good, seconds_text, table
-
-    out = console()
-    rows: list[tuple[str, str]] = [
-        ("point", f"{drill.point} of {_moment(drill.point_at)}, on {drill.host}"),
-        ("clones", ", ".join(f"{each.dataset} by {each.how} in {seconds_text(each.seconds)}" for each in drill.clones)),
-        (
-            "isolation",
-            f"{len(drill.attempts)} attempts from within, none got through"
-            if drill.isolated
-            else f"{sum(each.reached for each in drill.attempts)} of {len(drill.attempts)} attempts got through",
-        ),
-        ("started", ", ".join(f"{each.unit} after {seconds_text(each.seconds)}" for each in drill.started)),
-        *((f"check {each.name}", "passed" if each.passed else "; ".join(each.wrong)) for each in drill.checks),
-        *(
-            (
-                each.objective,
-                f"{seconds_text(each.actual_seconds)} of {seconds_text(each.target_seconds)}"
-                + ("" if each.met else ", missed"),
-            )
-            for each in drill.verdicts
-        ),
-        ("production", "; ".join(drill.production_changed) or "as before"),
-        ("left behind", "nothing" if not drill.left.any else str(drill.left)),
-    ]
-    if drill.inject:
-        rows.append((f"inject {drill.inject}", f"found: {drill.found}" if drill.found else "not found"))
-    out.print(table(("drill", drill.system), rows))
-    out.print(good("passed") if drill.passed else bad("failed"))
+commands.add_command(drill_ransomware.command)
 
 
 @click.command("serve", epilog=exit_codes_of("InventoryError"))
@@ -253,7 +251,7 @@ def _tell(fires: list[dict[str, Any]], *, as_json: bool) -> None:
         if as_json:
             print_json(fire)
         else:
-            words = (_moment(fire["due"]), fire["drill"], fire["state"], fire["run"], fire["because"])
+            words = (moment(fire["due"]), fire["drill"], fire["state"], fire["run"], fire["because"])
             click.echo("  ".join(word for word in words if word))
 
 
@@ -269,11 +267,7 @@ def _show_fires(fires: list[dict[str, Any]]) -> None:
     from orchestrator.cli.console import console, table
 
     rows = [
-        (fire["drill"], _moment(fire["due"]), _moment(fire["start"]), fire["state"], fire["run"], fire["because"])
+        (fire["drill"], moment(fire["due"]), moment(fire["start"]), fire["state"], fire["run"], fire["because"])
         for fire in fires
     ]
     console().print(table(("drill", "due", "start", "state", "run", "because"), rows))
-
-
-def _moment(text: str) -> str:
-    return text[:16].replace("T", " ") + "Z" if text else ""

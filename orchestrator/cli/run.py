@@ -68,7 +68,13 @@ def seed(digest: str, operator: str, skipped: tuple[str, ...], because: str, as_
 
 
 def carry_out(
-    digest: str, operator: str, stage: str, *, skip: dict[str, str] | None = None, as_json: bool
+    digest: str,
+    operator: str,
+    stage: str,
+    *,
+    skip: dict[str, str] | None = None,
+    kind: str = "migrate",
+    as_json: bool,
 ) -> None:
     """Run or go on, to the end of `stage`, earlier stages included; "" runs everything that is left."""
     from orchestrator.cli.console import console
@@ -86,7 +92,7 @@ def carry_out(
             status = desk.run(
                 plan,
                 operator=operator,
-                kind="migrate",
+                kind=kind,
                 on_run=lambda run: live.say(f"run {run} of plan {plan.digest}"),
                 stage=cast("Stage", stage) if stage else None,
                 skip=skip,

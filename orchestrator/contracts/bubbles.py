@@ -13,6 +13,15 @@ from orchestrator.model.names import AbsolutePath, DatasetName, Digest, Name
 DigestWithin = Callable[[FileTree | PostgresCluster, Host, Transport], Digest]
 
 
+class CarriedBack(Frozen):
+    """Writes that were made within, carried into a second clone of the same point, which then gave the same digest."""
+
+    dataset: DatasetName
+    digest: Digest
+    bytes_carried: int
+    seconds: float
+
+
 class ClustersWithin(Protocol):
     """Clusters as they run within bubbles, by a bubble's transport. DataError with the server's own words."""
 
@@ -22,6 +31,13 @@ class ClustersWithin(Protocol):
 
     def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
         """As its replication user, by the password that the estate names, over the bubble's network."""
+        ...
+
+    def carry_back(self, cluster: PostgresCluster, inside: Transport, folder: str) -> CarriedBack:
+        """What it has written since the moment of the clone in `folder` there, into that clone: equal digests.
+
+        Something is written first, and the cluster is stopped. DigestMismatch where the two differ then.
+        """
         ...
 
 
@@ -105,9 +121,11 @@ class Bubbles(Protocol):
 
     Laws (tests/platform/test_bubbles.py):
       open    clones what is held and never changes it; starts no service. Where a bubble is open it refuses; what ended
-              ones left is taken away first. A bubble ends by itself after `seconds_max`, whoever lives then
+              ones left is taken away first. A bubble ends by itself after `seconds_max`, whoever lives then;
+              what it wrote is erased as soon as it has ended
       prove   tries, from within, to reach each target, every socket of the host and to write to its file systems
       start   starts units in the order given, each once the one before takes connections
+      stop    ends units that were started, in the order given, with all that they started
       transport   keeps the laws of Transport, and raises DataError where the bubble has ended
       shown   what a host shows the world, thing by thing; two looks differ only where somebody changed something
       close   ends the bubble and everything in it, erases what it wrote, and looks for what is left; where there is
@@ -131,7 +149,11 @@ class Bubbles(Protocol):
         """The host as it is within: what runs by it sees the bubble's files, addresses and processes alone."""
         ...
 
-    def shown(self, host: Host, units: Sequence[Name]) -> Mapping[str, str]: ...
+    def stop(self, host: Host, bubble: str, units: Sequence[Name]) -> None: ...
+
+    def shown(self, host: Host, units: Sequence[Name], *, estate: Sequence[str] = ()) -> Mapping[str, str]:
+        """With `estate`, of a host that serves nobody: its mail too, and whom it calls but for those addresses."""
+        ...
 
     def close(self, host: Host, bubble: str) -> Leftovers: ...
 

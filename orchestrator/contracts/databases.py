@@ -116,7 +116,7 @@ class DatabaseDigests(Protocol):
         ...
 
     def find_clone(self, cluster: PostgresCluster, host: Host, point: PointId) -> str | None:
-        """The folder of a clone that is whole; only the newest is kept."""
+        """The folder of a clone that is whole; only the newest `clones_kept` are kept."""
         ...
 
     def prove_clone(

@@ -6,6 +6,7 @@ from orchestrator.contracts.access_log import AccessLog
 from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.bubbles import Bubbles, ClustersWithin, DigestWithin
 from orchestrator.contracts.catalogue import Catalogue
+from orchestrator.contracts.cloud_things import CloudThings
 from orchestrator.contracts.databases import DatabaseDigests, Databases
 from orchestrator.contracts.host_keys import HostKeyRing
 from orchestrator.contracts.images import CloudImages
@@ -34,6 +35,7 @@ class Drivers:
     images: CloudImages
     isolation: Isolation
     bubbles: Bubbles
+    cloud_things: CloudThings
     digest_within: DigestWithin
     clusters_within: ClustersWithin
     front: Front[HaproxyFront | Route53Front]

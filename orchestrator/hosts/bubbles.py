@@ -127,8 +127,11 @@ class HostBubbles:
         keeper = self._ask(host, "keeper", bubble, ASK_SECONDS_MAX)["keeper"]
         return BubbleTransport(self._transports(host), keeper)
 
-    def shown(self, host: Host, units: Sequence[Name]) -> Mapping[str, str]:
-        request = {"units": list(units)}
+    def stop(self, host: Host, bubble: str, units: Sequence[Name]) -> None:
+        self._ask(host, "stop", bubble, ASK_SECONDS_MAX, units=list(units))
+
+    def shown(self, host: Host, units: Sequence[Name], *, estate: Sequence[str] = ()) -> Mapping[str, str]:
+        request = {"units": list(units), "estate": list(estate)}
         return run_program(
             self._transports(host), APPEARANCE, request, user=root_user(host), timeout_seconds=ASK_SECONDS_MAX
         )

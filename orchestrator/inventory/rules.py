@@ -57,6 +57,7 @@ def breaches(estate: Estate) -> Iterator[Breach]:
     for system in estate.systems.values():
         yield from _owner(estate, system)
         yield from _placements(estate, system)
+        yield from _bubble(estate, system)
         yield from _dependencies(estate, system)
         yield from _services(system)
         if estate.policy is not None:
@@ -84,6 +85,19 @@ def _owner(estate: Estate, system: System) -> Iterator[Breach]:
     if system.owner not in estate.people_named:
         near = did_you_mean(system.owner, sorted(estate.people_named))
         yield Breach(SYSTEMS, ("systems", system.name, "owner"), f"nobody in people.yml is called {system.owner}{near}")
+
+
+def _bubble(estate: Estate, system: System) -> Iterator[Breach]:
+    for position, person in enumerate(system.bubble.may_enter):
+        if person not in estate.people_named:
+            near = did_you_mean(person, sorted(estate.people_named))
+            location: Location = ("systems", system.name, "bubble", "may_enter", position)
+            yield Breach(SYSTEMS, location, f"nobody in people.yml is called {person}{near}")
+    for position, look in enumerate(system.looks):
+        if look.host not in estate.hosts and estate.hosts_whole:
+            near = did_you_mean(look.host, list(estate.hosts))
+            location = ("systems", system.name, "looks", position, "host")
+            yield Breach(SYSTEMS, location, f"no host is called {look.host}{near}")
 
 
 def _placements(estate: Estate, system: System) -> Iterator[Breach]:

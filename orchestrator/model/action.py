@@ -77,6 +77,22 @@ class TakeRecoveryPoint(Frozen):
 
     verb: Literal["take_recovery_point"] = "take_recovery_point"
     sides: tuple[Side, ...] = (Side.SOURCE, Side.DR)
+    clones: bool = False  # of databases too, whatever their `points` say: a drill opens them
+
+
+class DrillInBubble(Frozen):
+    """Start a held recovery point at DR where production is neither reached nor changed; check it, and go back.
+
+    With the system starts what it depends on, where that is in the plan and has its replica on the same host. Writes
+    made there are carried into a second clone of the point, unless `way_back` is false. All of it is taken away.
+    """
+
+    verb: Literal["drill_in_bubble"] = "drill_in_bubble"
+    # latest, latest_app_consistent, latest_common (held by one run, of all that start), worst (the oldest within the
+    # recovery point objective), or the beginning of an id.
+    point: str = "latest"
+    older_than: Seconds = 0.0  # only points that are at least so old
+    way_back: bool = True
 
 
 class RunPlaybook(Frozen):
@@ -281,6 +297,7 @@ Action = Annotated[
     | EndTestMachine
     | Replicate
     | TakeRecoveryPoint
+    | DrillInBubble
     | RunPlaybook
     | VerifyDigests
     | MoveAuthority

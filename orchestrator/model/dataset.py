@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.model.frozen import Frozen
-from orchestrator.model.names import AbsolutePath, DatasetName, Name, SecretReference
+from orchestrator.model.names import AbsolutePath, DatasetName, Digest, Name, SecretReference
 
 
 class FileTree(Frozen):
@@ -18,6 +18,9 @@ class FileTree(Frozen):
     # `in_place`: files are rewritten, so a point must copy (or reflink) them.
     changes: Literal["replaced", "in_place"] = "in_place"
     snapshots: Literal["portable", "btrfs", "zfs", "xfs_reflink"] = "portable"
+    # Files that nobody has a reason to touch, by their path within the tree, and what they must be: skerry drill
+    # ransomware takes one that is gone or changed for a sign.
+    canaries: dict[str, Digest] = {}
 
 
 class PostgresCluster(Frozen):
@@ -41,6 +44,7 @@ class PostgresCluster(Frozen):
     # files too, proves them by running a copy (pg_verifybackup, amcheck, pg_checksums), and the vault may take them.
     # Needs the cluster's size twice more there.
     points: Literal["moment", "clone"] = "moment"
+    clones_kept: int = Field(default=1, ge=1, le=100)  # with `clone`: of so many points, the newest
 
 
 class DirtyBitmap(Frozen):

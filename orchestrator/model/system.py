@@ -179,6 +179,21 @@ class ApprovalRule(Frozen):
     roles: tuple[Name, ...] = ("system-owner",)
 
 
+class BubbleRules(Frozen):
+    """Who may start a system in a drill's bubble, and after how long at most all that was copied there is erased."""
+
+    may_enter: tuple[Name, ...] = ()  # persons by their id in people.yml; nobody: whoever may drill
+    erased_after: Seconds = 1800.0
+
+
+class Look(Frozen):
+    """Something that production shows, by a command that only looks: open tickets, a counter of mails sent."""
+
+    name: Name
+    host: HostName
+    words: tuple[str, ...] = Field(min_length=1)
+
+
 class System(Frozen):
     """Datasets and services that fail over together, with what the business asks of them."""
 
@@ -197,6 +212,8 @@ class System(Frozen):
     quiesce: Quiesce | None = None
     front: Front
     approval: ApprovalRule = ApprovalRule()
+    bubble: BubbleRules = BubbleRules()
+    looks: tuple[Look, ...] = ()  # taken before and after a drill: they must show the same
     # Variables handed to the playbooks as they are.
     variables: dict[str, str | int | float | bool] = {}
 

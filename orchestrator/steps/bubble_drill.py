@@ -4,9 +4,9 @@ Production is looked at before and after. The bubble is proved isolated before a
 at the end, whatever came of it.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from orchestrator.contracts.bubbles import (
@@ -14,50 +14,43 @@ from orchestrator.contracts.bubbles import (
     BubbleClone,
     BubbleCluster,
     BubbleData,
-    BubbleService,
+    CarriedBack,
     ForbiddenTarget,
     Leftovers,
     StartedUnit,
 )
 from orchestrator.contracts.drivers import Drivers
-from orchestrator.contracts.programs import PYTHON_WORDS
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import (
-    DataError,
-    DigestMismatch,
-    GateClosed,
-    HostError,
-    OrchestratorError,
-    RunFailed,
-)
-from orchestrator.foundation.places import shipped_folder
-from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
+from orchestrator.foundation.errors import DataError, GateClosed, OrchestratorError, RunFailed
 from orchestrator.model.drill import InjectName
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import HostName, Name, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
-from orchestrator.model.system import System
-from orchestrator.steps.drill_checks import ask_credential, look_within, verify_files
-from orchestrator.steps.drill_measures import Verdict, choose_point, held_before, points_at_dr, verdicts_of
+from orchestrator.model.system import BubbleRules, System
+from orchestrator.steps.bubble_looks import Looks, differences
+from orchestrator.steps.bubble_replication import Streams, StreamSeen
+from orchestrator.steps.bubble_system import CheckSeen, SystemWithin
+from orchestrator.steps.bubble_way_back import carry_back, second_clones
+from orchestrator.steps.drill_checks import look_within
+from orchestrator.steps.drill_measures import Verdict, choose_points, verdicts_of
 from orchestrator.steps.injects import Inject, Record
-from orchestrator.steps.places import services_in_start_order
 
-LIFETIME_SECONDS = 1800.0
-CHECK_SECONDS_MAX = 60.0
+Held = tuple[list[BubbleData], list[BubbleCluster]]
 HEALTHY_SECONDS_MAX = 120.0
-CHECK_AGAIN_SECONDS = 0.2
-DNS_PORT, SMTP_PORT, METADATA = 53, 25, "169.254.169.254"
 
 
-class CheckSeen(Frozen):
-    name: str
-    level: str
-    passed: bool
-    wrong: tuple[str, ...] = ()
+class DrilledSystem(Frozen):
+    """A system that was started because the drilled one depends on it."""
+
+    system: SystemName
+    point: str
+    point_at: str
+    operational_at: str = ""
+    checks: tuple[CheckSeen, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class BubbleDrill(Frozen):
@@ -70,6 +63,10 @@ class BubbleDrill(Frozen):
     point: str
     point_at: str
     begun_at: str
+    erased_by: str = ""  # at the latest, whatever becomes of the drill
+    may_enter: tuple[Name, ...] = ()
+    with_systems: tuple[DrilledSystem, ...] = ()
+    without_systems: tuple[SystemName, ...] = ()  # it depends on them, and their replicas lie on other hosts
     operational_at: str = ""
     erased_at: str = ""
     clones: tuple[BubbleClone, ...] = ()
@@ -78,6 +75,8 @@ class BubbleDrill(Frozen):
     started: tuple[StartedUnit, ...] = ()
     checks: tuple[CheckSeen, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    carried_back: tuple[CarriedBack, ...] = ()
+    replication: tuple[StreamSeen, ...] = ()
     production_changed: tuple[str, ...] = ()
     left: Leftovers = Leftovers()
     inject: InjectName | None = None
@@ -115,94 +114,156 @@ class BubbleDriller:
         point: str = "latest",
         older_than_seconds: float = 0.0,
         inject: InjectName | None = None,
+        way_back: bool = True,
     ) -> BubbleDrill:
         """Run it to its end. What came of it is on record, whatever it is; only refusals before any deed raise.
 
-        With an `inject` something is wrong within the bubble, and the drill passes when that is found and named.
+        What the system depends on is started before it, where its replica lies on the same host. With an `inject`
+        something is wrong within the bubble, and the drill passes when that is found and named.
         """
-        system = self.systems[name]
-        wrong = Inject(inject, system)
-        chosen = choose_point(self.drivers, system, point, older_than_seconds=older_than_seconds)
-        host = self._host(system)
-        data, clusters = self._held(system, host, chosen, older=wrong.wants_older)
+        main = self.systems[name]
+        wrong = Inject(inject, main)
+        host = self._host(main)
+        needed, elsewhere = self._needed(main, host)
+        rules = self._rules([*needed, main], by)
+        chosen = choose_points(self.drivers, main, needed, point, older_than_seconds=older_than_seconds)
+        injects = [*(Inject(None, each) for each in needed), wrong]
+        withins = [self._placed(each, chosen, host, bubble) for each in injects]
+        held = [within.held() for within in withins]
+        begun = self.drivers.clock.now()
         drill = BubbleDrill(
             id=bubble,
-            system=system.name,
+            system=main.name,
             by=by,
             host=host.name,
-            point=chosen.id,
-            point_at=chosen.at,
-            begun_at=timestamp(self.drivers.clock.now()),
+            point=chosen[main.name].id,
+            point_at=chosen[main.name].at,
+            begun_at=timestamp(begun),
+            erased_by=timestamp(begun + timedelta(seconds=rules.erased_after)),
+            may_enter=rules.may_enter,
+            without_systems=tuple(elsewhere),
         )
-        self.record(system.name, "drill.begun", drill.model_dump(mode="json"))
-        before, _ = self._production(system, wrong)
-        drill = self._within(drill, system, host, data, clusters, wrong)
-        after, unseen = self._production(system, wrong)
-        changed = tuple(_differences(before, after))
+        self.record(main.name, "drill.begun", drill.model_dump(mode="json"))
+        looks = Looks(self.hosts, self.drivers, wrong)
+        systems = [within.system for within in withins]
+        before, _ = looks.production(systems)
+        streams = Streams(systems, self.hosts, self.drivers)
+        streams.begin()
+        drill = self._within(drill, withins, held, looks, streams, rules.erased_after, way_back=way_back)
+        behind = streams.after()
+        after, unseen = looks.production(systems)
+        changed = tuple(differences(before, after))
         recovered = bool(drill.operational_at)
         found, reasons = wrong.judge(drill.why_not, unseen, isolated=drill.isolated, recovered=recovered)
-        why = list(reasons)
+        why = [*reasons, *behind]
         if changed:
             why.append(f"production changed meanwhile: {'; '.join(changed)}")
         if drill.left.any:
             why.append(f"the bubble left something behind: {drill.left.model_dump(mode='json')}")
         drill = drill.model_copy(
-            update={"production_changed": changed, "inject": wrong.name, "found": found, "why_not": tuple(why)}
+            update={
+                "production_changed": changed,
+                "replication": tuple(streams.seen),
+                "inject": wrong.name,
+                "found": found,
+                "why_not": tuple(why),
+            }
         )
         wrong.keep(self.drivers.catalogue, self.record, drill.id, at=drill.begun_at, found=found)
-        self.record(system.name, "drill.finished", {**drill.model_dump(mode="json"), "passed": drill.passed})
+        self.record(main.name, "drill.finished", {**drill.model_dump(mode="json"), "passed": drill.passed})
         return drill
+
+    def _placed(
+        self, inject: Inject, chosen: Mapping[SystemName, RecoveryPoint], host: Host, bubble: str
+    ) -> SystemWithin:
+        system = inject.system
+        point = chosen[system.name]
+        return SystemWithin(self.drivers, system, point, host, bubble, inject, self.healthy_seconds_max)
 
     def _within(
         self,
         drill: BubbleDrill,
-        system: System,
-        host: Host,
-        data: Sequence[BubbleData],
-        clusters: Sequence[BubbleCluster],
-        inject: Inject,
+        withins: Sequence[SystemWithin],
+        held: Sequence[Held],
+        looks: Looks,
+        streams: Streams,
+        seconds_max: float,
+        *,
+        way_back: bool,
     ) -> BubbleDrill:
-        """Open, prove, start, check; then close, whatever happened."""
-        seen: dict[str, Any] = {}
+        """Open, prove, start, check, go back; then close, whatever happened."""
+        main, bubbles = withins[-1], self.drivers.bubbles
+        host, inject = main.host, main.inject
+        seen: dict[str, Any] = {"why_not": ()}
         try:
-            units = [cluster.service for cluster in _clusters(system)] + [each.name for each in system.services]
             self._say(f"opening a bubble on {host.name}")
-            given = inject.given(data)
-            seen["clones"] = tuple(
-                self.drivers.bubbles.open(host, drill.id, given, units, seconds_max=LIFETIME_SECONDS)
-            )
-            isolation = self.drivers.bubbles.prove(host, drill.id, self._forbidden(system))
-            seen |= {"attempts": isolation.attempts, "isolated": isolation.isolated}
-            self.record(system.name, "bubble.proved", {"drill": drill.id, **isolation.model_dump(mode="json")})
-            if not isolation.isolated:
-                reached = [f"{each.attempt} {each.target}" for each in isolation.attempts if each.reached]
-                raise GateClosed(f"the bubble is not isolated, so nothing was started in it: {', '.join(reached)}")
-            inside = self.drivers.bubbles.transport(host, drill.id)
+            units = [unit for within in withins for unit in within.units]
+            data = [each for of_system, _ in held[:-1] for each in of_system]
+            given = distinct([*data, *inject.given(held[-1][0])])
+            back = second_clones(held[-1][0]) if way_back and inject.name is None else []
+            seen["clones"] = tuple(bubbles.open(host, drill.id, [*given, *back], units, seconds_max=seconds_max))
+            self._prove(drill, host, seen, looks.forbidden([within.system for within in withins]))
+            inside = bubbles.transport(host, drill.id)
             inject.act(host, inside)
-            look_within(inside, system, host, inject.clock(self.drivers.clock))
-            seen["started"] = tuple(self._start(drill, system, host, clusters, inside, inject))
-            seen["checks"] = tuple(self._check(inside, system, host))
-            now = self.drivers.clock.now()
-            seen["operational_at"] = timestamp(now)
-            seen["verdicts"] = verdicts_of(system, begun_at=drill.begun_at, point_at=drill.point_at, now=now)
-            wrong = [f"{each.name}: {'; '.join(each.wrong)}" for each in seen["checks"] if not each.passed]
-            wrong += [
-                f"{each.objective} missed: {each.actual_seconds:.1f} s of {each.target_seconds:g} s"
-                for each in seen["verdicts"]
-                if not each.met
-            ]
-            seen["why_not"] = tuple(wrong)
+            look_within(inside, main.system, host, inject.clock(self.drivers.clock))
+            for within, (_, clusters) in zip(withins, held, strict=True):
+                self._say(f"starting {within.system.name} in the bubble")
+                seen["started"] = (*seen.get("started", ()), *within.start(inside, clusters))
+                self._checked(drill, within, seen, within.check(inside))
+            seen["why_not"] += tuple(streams.during())
+            if back and not seen["why_not"]:
+                self._say("carrying back what was written in the bubble")
+                seen["carried_back"] = tuple(carry_back(self.drivers, drill.id, main.system, host, inside))
         except OrchestratorError as error:
-            seen["why_not"] = (error.message,)
+            seen["why_not"] += (error.message,)
         finally:
-            self._say(f"closing the bubble on {host.name}")
-            seen["left"] = self.drivers.bubbles.close(host, drill.id)
-            seen["erased_at"] = timestamp(self.drivers.clock.now())
+            seen |= self._closed(drill, host, seen["why_not"])
         return drill.model_copy(update=seen)
+
+    def _prove(
+        self, drill: BubbleDrill, host: Host, seen: dict[str, Any], targets: Sequence[ForbiddenTarget]
+    ) -> None:
+        isolation = self.drivers.bubbles.prove(host, drill.id, targets)
+        seen |= {"attempts": isolation.attempts, "isolated": isolation.isolated}
+        self.record(drill.system, "bubble.proved", {"drill": drill.id, **isolation.model_dump(mode="json")})
+        if not isolation.isolated:
+            reached = [f"{each.attempt} {each.target}" for each in isolation.attempts if each.reached]
+            raise GateClosed(f"the bubble is not isolated, so nothing was started in it: {', '.join(reached)}")
+
+    def _checked(
+        self, drill: BubbleDrill, within: SystemWithin, seen: dict[str, Any], checks: Sequence[CheckSeen]
+    ) -> None:
+        """Note what the checks of one system saw, and its measures against its objectives."""
+        now, point = self.drivers.clock.now(), within.point
+        verdicts = verdicts_of(within.system, begun_at=drill.begun_at, point_at=point.at, now=now)
+        found = {"operational_at": timestamp(now), "checks": tuple(checks), "verdicts": verdicts}
+        prefix = ""
+        if within.system.name == drill.system:
+            seen |= found
+        else:
+            prefix = f"{within.system.name}: "
+            done = DrilledSystem(system=within.system.name, point=point.id, point_at=point.at, **found)
+            seen["with_systems"] = (*seen.get("with_systems", ()), done)
+        wrong = [f"{prefix}{each.name}: {'; '.join(each.wrong)}" for each in checks if not each.passed]
+        wrong += [
+            f"{prefix}{each.objective} missed: {each.actual_seconds:.1f} s of {each.target_seconds:g} s"
+            for each in verdicts
+            if not each.met
+        ]
+        seen["why_not"] += tuple(wrong)
+
+    def _closed(self, drill: BubbleDrill, host: Host, why: tuple[str, ...]) -> dict[str, Any]:
+        """What closing it left. A clean-up that fails is told, and fails the drill."""
+        self._say(f"closing the bubble on {host.name}")
+        try:
+            left = self.drivers.bubbles.close(host, drill.id)
+        except OrchestratorError as error:
+            return {"why_not": (*why, f"the clean-up failed: {error.message}")}
+        return {"left": left, "erased_at": timestamp(self.drivers.clock.now())}
 
     def _host(self, system: System) -> Host:
         """The one host at DR that has all of it."""
-        names = {system.host_of(Side.DR), *(system.host_of(Side.DR, each.name) for each in system.datasets)}
+        names = _hosts_of(system)
         if len(names) > 1:
             raise DataError(
                 f"{system.name} lies on several hosts at DR ({', '.join(sorted(names))}), and a bubble is on one",
@@ -210,169 +271,55 @@ class BubbleDriller:
             )
         return self.hosts[names.pop()]
 
-    def _held(
-        self, system: System, host: Host, point: RecoveryPoint, *, older: Name | None
-    ) -> tuple[list[BubbleData], list[BubbleCluster]]:
-        """What the host holds of `point`; of the tree `older`, what it holds of an earlier one that was another."""
-        data: list[BubbleData] = []
-        clusters: list[BubbleCluster] = []
-        marks = {held.dataset: held.mark for held in point.datasets}
-        for dataset in system.datasets:
-            if isinstance(dataset, BlockVolume):
-                raise DataError(f"{dataset.name}: volumes are not started in a bubble", hint="Nothing was opened.")
-            if isinstance(dataset, FileTree):
-                store = self.drivers.trees.points(dataset, host)
-                held = store.find(point.id)
-                if dataset.name == older:
-                    held = held_before(self.drivers, store, system, point, dataset.name)
-                if held is None:
-                    raise DataError(f"{dataset.name}: {host.name} does not hold {point.id}")
-                data.append(BubbleData(name=dataset.name, held=held.path, places=(("", host.path(dataset.path)),)))
-                continue
-            folder = self.drivers.database_digests.find_clone(dataset, host, point.id)
-            if folder is None:
-                raise DataError(
-                    f"{dataset.name}: {host.name} keeps no clone of {point.id} that could be opened beside the standby",
-                    hint=f"Let recovery points keep clones (points: clone at {dataset.name}), then take a new one.",
-                )
-            at = host.path(dataset.data_directory)
-            data.append(BubbleData(name=dataset.name, held=folder, places=(("data", at), ("", folder))))
-            clusters.append(
-                BubbleCluster(name=dataset.name, data=at, lsn=marks[dataset.name], binaries=dataset.binaries)
-            )
-        return data, clusters
+    def _needed(self, main: System, host: Host) -> tuple[list[System], list[SystemName]]:
+        """What `main` depends on, hard, in the order in which it starts; and what of it lies on other hosts."""
+        needed: list[System] = []
+        elsewhere: list[SystemName] = []
 
-    def _start(
-        self,
-        drill: BubbleDrill,
-        system: System,
-        host: Host,
-        clusters: Sequence[BubbleCluster],
-        inside: Transport,
-        inject: Inject,
-    ) -> Iterator[StartedUnit]:
-        """Each dataset is compared with what was proved when the point was taken, as soon as it can be read within."""
-        for dataset in system.datasets:
-            if isinstance(dataset, FileTree):
-                self._compare(dataset, drill, host, inside)
-            if isinstance(dataset, PostgresCluster):
-                verify_files(dataset, host, inside)
-        left_out = inject.not_started(system)
-        self._say(f"starting {system.name} in the bubble")
-        databases = [each for each in _databases(system, host) if each.name not in left_out]
-        yield from self.drivers.bubbles.start(host, drill.id, databases, clusters)
-        for cluster in _clusters(system):
-            self._compare(cluster, drill, host, inside)
-            inject.act_on_cluster(cluster, inside, self.drivers.clusters_within)
-            ask_credential(self.drivers.clusters_within, cluster, inside)
-        services = [each for each in _services(system, host) if each.name not in left_out]
-        yield from self.drivers.bubbles.start(host, drill.id, services, [])
-
-    def _compare(self, dataset: FileTree | PostgresCluster, drill: BubbleDrill, host: Host, inside: Transport) -> None:
-        points = points_at_dr(self.drivers.catalogue, drill.system)
-        proved = next(each for each in points if each.id == drill.point).digests
-        deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
-        while True:
-            try:
-                found = self.drivers.digest_within(dataset, host, inside)
-                break
-            except OrchestratorError as error:  # a database that recovers refuses to be read until it has
-                if isinstance(dataset, FileTree):
-                    raise
-                if self.drivers.clock.monotonic_seconds() > deadline:
-                    words = ["grep", "-E", "FATAL|PANIC|ERROR", f"/run/{dataset.service}.log"]
-                    said = inside.run(words, check=False).text.splitlines()[-3:]
-                    raise DataError(f"{error.message}; {dataset.service} said: {' / '.join(said)}") from error
-                self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
-        older = [each for each in points if each.at < drill.point_at and each.digests.get(dataset.name) == found]
-        if found != proved[dataset.name] and older:
-            raise DigestMismatch(
-                f"{dataset.name}: {host.name} is behind: what it holds as {drill.point} of {drill.point_at} "
-                f"is what {older[0].id} held at {older[0].at}"
-            )
-        if found != proved[dataset.name]:
-            raise DigestMismatch(
-                f"{dataset.name}: what {host.name} holds as {drill.point} is {found} once it is opened; "
-                f"it was proved to be {proved[dataset.name]}"
-            )
-
-    def _forbidden(self, system: System) -> list[ForbiddenTarget]:
-        """Every host of the estate, its services and its databases, names, mail, and the cloud's metadata."""
-        served = [service.port for service in system.services]
-        ports = sorted({*served, *(cluster.port for cluster in _clusters(system))})
-        targets: list[ForbiddenTarget] = []
-        for host in self.hosts.values():
-            where = host.address
-            targets += [ForbiddenTarget(name=host.name, address=where, port=port) for port in {host.port, *ports}]
-            targets.append(ForbiddenTarget(name=f"mail at {host.name}", address=where, port=SMTP_PORT))
-            targets.append(ForbiddenTarget(name=f"names at {host.name}", address=where, port=DNS_PORT, datagram=True))
-        if front := self.drivers.front.current(system.front):
-            name = system.front.name
-            targets += [ForbiddenTarget(name=name, address=front.address, port=port) for port in served]
-        targets.append(ForbiddenTarget(name="the cloud's metadata", address=METADATA, port=80))
-        return targets
-
-    def _check(self, inside: Transport, system: System, host: Host) -> list[CheckSeen]:
-        """Ask until all pass; to recover takes its time, and that counts. What was seen last."""
-        request = json.dumps(
-            {"system": system.name, "checks": [check.asked_at(host.address, host.site) for check in system.checks]}
-        )
-        words = [*PYTHON_WORDS, request]
-        program = (shipped_folder("playbooks") / "files" / "checks.py").read_bytes()
-        deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
-        while True:
-            said = inside.run(words, stdin=program, timeout_seconds=CHECK_SECONDS_MAX, check=False)
-            if not said.stdout:
-                raise DataError(f"{host.name}: no check could be asked: {said.stderr.decode(errors='replace').strip()}")
-            seen = [
-                CheckSeen(name=name, level=found["level"], passed=found["passed"], wrong=tuple(found["wrong"]))
-                for name, found in json.loads(said.stdout)["report"]["checks"].items()
-            ]
-            if all(each.passed for each in seen) or self.drivers.clock.monotonic_seconds() > deadline:
-                return seen
-            self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
-
-    def _production(self, system: System, inject: Inject) -> tuple[dict[str, str], list[str]]:
-        """What production shows, wherever the system has hosts that are there, and where clients are sent.
-
-        And which hosts of the source could not be looked at: a drill needs none of them, but says so.
-        """
-        shown: dict[str, str] = {}
-        unseen: list[str] = []
-        units = [cluster.service for cluster in _clusters(system)] + [each.name for each in system.services]
-        for side in (Side.SOURCE, Side.DR):
-            for name in sorted({system.host_of(side), *(system.host_of(side, each.name) for each in system.datasets)}):
-                host = inject.primary(self.hosts[name]) if side is Side.SOURCE else self.hosts[name]
-                try:
-                    found = self.drivers.bubbles.shown(host, units)
-                except HostError as error:
-                    if side is Side.DR:
-                        raise
-                    unseen.append(f"{name} could not be looked at: {error.message}")
+        def place(system: System) -> None:
+            for dependency in system.depends_on:
+                other = self.systems.get(dependency.system)
+                if dependency.kind != "hard" or other in (None, main, *needed) or dependency.system in elsewhere:
                     continue
-                shown |= {f"{name}: {about}": text for about, text in found.items()}
-        front = self.drivers.front.current(system.front)
-        shown[f"front {system.front.name}"] = front.address if front else ""
-        return shown, unseen
+                if other is None or _hosts_of(other) != {host.name}:
+                    elsewhere.append(dependency.system)
+                    continue
+                place(other)
+                needed.append(other)
+
+        place(main)
+        return needed, elsewhere
+
+    def _rules(self, systems: Sequence[System], by: Name) -> BubbleRules:
+        """What holds for all of them together; GateClosed for somebody who may not enter."""
+        for system in systems:
+            if system.bubble.may_enter and by not in system.bubble.may_enter:
+                raise GateClosed(
+                    f"{by} may not enter a bubble of {system.name}, which holds {', '.join(system.data_classes)}",
+                    hint=f"Those who may: {', '.join(system.bubble.may_enter)}.",
+                )
+        entering = [set(system.bubble.may_enter) for system in systems if system.bubble.may_enter]
+        return BubbleRules(
+            may_enter=tuple(sorted(set.intersection(*entering))) if entering else (),
+            erased_after=min(system.bubble.erased_after for system in systems),
+        )
 
     def _say(self, text: str) -> None:
         self.progress(Progress(text=text))
 
 
-def _clusters(system: System) -> list[PostgresCluster]:
-    return [dataset for dataset in system.datasets if isinstance(dataset, PostgresCluster)]
+def _hosts_of(system: System) -> set[HostName]:
+    return {system.host_of(Side.DR), *(system.host_of(Side.DR, each.name) for each in system.datasets)}
 
 
-def _databases(system: System, host: Host) -> list[BubbleService]:
-    return [BubbleService(name=each.service, address=host.address, port=each.port) for each in _clusters(system)]
-
-
-def _services(system: System, host: Host) -> list[BubbleService]:
-    ordered = services_in_start_order(system.services)
-    return [BubbleService(name=each.name, address=host.address, port=each.port) for each in ordered]
-
-
-def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
-    for about in sorted({*before, *after}):
-        if before.get(about) != after.get(about):
-            yield f"{about} was {before.get(about)!r} and is {after.get(about)!r}"
+def distinct(data: Sequence[BubbleData]) -> list[BubbleData]:
+    """Datasets of several systems may have one name; within a bubble each has its own."""
+    names: set[str] = set()
+    found = []
+    for each in data:
+        name = each.name
+        while name in names:
+            name += "-too"
+        names.add(name)
+        found.append(each.model_copy(update={"name": name}))
+    return found

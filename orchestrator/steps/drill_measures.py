@@ -1,5 +1,6 @@
 """What a drill is measured by: which recovery point it takes, and its objectives against what was seen."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.contracts.catalogue import Catalogue
@@ -26,7 +27,8 @@ class Verdict(Frozen):
 
 
 def choose_point(drivers: Drivers, system: System, named: str, *, older_than_seconds: float = 0.0) -> RecoveryPoint:
-    """`latest`; `worst`, the oldest that is still within the system's RPO; or a point by the beginning of its id.
+    """`latest`; `latest_app_consistent`, the newest for which the application was held still; `worst`, the oldest that
+    is still within the system's RPO; or a point by the beginning of its id.
 
     Only points held at DR count, and none that is known to be damaged there. `older_than_seconds` leaves out younger
     ones.
@@ -39,6 +41,8 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
     fitting = [point for point in at_dr if _age_seconds(point, now) >= older_than_seconds]
     if named == "worst":
         fitting = [point for point in fitting if _age_seconds(point, now) <= system.objectives.rpo][-1:]
+    elif named == "latest_app_consistent":
+        fitting = [point for point in fitting if point.consistency.endswith("app")]
     elif named != "latest":
         fitting = [point for point in fitting if point.id.startswith(named)]
         if len(fitting) > 1:
@@ -51,6 +55,49 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
         )
     refuse_damaged(drivers.catalogue, system.name, Side.DR, fitting[0].id)
     return fitting[0]
+
+
+def choose_points(
+    drivers: Drivers,
+    main: System,
+    needed: Sequence[System],
+    named: str,
+    *,
+    older_than_seconds: float = 0.0,
+) -> dict[SystemName, RecoveryPoint]:
+    """One point of each system, chosen for `main` as by `choose_point`.
+
+    `latest_common`: the newest moment that one run held of all of them. Else what `main` needs is taken as it was at
+    its moment: the newest point that is not younger. What is named by an id, is a point of `main`.
+    """
+    if named == "latest_common" and needed:
+        return _latest_common(drivers, [*needed, main], older_than_seconds)
+    alone = "latest" if named == "latest_common" else named
+    chosen = choose_point(drivers, main, alone, older_than_seconds=older_than_seconds)
+    found = {main.name: chosen}
+    for system in needed:
+        before = [each for each in points_at_dr(drivers.catalogue, system.name) if each.at <= chosen.at]
+        if not before:
+            raise UsageError(f"{system.name}, which {main.name} needs, has no point at DR of {chosen.at} or before")
+        found[system.name] = before[0]
+    return found
+
+
+def _latest_common(
+    drivers: Drivers, systems: Sequence[System], older_than_seconds: float
+) -> dict[SystemName, RecoveryPoint]:
+    now = drivers.clock.now()
+    by_run: list[dict[str, RecoveryPoint]] = [
+        {run: point for point in reversed(points_at_dr(drivers.catalogue, system.name)) for run in point.holds}
+        for system in systems
+    ]
+    for run, point in sorted(by_run[-1].items(), key=lambda each: each[1].at, reverse=True):
+        if all(run in each for each in by_run) and _age_seconds(point, now) >= older_than_seconds:
+            return {system.name: each[run] for system, each in zip(systems, by_run, strict=True)}
+    raise UsageError(
+        f"no run has held a point of each of {', '.join(system.name for system in systems)}",
+        hint="Hold them together: skerry plan wave, with these systems.",
+    )
 
 
 def points_at_dr(catalogue: Catalogue, system: SystemName) -> list[RecoveryPoint]:

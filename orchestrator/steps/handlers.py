@@ -5,6 +5,7 @@ from orchestrator.contracts.handler import Handler, Handlers
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.steps.accounting import AccountWritesHandler, WeighWindowHandler
 from orchestrator.steps.authority import CarryBackHandler, MoveAuthorityHandler, PromoteHandler
+from orchestrator.steps.bubbling import DrillInBubbleHandler
 from orchestrator.steps.committing import CommitHandler
 from orchestrator.steps.following import FollowHandler
 from orchestrator.steps.fronting import PrepareFrontHandler, SwitchFrontHandler
@@ -32,6 +33,7 @@ def handlers_over(drivers: Drivers) -> Handlers:
         "end_test_machine": EndTestMachineHandler(drivers),
         "replicate": ReplicateHandler(drivers),
         "take_recovery_point": TakeRecoveryPointHandler(drivers),
+        "drill_in_bubble": DrillInBubbleHandler(drivers),
         "run_playbook": RunPlaybookHandler(drivers),
         "verify_digests": VerifyDigestsHandler(drivers),
         "move_authority": MoveAuthorityHandler(drivers),

@@ -142,7 +142,7 @@ class TakeRecoveryPointHandler:
             replica = host_at(deed, Side.DR, cluster.name)
             progress(Progress(dataset=cluster.name, text=f"replaying to {lsn} on {replica.name}"))
             digests = self.drivers.database_digests
-            keep_as = point if cluster.points == "clone" else None
+            keep_as = point if cluster.points == "clone" or asked(deed, TakeRecoveryPoint).clones else None
             there = digests.digest_at(cluster, replica, lsn, timeout_seconds=REPLAY_SECONDS_MAX, keep_as=keep_as)
             if there.digest != digest:
                 why = f"at {lsn}: source {digest}, {replica.name} {there.digest}"

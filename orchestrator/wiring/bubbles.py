@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
-from orchestrator.contracts.bubbles import DigestWithin
+from orchestrator.contracts.bubbles import CarriedBack, DigestWithin
 from orchestrator.contracts.transport import Transport
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest
+from orchestrator.movers.postgres.clones import carry_back
 from orchestrator.movers.postgres.cluster_host import ClusterHost
+from orchestrator.movers.postgres.digest import cluster_digest
 from orchestrator.movers.postgres.login import log_in
 from orchestrator.movers.postgres.mover import PostgresMover
 from orchestrator.movers.tree_digests import tree_digest
@@ -33,3 +35,6 @@ class PostgresWithin:
 
     def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
         log_in(ClusterHost(cluster, inside), self._secrets)
+
+    def carry_back(self, cluster: PostgresCluster, inside: Transport, folder: str) -> CarriedBack:
+        return carry_back(ClusterHost(cluster, inside), folder, digest_of=lambda each: cluster_digest(each).digest)

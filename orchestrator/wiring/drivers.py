@@ -32,6 +32,7 @@ from orchestrator.targets.aws.images import AwsImages
 from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.session import AwsSession, open_session
+from orchestrator.targets.aws.things import AwsThings
 from orchestrator.targets.aws.traffic import Route53Traffic
 from orchestrator.targets.by_host import TargetByHost
 from orchestrator.targets.fronts import FrontsByKind
@@ -55,6 +56,7 @@ def bind_drivers(
 ) -> Drivers:
     """The drivers of one estate. What they keep open is closed by `at_end`."""
     access = CertifiedAccess(transports, Path(inventory.transfer_ca or skerry_home() / "transfer_ca"))
+    session = open_session(inventory, clock)
     points = HostPointStores(transports, clock)
     share_max = inventory.replication.shrink_share_max
 
@@ -87,8 +89,9 @@ def bind_drivers(
         ),
         databases=databases,
         database_digests=databases,
-        **cloud_drivers(inventory, open_session(inventory, clock), transports),
+        **cloud_drivers(inventory, session, transports),
         bubbles=HostBubbles(transports),
+        cloud_things=AwsThings(session),
         digest_within=digest_within(secrets),
         clusters_within=PostgresWithin(secrets),
         authority=authority,

@@ -19,6 +19,7 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.engine import Runs, Worker
 from orchestrator.contracts.handler import Handlers
 from orchestrator.contracts.observer import Observer, Recorder, SecretKeeper
+from orchestrator.contracts.point_looks import PointLooks
 from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.contracts.trees import PointStores
@@ -135,6 +136,12 @@ class Workshop:
         from orchestrator.snapshots.stores import HostPointStores
 
         return HostPointStores(self.transports, self.clock)
+
+    @cached_property
+    def point_looks(self) -> PointLooks:
+        from orchestrator.snapshots.looks import HostPointLooks
+
+        return HostPointLooks(self.transports)
 
     def digest_of_tree(self, host: Host, path: str, dataset: str) -> ContentDigest:
         """Of any folder of a host, made there."""

@@ -11,6 +11,7 @@ from orchestrator.contracts.bubbles import (
     BubbleCluster,
     BubbleData,
     BubbleService,
+    CarriedBack,
     ForbiddenTarget,
     Isolation,
     Leftovers,
@@ -41,6 +42,7 @@ class FakeBubbles:
     open_on: dict[str, str] = field(default_factory=dict)
     targets: tuple[ForbiddenTarget, ...] = ()
     given: tuple[BubbleData, ...] = ()
+    seconds_max: float = 0.0  # that the last one could live
     clusters: tuple[BubbleCluster, ...] = ()
     decayed: str = ""  # what pg_verifybackup finds
     commands: list[tuple[str, ...]] = field(default_factory=list)  # run within, but for checks
@@ -58,7 +60,7 @@ class FakeBubbles:
         if gone := [each for each in data if each.held.endswith(".missing")]:
             raise DataError(f"{host.name}: {gone[0].name}: what is held is not there: {gone[0].held}")
         self.open_on[host.name] = bubble
-        self.given = tuple(data)
+        self.given, self.seconds_max = tuple(data), seconds_max
         return [BubbleClone(dataset=each.name, how="overlay", seconds=0.1) for each in data]
 
     def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation:
@@ -83,7 +85,7 @@ class FakeBubbles:
         if self.open_on.get(host.name) != bubble:
             raise DataError(f"there is no bubble {bubble}")
         verify = f"{BINARIES}/pg_verifybackup"
-        done = dict.fromkeys(("mount", "grep"), self._done)
+        done = dict.fromkeys(("mount", "grep", "touch", "rsync"), self._done)
         return FakeTransport(host, programs={"python3": self._python, verify: self._verify, **done})
 
     def _python(self, words: Sequence[str], stdin: bytes) -> Answer:
@@ -110,7 +112,10 @@ class FakeBubbles:
         self.commands.append(tuple(words))
         return 0, b"", b""
 
-    def shown(self, host: Host, units: Sequence[str]) -> Mapping[str, str]:
+    def stop(self, host: Host, bubble: str, units: Sequence[str]) -> None:
+        self.ask("stop " + " ".join(units))
+
+    def shown(self, host: Host, units: Sequence[str], *, estate: Sequence[str] = ()) -> Mapping[str, str]:
         self.ask("look")
         if host.port == 1:
             raise HostUnreachable(f"{host.name}: connection refused")
@@ -124,13 +129,18 @@ class FakeBubbles:
         if cluster.replication_password and self.expired:
             raise DataError(f"{cluster.name}: {cluster.replication_user} cannot log in: authentication failed")
 
+    def carry_back(self, cluster: PostgresCluster, inside: Transport, folder: str) -> CarriedBack:
+        self.ask(f"carry {cluster.name} to {folder}")
+        return CarriedBack(dataset=cluster.name, digest="sha256:" + "1" * 64, bytes_carried=1000, seconds=0.1)
+
     @property
     def expired(self) -> bool:
         return any("valid until" in each for each in self.statements)
 
     def close(self, host: Host, bubble: str) -> Leftovers:
         self.ask("close")
-        self.open_on.pop(host.name, None)
+        if self.open_on.get(host.name) == bubble:
+            del self.open_on[host.name]
         return self.left
 
     def listed(self, host: Host) -> Sequence[str]:

@@ -1,8 +1,10 @@
 """A cloud in memory that obeys the laws of Target and Front."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.contracts.cloud_things import CloudThing
 from orchestrator.contracts.target import Ability, FrontAnswer, Machine
 from orchestrator.foundation.errors import PlanningError, TargetError, TargetForbidden
 from orchestrator.model.host import Host
@@ -106,3 +108,13 @@ class FakeFront:
     def _check(self, front: Route53Front) -> None:
         if front.zone not in self.zones:
             raise TargetError(f"one public zone must be called {front.zone}; found 0")
+
+
+class FakeThings:
+    """`CloudThings`: whatever is put there."""
+
+    def __init__(self) -> None:
+        self.things: list[CloudThing] = []
+
+    def all(self) -> Sequence[CloudThing]:
+        return tuple(self.things)

@@ -42,7 +42,7 @@ from tests.fakes.bubbles import FakeBubbles
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.clock import SetClock
 from tests.fakes.cloud_images import FakeImages, FakeIsolation
-from tests.fakes.cloud_target import FakeFront, FakeTarget
+from tests.fakes.cloud_target import FakeFront, FakeTarget, FakeThings
 from tests.fakes.databases import FakeDatabases
 from tests.fakes.host_keys import MemoryHostKeys
 from tests.fakes.interruption import Interrupted, Interruption
@@ -188,7 +188,7 @@ class FakeWorld:
         self.volumes = FakeVolumeMover()
         self.target, self.front = FakeTarget(), FakeFront()
         self.images, self.isolation = FakeImages(self.volumes, self.target), FakeIsolation()
-        self.bubbles = FakeBubbles(clock=self.clock)
+        self.bubbles, self.cloud_things = FakeBubbles(clock=self.clock), FakeThings()
         self.found_within: dict[str, str] = {}  # dataset → its digest within a bubble, where it is not what was proved
         self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
         self.host_keys = MemoryHostKeys()
@@ -312,6 +312,7 @@ class FakeWorld:
             images=watched(self.images),
             isolation=watched(self.isolation),
             bubbles=watched(self.bubbles),
+            cloud_things=self.cloud_things,
             digest_within=self._digest_within,
             clusters_within=self.bubbles,
             front=watched(self.front),

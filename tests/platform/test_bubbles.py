@@ -1,5 +1,6 @@
 """Bubbles on a real host: namespaces, layers, units; nothing gets out, nothing is changed, nothing is left."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from orchestrator.contracts.bubbles import BubbleData, BubbleService, ForbiddenTarget
 from orchestrator.contracts.transport import Transport
-from orchestrator.foundation.errors import DataError
+from orchestrator.foundation.errors import CommandFailed, DataError
 from orchestrator.hosts.bubbles import ROOT, HostBubbles
 from orchestrator.hosts.ssh import SshTransport, SshTransports, open_transports
 from orchestrator.lab.blueprint import LabHost, PlacedFile, Unit
@@ -161,6 +162,36 @@ def test_a_way_out_is_found(bubbles: HostBubbles, host: Host, there: SshTranspor
     }
 
 
+def test_what_an_ended_bubble_left_is_swept_by_the_next(
+    bubbles: HostBubbles, host: Host, there: SshTransport
+) -> None:
+    """Somebody killed all of it, what would have erased it too."""
+    opened(bubbles, host)
+    note = json.loads(sh(there, f"cat {ROOT}/one/note.json"))
+    sh(there, f"kill -9 {note['reaper']} {note['keeper']}")
+    assert list(bubbles.listed(host)) == ["one"]
+    opened(bubbles, host, "two")
+    assert list(bubbles.listed(host)) == ["two"]
+
+
+def test_what_was_started_is_stopped_and_its_writes_reach_a_second_clone(
+    bubbles: HostBubbles, host: Host, there: SshTransport
+) -> None:
+    back = HELD.model_copy(update={"name": "state-back", "places": (("", "/run/back/state"),)})
+    bubbles.open(host, "one", [HELD, back], ["app"], seconds_max=120)
+    bubbles.start(host, "one", [SERVICE], [])
+    inside = bubbles.transport(host, "one")
+    assert inside.run(["ls", "/srv/app", "/run/back/state"]).text.split() == [
+        *("/run/back/state:", "state", "/srv/app:", "started", "state"),
+    ]
+    bubbles.stop(host, "one", ["app", "nothing"])
+    with pytest.raises(CommandFailed, match="Connection refused"):
+        python(bubbles, host, GET)
+    inside.run(["rsync", "-aHAX", "--delete", "/srv/app/", "/run/back/state/"])
+    assert inside.run(["cat", "/run/back/state/started"]).text == "here"
+    assert sh(there, "ls /srv/held /srv/app") == "/srv/app:\nstate\n\n/srv/held:\nstate"
+
+
 def test_what_runs_within_has_lost_what_could_undo_the_walls(
     bubbles: HostBubbles, host: Host, there: SshTransport
 ) -> None:
@@ -188,7 +219,7 @@ def test_a_second_bubble_waits_for_the_first(bubbles: HostBubbles, host: Host) -
     assert list(bubbles.listed(host)) == ["one"]
 
 
-def test_a_bubble_ends_by_itself_and_the_next_sweeps_it(
+def test_a_bubble_ends_by_itself_and_is_erased_whoever_lives(
     bubbles: HostBubbles, host: Host, there: SshTransport
 ) -> None:
     opened(bubbles, host, seconds_max=1.5)
@@ -197,6 +228,9 @@ def test_a_bubble_ends_by_itself_and_the_next_sweeps_it(
     while "app.py" in sh(there, "ps -e -o args= || true") and time.monotonic() < deadline:
         time.sleep(0.2)
     assert "/opt/app/app.py" not in sh(there, "ps -e -o args= || true")
+    while bubbles.listed(host) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert sh(there, f"ls {ROOT}") == ""
     with pytest.raises(DataError, match="there is no bubble one"):
         bubbles.prove(host, "one", [])
     opened(bubbles, host, "two")
@@ -244,12 +278,16 @@ def test_killed_anywhere_nothing_of_production_changes_and_the_next_drill_works(
     assert bubbles.shown(host, ["app"]) == before
 
 
-def test_twenty_in_a_row_leave_nothing(bubbles: HostBubbles, host: Host, there: SshTransport) -> None:
-    count = "ls /proc | grep -c '^[0-9]'; wc -l < /proc/self/mountinfo; ls /var/lib/skerry/bubbles | wc -l"
+def test_fifty_in_a_row_leave_nothing(bubbles: HostBubbles, host: Host, there: SshTransport) -> None:
+    # Processes, mounts, network namespaces, loop devices, bubbles, temporary files.
+    count = (
+        "ls /proc | grep -c '^[0-9]'; wc -l < /proc/self/mountinfo; readlink /proc/[0-9]*/ns/net | sort -u | wc -l;"
+        " losetup -a | wc -l; ls /var/lib/skerry/bubbles | wc -l; ls /tmp | wc -l; ip link | wc -l"
+    )
     opened(bubbles, host)
     bubbles.close(host, "one")
     before = sh(there, count)
-    for number in range(20):
+    for number in range(50):
         opened(bubbles, host, f"b{number}")
         bubbles.start(host, f"b{number}", [SERVICE], [])
         assert not bubbles.close(host, f"b{number}").any

@@ -56,11 +56,19 @@ def test_a_held_point_is_started_checked_and_taken_away(ground):
     ground.pass_time(-50)
     found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert (found.passed, found.point, found.isolated, found.left.any) == (True, point, True, False)
-    begun = ["open", "prove", "start filing-db", "start filing-app filing-mail", "check", "close"]
-    assert ground.bubbles.asked == ["look", "look", *begun, "look", "look"]
+    begun = ["open", "prove", "start filing-db", "start filing-app filing-mail", "check"]
+    back = ["stop filing-mail filing-app", "carry register to /run/skerry-way-back/register", "close"]
+    assert ground.bubbles.asked == ["look", "look", *begun, *back, "look", "look"]
     assert [each.objective for each in found.verdicts] == ["RTO", "RPO", "MTPD"]
     assert ground.kinds()[-3:] == ["drill.begun", "bubble.proved", "drill.finished"]
-    register, attachments = ground.bubbles.given
+    register, attachments, *second = ground.bubbles.given
+    assert [each.places for each in second] == [
+        (("", f"/run/skerry-way-back/{name}"),) for name in ("register", "attachments")
+    ]
+    assert [each.dataset for each in found.carried_back] == ["register", "attachments"]
+    assert [(each.when, each.streaming) for each in found.replication] == [
+        (when, True) for when in ("before", "during", "after")
+    ]
     assert register.places == (("data", REGISTER.data_directory), ("", f"/clones/{point}"))
     assert attachments.places == (("", ATTACHMENTS.path),)
     assert [each.data for each in ground.bubbles.clusters] == [REGISTER.data_directory]

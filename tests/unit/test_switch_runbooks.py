@@ -355,5 +355,9 @@ def test_a_drill_leaves_production_alone_and_ends_when_the_evaluator_says_so():
     assert state.status == "failed"
     assert "nobody answered" in state.reason
     assert state.earlier["recovery_point"]["digest"].startswith("sha256:")
+    bubble = state.earlier["bubble"]
+    assert bubble["point"] == state.earlier["recovery_point"]["point"]
+    assert (bubble["isolated"], list(bubble["carried_back"])) == (True, ["register", "attachments"])
+    assert world.bubbles.open_on == {}
     lives_at(world, Side.SOURCE)
     follows(world, DR)

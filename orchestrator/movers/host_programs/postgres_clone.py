@@ -5,7 +5,8 @@ programs of PostgreSQL. It runs as the server's own user.
 
 `hold` takes a base backup of the running cluster over its own socket, reads it whole against its manifest, and marks it
 whole. `prove` works on a copy: it is replayed to just the moment, opened on a socket that nobody else reaches, shown to
-whoever asked (who digests it), checked by amcheck, stopped cleanly, its page checksums read, and taken away.
+whoever asked (who digests it), checked by amcheck, stopped cleanly, its page checksums read, and taken away. `carry`
+opens the clone itself, with all that the log of another server, stopped cleanly, holds beyond it; it is shown likewise.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ hot_standby = on
 archive_mode = off
 autovacuum = off
 fsync = off
-restore_command = 'false'
+restore_command = '{restore_command}'
 primary_conninfo = ''
 primary_slot_name = ''
 shared_preload_libraries = ''
@@ -120,9 +121,10 @@ def hold(request: dict[str, Any], programs: Programs) -> dict[str, Any]:
         os.fsync(stream.fileno())
     os.sync()
     folder, name = os.path.split(clone)
-    for other in os.listdir(folder):
-        if other != name:
-            shutil.rmtree(os.path.join(folder, other), ignore_errors=True)
+    others = [other for other in os.listdir(folder) if other != name]
+    newest_first = sorted(others, key=lambda other: os.stat(os.path.join(folder, other)).st_mtime, reverse=True)
+    for other in newest_first[request["kept"] - 1 :]:
+        shutil.rmtree(os.path.join(folder, other), ignore_errors=True)
     return {"held": True, "bytes": size_of(clone)}
 
 
@@ -158,6 +160,21 @@ def prove(request: dict[str, Any], programs: Programs) -> dict[str, Any]:
     return {"checks": found}
 
 
+def carry(request: dict[str, Any], programs: Programs) -> dict[str, Any]:
+    """Into the clone, what the server of `written` wrote since: by its log, to its last word."""
+    data = os.path.join(request["clone"], "data")
+    retarget(request["clone"])
+    restore = 'cp "%s/pg_wal/%%f" "%%p"' % request["written"]
+    with tempfile.TemporaryDirectory(prefix="skerry-carry-") as socket:
+        server = start(data, socket, "", programs, restore_command=restore)
+        try:
+            await_primary(data, socket, server, programs)
+            show(data, socket, request["limit_seconds"])
+        finally:
+            stop(server)
+    return {"timeline": programs.control(data)["Latest checkpoint's TimeLineID"]}
+
+
 def retarget(clone: str) -> None:
     for oid, location in spaces_of(os.path.join(clone, "data")):
         beside = os.path.join(clone, "space-" + oid)
@@ -167,14 +184,17 @@ def retarget(clone: str) -> None:
             os.symlink(beside, link)
 
 
-def start(data: str, socket: str, lsn: str, programs: Programs) -> subprocess.Popen[bytes]:
+def start(
+    data: str, socket: str, lsn: str, programs: Programs, restore_command: str = "false"
+) -> subprocess.Popen[bytes]:
+    """To `lsn`; without one, to the end of what `restore_command` brings."""
     control = programs.control(data)
-    text = SETTINGS.format(folder=data, socket=socket)
+    text = SETTINGS.format(folder=data, socket=socket, restore_command=restore_command)
     text += "".join("%s = %s\n" % (name, control[key]) for key, name in AT_LEAST.items() if key in control)
     # The log may end just there, and recovery fails on a target that it never reaches.
     timeline = control["Latest checkpoint's TimeLineID"]
-    exit_code, _ = programs.run("pg_waldump", "-p", os.path.join(data, "pg_wal"), "-t", timeline, "-s", lsn, "-n", "1")
-    if exit_code == 0:
+    words = ["-p", os.path.join(data, "pg_wal"), "-t", timeline, "-s", lsn, "-n", "1"]
+    if lsn and programs.run("pg_waldump", *words)[0] == 0:
         text += "recovery_target_lsn = '%s'\nrecovery_target_inclusive = off\n" % lsn
     files = {"hba.conf": "local all all trust\n", "ident.conf": "", "postgresql.auto.conf": "", "recovery.signal": ""}
     for name, content in {**files, "skerry.conf": text}.items():
@@ -258,6 +278,8 @@ def main() -> None:
             result = hold(request, programs)
         elif request["do"] == "prove":
             result = prove(request, programs)
+        elif request["do"] == "carry":
+            result = carry(request, programs)
         else:
             shutil.rmtree(request["clone"], ignore_errors=True)
             result = {"dropped": request["clone"]}

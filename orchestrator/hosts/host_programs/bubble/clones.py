@@ -68,7 +68,8 @@ def open_cluster(cluster: dict[str, Any]) -> None:
     target = cluster["lsn"] if reaches(cluster) else ""
     settings = [
         "fsync = off", "restore_command = 'false'", "archive_mode = off", "synchronous_standby_names = ''",
-        "primary_conninfo = ''", "primary_slot_name = ''", "recovery_target_action = 'promote'",
+        "wal_keep_size = '1GB'", "primary_conninfo = ''", "primary_slot_name = ''",
+        "recovery_target_action = 'promote'",
         "recovery_target_inclusive = off", "recovery_target_lsn = '%s'" % target,
     ]  # fmt: skip
     with open(os.path.join(data, "postgresql.auto.conf"), "a", encoding="utf-8") as stream:

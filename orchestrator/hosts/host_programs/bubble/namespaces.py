@@ -26,6 +26,7 @@ OF_THE_KERNEL = ("/proc", "/dev")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")  # no disk of the host, and nothing of its hardware
 KERNEL_KNOBS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 READY_SECONDS_MAX = 30.0
+REAPER_LOOKS_EVERY_SECONDS = 0.2
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -87,6 +88,22 @@ def _quiet(log: int) -> None:
     os.closerange(3, 256)
 
 
+def fork_reaper(keeper_lives: Callable[[], bool], folder: str) -> int:
+    """Start the process on the host that erases `folder` as soon as the keeper has ended, whoever ended it."""
+    reaper = os.fork()
+    if reaper:
+        return reaper
+    os.setsid()
+    _quiet(os.open("/dev/null", os.O_WRONLY))
+    while keeper_lives():
+        time.sleep(REAPER_LOOKS_EVERY_SECONDS)
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while os.path.lexists(folder) and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(REAPER_LOOKS_EVERY_SECONDS)
+    os._exit(0)
+
+
 def keep(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sockets: list[str], seconds: float) -> None:
     """What the first process does: set up, say so, and stay until its time is over."""
     try:
@@ -117,9 +134,7 @@ def set_up(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sock
             parts = "lowerdir=%s,upperdir=%s,workdir=%s" % (one["from"], one["upper"], one["work"])
             mount("overlay", one["merged"], "overlay", 0, parts)
             own.append(one["merged"])
-        for inner, at in one["places"]:
-            mount(os.path.join(one["merged"], inner) if inner else one["merged"], at, "none", BIND)
-            own.append(at)
+        own += show(one, later=False)
     own_devices(os.path.join(folder, "devices"))
     for place in mount_points():
         if place not in own and not place.startswith(OF_THE_KERNEL):
@@ -131,6 +146,8 @@ def set_up(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sock
         if os.path.isdir(place) and not os.path.islink(place):
             mode = "1777" if place in FOR_ALL else "755"
             mount("tmpfs", place, "tmpfs", NOSUID | NODEV, "mode=" + mode)
+    for one in mounts:
+        show(one, later=True)
     mount("proc", "/proc", "proc", NOSUID | NODEV | NOEXEC)
     for place in KERNEL_KNOBS:
         if os.path.exists(place):
@@ -140,6 +157,16 @@ def set_up(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sock
     done = subprocess.run(["ip", "-b", "-"], input="\n".join(lines) + "\n", capture_output=True, text=True)
     if done.returncode:
         raise Refused("addresses within the bubble: %s" % done.stderr.strip())
+
+
+def show(one: dict[str, Any], *, later: bool) -> list[str]:
+    """Show a clone at its places; those in the bubble's own /run are made there, once that is there."""
+    places = [(inner, at) for inner, at in one["places"] if at.startswith("/run/") == later]
+    for inner, at in places:
+        if later:
+            os.makedirs(at, mode=0o755)
+        mount(os.path.join(one["merged"], inner) if inner else one["merged"], at, "none", BIND)
+    return [at for _, at in places]
 
 
 def keep_small(one: dict[str, Any]) -> None:

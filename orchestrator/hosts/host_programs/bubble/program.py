@@ -1,11 +1,11 @@
 """A bubble on a host: a system's held data, cloned, and its services, in namespaces without a way out.
 
 The parts of this folder are joined into one file, sent to the host and run there by its own Python (3.9 or newer) as
-root: standard library, util-linux and iproute2. Requests: open, keeper, attempt, start, close, list.
+root: standard library, util-linux and iproute2. Requests: open, keeper, attempt, start, stop, close, list.
 
 Within a bubble there are: the host's files, all read-only; clones of the system's held data at their own paths; its
 addresses, on an interface that leads nowhere; processes of its own. It ends with its first process, at the latest when
-its time is over, whatever becomes of those who opened it.
+its time is over, whatever becomes of those who opened it; then a process on the host erases what it wrote.
 """
 
 from __future__ import annotations
@@ -20,8 +20,15 @@ from typing import Any
 
 from orchestrator.hosts.host_programs.bubble.attempts import attempt_all
 from orchestrator.hosts.host_programs.bubble.clones import clone, open_cluster
-from orchestrator.hosts.host_programs.bubble.namespaces import Refused, await_ready, fork_keeper, keep, within
-from orchestrator.hosts.host_programs.bubble.units import await_port, read_unit, start_unit
+from orchestrator.hosts.host_programs.bubble.namespaces import (
+    Refused,
+    await_ready,
+    fork_keeper,
+    fork_reaper,
+    keep,
+    within,
+)
+from orchestrator.hosts.host_programs.bubble.units import await_port, read_unit, start_unit, stop_units
 
 GONE_SECONDS_MAX = 20.0
 
@@ -43,8 +50,11 @@ def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
         sockets = listening_sockets()
         seconds, addresses = float(request["seconds_max"]), request["addresses"]
         keeper = fork_keeper(folder, lambda: keep(folder, mounts, addresses, sockets, seconds))
+        begun = begun_at(keeper)
+        reaper = fork_reaper(lambda: begun_at(keeper) == begun != "", folder)
         note = {
-            "keeper": keeper, "begun": begun_at(keeper), "units": units, "sockets": sockets, "addresses": addresses,
+            "keeper": keeper, "begun": begun, "reaper": reaper, "reaper_begun": begun_at(reaper),
+            "units": units, "sockets": sockets, "addresses": addresses,
             "own_places": [place for one in mounts for place in places_of(one)],
         }  # fmt: skip
         with open(os.path.join(folder, "note.json"), "w", encoding="utf-8") as stream:
@@ -140,6 +150,11 @@ def start(request: dict[str, Any]) -> int:
     return within(keeper, do, say)
 
 
+def stop(request: dict[str, Any]) -> int:
+    keeper, _ = entered(request)
+    return within(keeper, lambda: {"stopped": stop_units(request["units"])}, say)
+
+
 def find_keeper(request: dict[str, Any]) -> dict[str, Any]:
     return {"keeper": entered(request)[0]}
 
@@ -155,16 +170,30 @@ def close_bubble(request: dict[str, Any]) -> dict[str, Any]:
         deadline = time.monotonic() + GONE_SECONDS_MAX
         while processes_in(space) and time.monotonic() < deadline:
             time.sleep(0.02)
-    if os.path.isdir(folder):
-        shutil.rmtree(folder)
+    note = note_of(root, bubble)
+    shutil.rmtree(folder, ignore_errors=True)
+    reaper = [note["reaper"]] if note and ends_late(note) else []
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as stream:
         mounts = [line.split()[4] for line in stream if folder in line]
     left = {
-        "processes": processes_in(space) if space else [],
+        "processes": (processes_in(space) if space else []) + reaper,
         "mounts": mounts,
         "files": [folder] if os.path.lexists(folder) else [],
     }
     return {"closed": bubble, "was_open": bool(keeper), "left": left}
+
+
+def lives(note: dict[str, Any]) -> bool:
+    begun: str = note["reaper_begun"]
+    return begun_at(note["reaper"]) == begun != ""
+
+
+def ends_late(note: dict[str, Any]) -> bool:
+    """Whether the reaper is still there though nothing is left to erase; it looks several times a second."""
+    deadline = time.monotonic() + GONE_SECONDS_MAX
+    while lives(note) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return lives(note)
 
 
 def namespace_of(process: int | str) -> str:
@@ -181,7 +210,7 @@ def processes_in(space: str) -> list[int]:
 def main() -> None:
     request = json.loads(sys.argv[1])
     whole = {"open": open_bubble, "close": close_bubble, "list": list_bubbles, "keeper": find_keeper}
-    entering = {"attempt": attempt, "start": start}
+    entering = {"attempt": attempt, "start": start, "stop": stop}
     try:
         if request["do"] in whole:
             say(whole[request["do"]](request))

@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -18,6 +19,7 @@ from orchestrator.hosts.host_programs.bubble.namespaces import Refused
 PREFIXES = "@-:+!"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_SECONDS_MAX = 120.0
+STOP_SECONDS_MAX = 20.0
 # What could undo the walls, or reach hardware; a service that needs one of these cannot be drilled in a bubble.
 TAKEN_AWAY = ("sys_admin", "sys_module", "sys_boot", "sys_rawio", "sys_ptrace", "mknod", "net_admin", "sys_time")
 WALLED = ["setpriv", "--bounding-set=" + ",".join("-" + name for name in TAKEN_AWAY), "--inh-caps=-all"]
@@ -112,7 +114,35 @@ def start_unit(name: str, settings: dict[str, list[str]]) -> dict[str, Any]:
             [*change, *words_of(main[-1], environment)], env=environment, cwd=folder, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
+    with open("/run/%s.pid" % name, "w", encoding="ascii") as note:
+        note.write(str(process.pid))
     return {"unit": name, "pid": process.pid}
+
+
+def stop_units(names: list[str]) -> list[str]:
+    """End units that were started here, in the order given, each with all that it started; those that did run."""
+    stopped = []
+    for name in names:
+        path = "/run/%s.pid" % name
+        if not os.path.exists(path):
+            continue
+        with open(path, encoding="ascii") as note:
+            group = int(note.read())
+        deadline = time.monotonic() + STOP_SECONDS_MAX
+        number = int(signal.SIGTERM)
+        while signalled(group, number):
+            number = int(signal.SIGKILL) if time.monotonic() > deadline else 0
+            time.sleep(0.02)
+        stopped.append(name)
+    return stopped
+
+
+def signalled(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def await_port(name: str, address: str, port: int, pid: int) -> float:

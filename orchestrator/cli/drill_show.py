@@ -1,0 +1,52 @@
+"""What a drill in a bubble showed, as a table; and moments as drills print them."""
+
+from typing import Any
+
+
+def moment(text: str) -> str:
+    return text[:16].replace("T", " ") + "Z" if text else ""
+
+
+def show_bubble(drill: Any) -> None:
+    from orchestrator.cli.console import bad, console, good, seconds_text, table
+
+    out = console()
+    rows: list[tuple[str, str]] = [
+        ("point", f"{drill.point} of {moment(drill.point_at)}, on {drill.host}"),
+        ("clones", ", ".join(f"{each.dataset} by {each.how} in {seconds_text(each.seconds)}" for each in drill.clones)),
+        (
+            "isolation",
+            f"{len(drill.attempts)} attempts from within, none got through"
+            if drill.isolated
+            else f"{sum(each.reached for each in drill.attempts)} of {len(drill.attempts)} attempts got through",
+        ),
+        ("started", ", ".join(f"{each.unit} after {seconds_text(each.seconds)}" for each in drill.started)),
+        *((f"check {each.name}", "passed" if each.passed else "; ".join(each.wrong)) for each in drill.checks),
+        *(
+            (
+                each.objective,
+                f"{seconds_text(each.actual_seconds)} of {seconds_text(each.target_seconds)}"
+                + ("" if each.met else ", missed"),
+            )
+            for each in drill.verdicts
+        ),
+        *((f"with {each.system}", f"from {each.point}") for each in drill.with_systems),
+        *((f"without {each}", "its replica lies on another host") for each in drill.without_systems),
+        (
+            "way back",
+            ", ".join(f"{each.dataset} in {seconds_text(each.seconds)}" for each in drill.carried_back)
+            or "not tried",
+        ),
+        (
+            "replication",
+            ", ".join(f"{each.dataset} {each.when}: {each.bytes_behind} B behind" for each in drill.replication)
+            or "nothing streams",
+        ),
+        ("erased", drill.erased_at or "not seen"),
+        ("production", "; ".join(drill.production_changed) or "as before"),
+        ("left behind", "nothing" if not drill.left.any else str(drill.left)),
+    ]
+    if drill.inject:
+        rows.append((f"inject {drill.inject}", f"found: {drill.found}" if drill.found else "not found"))
+    out.print(table(("drill", drill.system), rows))
+    out.print(good("passed") if drill.passed else bad("failed"))

@@ -1,0 +1,36 @@
+"""Drills that somebody asks for by a system or a wave, whatever the calendar says: their plan, by the drill runbook."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.model.inventory import Inventory
+from orchestrator.model.names import Name, SystemName
+from orchestrator.model.plan import Plan
+from orchestrator.operations.desk import open_desk
+from orchestrator.operations.estate import inventory_folder
+from orchestrator.operations.survey import newest_facts
+from orchestrator.operations.waves import has_waves, read_waves
+from orchestrator.planning.runbook import Scalar
+
+
+def systems_asked(named: str, folder: Path, inventory: Inventory) -> tuple[SystemName, ...]:
+    """The system of that name, or the systems of that wave; none where it is neither."""
+    if named in inventory.systems:
+        return (named,)
+    found = read_waves(folder, inventory).program.wave(named) if has_waves(folder) else None
+    return tuple(found.systems) if found is not None else ()
+
+
+def plan_asked(named: str, *, author: Name, runbook_file: Path, inputs: Mapping[str, Scalar]) -> Plan | None:
+    """Compile and keep the drill of a system or wave; None where `named` is neither. The same plan for the same facts.
+
+    Touches no host.
+    """
+    with open_desk(inventory_folder()) as desk:
+        systems = systems_asked(named, inventory_folder(), desk.inventory)
+        if not systems:
+            return None
+        facts = newest_facts(desk.inventory, desk.catalogue)
+        return desk.make_plan(
+            runbook_file, wave=named, author=author, facts=facts, systems=systems, inputs=inputs
+        )
