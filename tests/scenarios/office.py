@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.lab.demo import town_plan
-from orchestrator.lab.town import Town
+from orchestrator.lab.town import Town, open_town
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
@@ -68,3 +71,16 @@ class Office:
 
     def is_active(self, host: str, unit: str) -> bool:
         return self.town.run_inside(host, ["systemctl", "is-active", unit], check=False).text == "active"
+
+
+@contextmanager
+def open_office(*, filings: int, documents: int) -> Iterator[Office]:
+    """A lab with clients at work, for the length of the block; nothing of it is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sk", ignore_cleanup_errors=True) as folder:
+        here = Office(Path(folder), open_town(Path(folder) / "lab"))
+        try:
+            here.skerry("lab", "up", "--filings", str(filings), "--documents", str(documents))
+            town_plan.traffic_start(here.town)
+            yield here
+        finally:
+            here.skerry("lab", "down", "--purge", code=None)

@@ -5,7 +5,6 @@ The machine trusts nobody until its user data has run. One move goes back, and i
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ import pytest
 from orchestrator.lab.blueprint import Unit
 from orchestrator.lab.cloud import launch
 from orchestrator.lab.cloud.images import write_image
-from orchestrator.lab.demo import town_plan, units
-from orchestrator.lab.town import open_town
-from tests.scenarios.office import ROOT, Office
+from orchestrator.lab.demo import units
+from tests.scenarios.office import ROOT, Office, open_office
 
 pytestmark = [
     pytest.mark.platform("hosts"),
@@ -33,14 +31,8 @@ CA = "/etc/ssh/skerry_user_ca.pub"
 
 @pytest.fixture(scope="module")
 def office() -> Iterator[Office]:
-    with tempfile.TemporaryDirectory(prefix="sk", ignore_cleanup_errors=True) as folder:
-        here = Office(Path(folder), open_town(Path(folder) / "lab"))
-        try:
-            here.skerry("lab", "up", "--filings", "60", "--documents", "10")
-            town_plan.traffic_start(here.town)
-            yield here
-        finally:
-            here.skerry("lab", "down", "--purge", code=None)
+    with open_office(filings=60, documents=10) as here:
+        yield here
 
 
 def psql(office: Office, host: str, query: str) -> str:

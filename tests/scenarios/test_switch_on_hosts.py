@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.lab import estate_town
-from orchestrator.lab.demo import town_plan
-from orchestrator.lab.town import open_town
-from tests.scenarios.office import Office
+from tests.scenarios.office import Office, open_office
 
 pytestmark = [
     pytest.mark.platform("hosts"),
@@ -29,18 +27,12 @@ SOURCE, CLOUD = "onprem-filing1", "cloud-filing1"
 
 @pytest.fixture(scope="module")
 def office() -> Iterator[Office]:
-    with tempfile.TemporaryDirectory(prefix="sk", ignore_cleanup_errors=True) as folder:
-        here = Office(Path(folder), open_town(Path(folder) / "lab"))
-        try:
-            here.skerry("lab", "up", "--filings", "80", "--documents", "30")
-            town_plan.traffic_start(here.town)
-            here.skerry("survey")
-            made = here.skerry("plan", "make", "filing", "--wave", "first", "--as", "ben", "--set", "watch=2s")
-            here.skerry("approve", made["digest"], *here.key("ana"))
-            assert here.state(here.skerry("run", made["digest"], "--as", "ben")) == "committed"
-            yield here
-        finally:
-            here.skerry("lab", "down", "--purge", code=None)
+    with open_office(filings=80, documents=30) as here:
+        here.skerry("survey")
+        made = here.skerry("plan", "make", "filing", "--wave", "first", "--as", "ben", "--set", "watch=2s")
+        here.skerry("approve", made["digest"], *here.key("ana"))
+        assert here.state(here.skerry("run", made["digest"], "--as", "ben")) == "committed"
+        yield here
 
 
 def test_home_again_brings_everything_that_was_written_at_the_cloud(office: Office) -> None:
