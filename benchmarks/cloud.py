@@ -3,6 +3,7 @@
 What the server can take is measured in the same run by a client that computes nothing: one block, signed beforehand,
 sent again and again over as many connections; of S3 with the begin and the end of the upload, which are the server's
 work too. Server and client share this machine, so the figures are ratios.
+coldsnap is not measured beside: no distribution brings it, and it would be built from source first.
 """
 
 import base64

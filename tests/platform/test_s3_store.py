@@ -159,6 +159,17 @@ def test_trouble_that_passes_is_passed_over(site: Site, kind: str) -> None:
     assert site.cloud.client("s3").list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
 
 
+def test_an_upload_that_nobody_heard_begin_or_end_is_given_up(site: Site) -> None:
+    """Its begin was answered into the void, and so is the first word that it is given up."""
+    site.write("large", os.urandom(9 * MIB))
+    s3 = site.cloud.client("s3")
+    s3.create_multipart_upload(Bucket=BUCKET, Key=f"{site.prefix}/large", ChecksumAlgorithm="SHA256")
+    site.cloud.put_faults({"kind": "drop_after", "service": "s3", "action": "AbortMultipartUpload", "count": 1})
+    site.store().store(site.host, str(site.folder))
+    assert site.objects() == site.files()
+    assert s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
+
+
 def test_keys_that_end_meanwhile_are_replaced(site: Site) -> None:
     site.write("large", os.urandom(17 * MIB))
     expired = {"kind": "refuse", "service": "s3", "action": "PutObject", "code": "ExpiredToken", "status": 400}
