@@ -156,6 +156,7 @@ def rollback(
     help="The person's SSH key: the private file, or the public one of a key that the agent holds.",
 )
 @click.option("--because", required=True, help="How you know, or why; it is signed with it.")
+@click.option("--yes", is_flag=True, help="Do not ask again once it is shown what would be given up.")
 @click.option("--hours", type=click.FloatRange(0.01, 168), default=12.0, help="For how long it is valid.")
 @JSON_OPTION
 def word(
@@ -166,6 +167,7 @@ def word(
     role: str | None,
     key_file: str,
     because: str,
+    yes: bool,
     hours: float,
     as_json: bool,
 ) -> None:
@@ -175,12 +177,15 @@ def word(
     """
     from datetime import timedelta
 
+    from orchestrator.cli.accounts import account_lines
     from orchestrator.cli.console import print_json
     from orchestrator.foundation.errors import UsageError
+    from orchestrator.foundation.printable import printable
     from orchestrator.model.site import Side
+    from orchestrator.operations.accounts import account_of_loss
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.switch import give_word
+    from orchestrator.operations.switch import ensure_system, give_word
 
     named = down or accept_loss
     if not named or (down and accept_loss):
@@ -188,6 +193,12 @@ def word(
     if named not in list(Side):
         raise UsageError(f"there is no side {named}; there are: {', '.join(Side)}")
     with open_desk(inventory_folder()) as desk:
+        account = {} if down else account_of_loss(desk, ensure_system(desk, system), Side(named))
+        if account and not as_json:
+            for line in account_lines(account):
+                click.echo(printable(f"{system}: {line}"))
+            if not yes:
+                click.confirm("This may be given up. Sign?", abort=True)
         signed = give_word(
             desk,
             "side_is_down" if down else "loss_accepted",
@@ -197,6 +208,7 @@ def word(
             role=role,
             key_file=key_file,
             because=because,
+            account=account,
             valid_for=timedelta(hours=hours),
         )
     if as_json:

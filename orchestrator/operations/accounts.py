@@ -28,6 +28,15 @@ def account_of(desk: Desk, status: RunStatus, system: SystemName) -> dict[str, A
     return account_between(desk, plan, status.run, system, at=present, beside=moves[0].from_side)
 
 
+def account_of_loss(desk: Desk, system: SystemName, side: Side) -> dict[str, Any]:
+    """What would be given up: what `side` holds and the side with authority does not. Empty where no run is known."""
+    runs = [run.run for run in desk.runs.list(limit=1000) if any(each.system == system for each in run.systems)]
+    beside = desk.authority.read(system).side
+    if not runs or beside is side:
+        return {}
+    return account_between(desk, desk.runs.plan(runs[0]), runs[0], system, at=side, beside=beside)
+
+
 def account_between(
     desk: Desk, plan: Plan, run: str, system: SystemName, *, at: Side, beside: Side
 ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ again.
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.contracts.engine import RunStatus
 from orchestrator.evidence.words import WORD_VALID_DEFAULT, sign_word
@@ -77,9 +77,13 @@ def give_word(
     role: Name | None,
     key_file: str,
     because: str,
+    account: Mapping[str, Any] | None = None,
     valid_for: timedelta = WORD_VALID_DEFAULT,
 ) -> SignedWord:
-    """Sign and keep a person's word about `side`: good while the system's fencing number stays what it is now."""
+    """Sign and keep a person's word about `side`: good while the system's fencing number stays what it is now.
+
+    `account` is what was shown to the person of what only the side holds; it is signed with the word.
+    """
     present = desk.authority.read(ensure_system(desk, system))
     if kind == "side_is_down" and present.side is not side:
         raise ApprovalInvalid(
@@ -99,7 +103,7 @@ def give_word(
         person=person,
         role=role or (held[0] if held else "none"),
         because=because,
-        account={},
+        account=dict(account or {}),
         key_file=key_file,
         people=desk.inventory.people,
         clock=desk.clock,

@@ -10,9 +10,11 @@ import pytest
 from orchestrator.cli.app import main
 from orchestrator.contracts.authority import Authority
 from orchestrator.model.site import Side
+from orchestrator.operations.accounts import account_of_loss
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.plan import find_plan
+from orchestrator.operations.switch import give_word
 from tests.fakes.surveys import healthy
 from tests.fakes.written_answers import example, holds
 
@@ -112,6 +114,30 @@ def test_a_word_that_could_not_count_is_refused(office, skerry, words, code, sai
     answer = skerry("word", system_of(office), *words, *person)
     assert answer[0] == code
     assert said in answer[2]
+
+
+def test_what_a_loss_would_be_is_signed_with_the_word(office, skerry):
+    system = system_of(office)
+    shown = {"at": "source", "beside": "cloud", "complete": False, "unknown": "no route"}
+    with open_desk(office / "estate") as desk:
+        desk.authority.move(system, expected_number=1, to=Side.CLOUD, key="moved")
+        assert account_of_loss(desk, system, Side.SOURCE) == {}, "no run of it is on record, so nothing can be counted"
+        word = give_word(
+            desk,
+            "loss_accepted",
+            system=system,
+            side=Side.SOURCE,
+            person="ada",
+            role=None,
+            key_file=str(office / "ada"),
+            because="it was empty",
+            account=shown,
+        )
+    assert word.account == shown
+    words = ["--as", "ada", "--key", str(office / "ada"), "--because", "it was empty"]
+    code, out, err = skerry("word", system, "--accept-loss", "source", *words)
+    assert code == 0, err
+    assert "may lose what only it holds" in out
 
 
 def test_a_word_with_another_person_s_key_is_refused(office, skerry):
