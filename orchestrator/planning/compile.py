@@ -16,7 +16,7 @@ from orchestrator.model.site import Side
 from orchestrator.model.step import Step
 from orchestrator.model.system import System
 from orchestrator.model.wave import WaveTerms
-from orchestrator.planning.feasibility import dataset_facts, estimate
+from orchestrator.planning.feasibility import Estimate, dataset_facts, estimate
 from orchestrator.planning.objectives import deadline_within_soak, unmet_objectives, unmet_window
 from orchestrator.planning.windows import within_window
 
@@ -48,10 +48,12 @@ def compile_plan(
         problems.append(f"runbook {runbook.id} is a part, to be included by others, and no plan of its own")
     if not problems:
         chosen = [inventory.systems[name] for name in dict.fromkeys(systems)]
-        members = frozenset(systems)
+        members, lost = frozenset(systems), lost_sides(runbook)
+        expected = {system.name: estimate(system, inventory, facts) for system in chosen}
         for system in chosen:
-            problems.extend(_system_problems(runbook, inventory, facts, system, members))
-            problems.extend(unmet_window(system, estimate(system, inventory, facts), terms))
+            problems.extend(_system_problems(runbook, inventory, facts, system, members, lost))
+            problems.extend(unmet_objectives(system, expected[system.name]))
+            problems.extend(unmet_window(system, expected[system.name], terms))
         problems.extend(_space_problems(chosen, facts))
         problems.extend(deadline_within_soak(runbook.steps, terms))
     if problems:
@@ -71,13 +73,12 @@ def compile_plan(
         closure=dict(closure),
         hosts={name: inventory.hosts[name] for name in used},
         machines={name: inventory.machines[name] for name in used if name in inventory.machines},
-        systems=tuple(_system_plan(steps, inventory, facts, system) for system in _in_dependency_order(chosen)),
+        systems=tuple(_system_plan(steps, system, expected[system.name]) for system in _in_dependency_order(chosen)),
         terms=terms,
     )
 
 
-def _system_plan(steps: tuple[Step, ...], inventory: Inventory, facts: Facts, system: System) -> SystemPlan:
-    expected = estimate(system, inventory, facts)
+def _system_plan(steps: tuple[Step, ...], system: System, expected: Estimate) -> SystemPlan:
     return SystemPlan(
         system=system,
         steps=steps,
@@ -108,17 +109,21 @@ def _who_and_what(inventory: Inventory, systems: Sequence[SystemName], wave: Nam
 
 
 def _system_problems(
-    runbook: Runbook, inventory: Inventory, facts: Facts, system: System, wave_members: frozenset[SystemName]
+    runbook: Runbook,
+    inventory: Inventory,
+    facts: Facts,
+    system: System,
+    wave_members: frozenset[SystemName],
+    lost: frozenset[Side],
 ) -> Iterator[str]:
     if system.strategy in STAYING:
         yield f"system {system.name}: its strategy is {system.strategy}, so there is nothing to move"
     for dependency in system.depends_on:
         if dependency.kind == "hard" and dependency.system not in wave_members:
             yield f"system {system.name} depends hard on {dependency.system}: both move in one plan, or neither"
-    yield from _host_problems(inventory, facts, system, lost_sides(runbook))
+    yield from _host_problems(inventory, facts, system, lost)
     yield from _dataset_problems(facts, system)
     yield from _check_problems(runbook, system)
-    yield from unmet_objectives(system, estimate(system, inventory, facts))
 
 
 def _hosts_of(system: System) -> list[HostName]:

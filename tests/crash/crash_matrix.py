@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from orchestrator.contracts.engine import SystemStatus
 from orchestrator.contracts.requests import Operation
 from orchestrator.engine.run_state import PERSON_VERBS
-from orchestrator.foundation.errors import LedgerFull
+from orchestrator.foundation.errors import EngineUnavailable, LedgerFull
 from orchestrator.model.action import Wait
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.plan import Plan
@@ -193,7 +193,8 @@ def carry_to_its_end(now: Callable[[], Case], trial: AnyTrial) -> str:
             ended = trial.live()
         except TimeoutError:
             return f"hung: {trial.status().state} ({trial.status().reason})"
-        if ended is not None and not isinstance(ended, SimulatedCrash | LedgerFull):
+        # A worker that its database cut off halts, and another one goes on.
+        if ended is not None and not isinstance(ended, SimulatedCrash | LedgerFull | EngineUnavailable):
             return f"halted by {ended!r}"
         case = now()
         trial.heal(case)
