@@ -8,6 +8,13 @@ from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import AbsolutePath, DatasetName, Digest, Name, SecretReference
 
 
+class Canary(Frozen):
+    """A file that nobody has a reason to touch: its path within the tree, and what it must be."""
+
+    path: str = Field(min_length=1)
+    digest: Digest
+
+
 class FileTree(Frozen):
     """A folder with all that is in it."""
 
@@ -18,9 +25,7 @@ class FileTree(Frozen):
     # `in_place`: files are rewritten, so a point must copy (or reflink) them.
     changes: Literal["replaced", "in_place"] = "in_place"
     snapshots: Literal["portable", "btrfs", "zfs", "xfs_reflink"] = "portable"
-    # Files that nobody has a reason to touch, by their path within the tree, and what they must be: skerry drill
-    # ransomware takes one that is gone or changed for a sign.
-    canaries: dict[str, Digest] = {}
+    canaries: tuple[Canary, ...] = ()  # skerry drill ransomware takes one that is gone or changed for a sign
 
 
 class PostgresCluster(Frozen):

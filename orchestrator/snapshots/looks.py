@@ -24,7 +24,7 @@ class HostPointLooks:
         result = run_program(
             self._transports(host),
             PROGRAM,
-            {"points": asked, "canaries": tree.canaries},
+            {"points": asked, "canaries": {each.path: each.digest for each in tree.canaries}},
             user=root_user(host),
             timeout_seconds=LOOK_SECONDS_MAX,
         )
