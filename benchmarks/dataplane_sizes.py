@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.dataplane_hosts import ROUNDS, bench_hosts, beside
 from benchmarks.dataplane_images import change_pages, make_image, memory_watched
 from benchmarks.dataplane_tracked import CHANGED_PAGES, proved, tracked_copy, volume
-from benchmarks.row import BenchmarkFailed, row
+from benchmarks.row import BenchmarkFailed, below
 
 COMMAND = "make bench BENCH=dataplane_sizes"
 SIZES_GIB = [int(size) for size in os.environ.get("SKERRY_BENCH_GIB", "1 4 16").split()]
@@ -50,11 +50,5 @@ def rows() -> list[Row]:
 def memory_row(size: int, what: str, side: str, mebibytes: float) -> Row:
     if not mebibytes:
         raise BenchmarkFailed(f"no process of the mover was seen at the {side}")
-    return row(
-        f"image of {size} GiB, {what}: memory of the agent at the {side}, all its processes",
-        ours=mebibytes,
-        unit="MiB",
-        goal=f"below {MEMORY_MIB_MAX} MiB",
-        met=mebibytes < MEMORY_MIB_MAX,
-        command=COMMAND,
-    )
+    name = f"image of {size} GiB, {what}: memory of the agent at the {side}, all its processes"
+    return below(name, mebibytes, "MiB", MEMORY_MIB_MAX, command=COMMAND)

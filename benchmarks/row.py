@@ -40,6 +40,11 @@ def row(
     }
 
 
+def below(name: str, ours: float, unit: str, limit: float, *, command: str) -> dict[str, Any]:
+    """A row whose goal is to stay below a limit."""
+    return row(name, ours=ours, unit=unit, goal=f"below {limit:g} {unit}", met=ours < limit, command=command)
+
+
 def median_seconds(words: Sequence[str], *, rounds: int, environment: Mapping[str, str] | None = None) -> float:
     """The median wall time of a command that must succeed, after one round that warms caches."""
     seconds = []
