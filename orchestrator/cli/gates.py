@@ -49,11 +49,12 @@ def _show(digest: str, rows: list[Any]) -> None:
         until = f", until {row.expires_at}" if row.expires_at else ""
         by = f" by {', '.join(row.by)}{until}" if row.by else ""
         style = styles.get(row.state, bad)
-        screen.print(style(f"{row.gate}{title}, {row.where}: {row.state.replace('_', ' ')}{by}"))
+        state = "closed" if row.state == "nowhere" else row.state.replace("_", " ")
+        screen.print(style(f"{row.gate}{title}, {row.where}: {state}{by}"))
         for each in row.criteria:
             mark = "✓" if each.passed else "✗"
             wanted = each.comparison.replace("_", " ") + ("" if each.expected is None else f" {each.expected}")
             value = "not observed" if each.missing else str(each.observed)
             screen.print(f"   {mark} {each.id}: {each.step}.{each.observed_key} is {value}; asked: {wanted}")
-        if row.why and not row.criteria:
+        if row.why:
             screen.print(quiet(f"   {row.why}"))
