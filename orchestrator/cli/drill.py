@@ -7,6 +7,7 @@ import click
 from orchestrator.cli import drill_ransomware
 from orchestrator.cli.drill_show import moment
 from orchestrator.cli.durations import DURATION
+from orchestrator.cli.exercise import commands as exercise
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 _READS = exit_codes_of("UsageError", "InventoryError")
@@ -77,12 +78,19 @@ def next_(drill: str | None, count: int, as_json: bool) -> None:
 @commands.command("history", epilog=_READS)
 @click.argument("drill", required=False)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20)
+@click.option("--plot", is_flag=True, help="Instead, the recovery time and point of each drill in a bubble.")
+@click.option("--svg", type=click.Path(dir_okay=False), help="With --plot: write the trend into this file, too.")
 @JSON_OPTION
-def history(drill: str | None, limit: int, as_json: bool) -> None:
+def history(drill: str | None, limit: int, plot: bool, svg: str | None, as_json: bool) -> None:
     """Every time that came up, newest first: passed, failed, missed, blacked out, refused; and its run."""
     from orchestrator.cli.console import print_json
-    from orchestrator.operations.drill_views import past_fires
+    from orchestrator.operations.drill_views import past_fires, trends
 
+    if plot or svg:
+        from orchestrator.cli.drill_plot import show_trends
+
+        show_trends(trends(drill), svg=svg, as_json=as_json)
+        return
     fires = past_fires(drill, limit=limit)
     if as_json:
         print_json({"fires": fires})
@@ -224,6 +232,9 @@ def injects(system: str, as_json: bool) -> None:
 
 
 commands.add_command(drill_ransomware.command)
+
+
+commands.add_command(exercise)
 
 
 @click.command("serve", epilog=exit_codes_of("InventoryError"))

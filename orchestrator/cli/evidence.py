@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.evidence_anchors import anchor_command, enrol
 from orchestrator.cli.evidence_keeping import erase, hold, retention
 from orchestrator.cli.evidence_options import JSON, LEDGER, ledger_or_default, named_run, whole_population
-from orchestrator.cli.evidence_words import adopt, order, result, review, sign_off
+from orchestrator.cli.evidence_words import adopt, attend, order, result, review, sign_off
 
 POLICY_HELP = "The auditor's own trust policy (JSON)."
 
@@ -25,6 +25,7 @@ commands.add_command(adopt)
 commands.add_command(order)
 commands.add_command(result)
 commands.add_command(review)
+commands.add_command(attend)
 commands.add_command(sign_off)
 commands.add_command(retention)
 commands.add_command(hold)

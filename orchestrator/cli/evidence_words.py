@@ -1,4 +1,4 @@
-"""`skerry evidence adopt|order|result|review|sign-off`: what persons sign, from the policy in force to a review."""
+"""`skerry evidence adopt|order|result|review|attend|sign-off`: what persons sign."""
 
 import json
 from pathlib import Path
@@ -109,6 +109,34 @@ def review(
     )
     told = {"run": run, "by": person, "log_index": index}
     click.echo(json.dumps(told) if as_json else f"Review of {run} by {person} is on record, log entry {index}.")
+
+
+@click.command("attend")
+@click.argument("run")
+@click.option("--as", "person", required=True, help="Who was there: a person of the estate.")
+@click.option("--role", required=True, help="In which role: observer, for instance.")
+@KEY
+@click.option("--announced/--unannounced", default=True, help="Whether they knew of it beforehand.")
+@click.option("--saw", default="", help="What they want to have said; it is signed.")
+@LEDGER
+@JSON
+def attend(
+    run: str, person: str, role: str, key: str, announced: bool, saw: str, ledger: Path | None, as_json: bool
+) -> None:
+    """Sign that you were there when RUN (an id, or `last`) was carried out, and put it on record.
+
+    Exit codes: 0 recorded; 2 no such run; 50 the ledger cannot be written, or the key does not sign.
+    """
+    from orchestrator.evidence.review import record_attendance
+    from orchestrator.wiring.ledger import open_enrolled
+
+    folder = ledger_or_default(ledger)
+    run = named_run(folder, run)
+    index = record_attendance(
+        folder, run, person=person, role=role, key_file=key, announced=announced, saw=saw, open_lock=open_enrolled
+    )
+    told = {"run": run, "by": person, "role": role, "announced": announced, "log_index": index}
+    click.echo(json.dumps(told) if as_json else f"{person} was there as {role}: on record, log entry {index}.")
 
 
 @click.command("sign-off")

@@ -180,9 +180,11 @@ def gate(
     from orchestrator.cli.runbook_words import inputs_of
     from orchestrator.cli.words import print_json
     from orchestrator.model.wave import GateName
+    from orchestrator.operations.wave_status import readiness
     from orchestrator.operations.wave_words import decide, try_to_tell
 
     with _desk() as (desk, waves):
+        ready = readiness(desk, waves, wave)
         word = decide(
             desk,
             waves,
@@ -199,6 +201,9 @@ def gate(
     if as_json:
         print_json({"word": word.model_dump(mode="json"), "on_record": on_record})
     else:
+        from orchestrator.cli.wave_show import show_readiness
+
+        show_readiness(*ready)
         click.echo(f"{word.person} ({word.role}) says {'go' if go else 'no go'} at gate {word.gate} of wave {wave}")
 
 

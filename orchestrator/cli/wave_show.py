@@ -1,7 +1,11 @@
 """Waves as a person reads them, and what their end means for an exit code."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from orchestrator.cli.console import bad, console, good, heading, quiet, seconds_text, short_digest, table
 from orchestrator.foundation.errors import RolledBack, RunFailed
+from orchestrator.operations.durations import SystemDuration
 from orchestrator.operations.wave_gates import GateStanding
 from orchestrator.operations.wave_state import Member
 from orchestrator.operations.wave_status import WaveStatus
@@ -43,6 +47,7 @@ def show_wave(status: WaveStatus) -> None:
         out.print(quiet(f"left of its window: {left}{beside}"))
     members = sorted(status.members, key=lambda member: not member.has_failed)[:MEMBERS_SHOWN_MAX]
     out.print(table(("system", "state", "step", "run", "what"), [_row(member) for member in members]))
+    show_readiness(status.drill, status.durations)
     for gate in status.gates:
         out.print(_gate(gate))
     for skipped in status.skipped:
@@ -50,6 +55,29 @@ def show_wave(status: WaveStatus) -> None:
     for waiver in status.waivers:
         what = waiver.system or "the soak"
         out.print(bad(f"{what} was waived by {waiver.person} ({waiver.role}): {waiver.because}"))
+
+
+def show_readiness(drill: Mapping[str, Any], durations: Sequence[SystemDuration]) -> None:
+    """What whoever decides should know: how the systems stand by their drills, and how long steps took before."""
+    out = console()
+    if drill:
+        age = f", {seconds_text(drill['age_seconds'])} ago at the longest" if "age_seconds" in drill else ""
+        told = f"drills: {drill['passed']} of {drill['systems']} systems passed their newest{age}"
+        out.print(good(told) if drill["result"] == "passed" else bad(f"{told}; the worst is: {drill['result']}"))
+    rows = [
+        (
+            each.system,
+            f"{each.measured} of {each.steps} steps in {each.runs} runs",
+            seconds_text(each.p50_seconds),
+            seconds_text(each.p90_seconds),
+            f"+{each.variance_percent:g} %",
+            seconds_text(each.last_seconds),
+        )
+        for each in durations
+        if each.measured
+    ]
+    if rows:
+        out.print(table(("system", "measured", ">p50", ">p90", ">variance", ">last time"), rows))
 
 
 def _row(member: Member) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.model.approval import SignedApproval, SignedOrder
 
+NOT_LIVE = ("drill", "tabletop", "walkthrough")  # kinds of runs that leave service as it is
+
 
 class RunPapers:
     """What a run rests on, by the digest of its plan.
@@ -55,7 +57,7 @@ class RunPapers:
         """What `run.created` says beside the plan itself: mode, params, clock and environment."""
         inputs = self._plan(plan).get("inputs", {})
         params = {"digest": digest_of(inputs), "values": inputs}
-        return {"mode": "drill" if kind == "drill" else "live", "params": params, **self._surroundings()}
+        return {"mode": "drill" if kind in NOT_LIVE else "live", "params": params, **self._surroundings()}
 
     def _plan(self, plan: str) -> dict[str, Any]:
         return self._catalogue.get("plan", plan) or {}

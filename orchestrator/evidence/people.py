@@ -13,7 +13,7 @@ from orchestrator.evidence.bench import GROUP, Bench, Word, is_distinct, signed_
 from orchestrator.evidence.gates_in_force import judge_wave_gates
 from orchestrator.evidence.merkle import leaf_hash
 from orchestrator.evidence.run_result import result_of
-from orchestrator.evidence.statements import REVIEW, SIGN_OFF, START_ORDER, TEST_RESULT, Statement
+from orchestrator.evidence.statements import ATTENDANCE, REVIEW, SIGN_OFF, START_ORDER, TEST_RESULT, Statement
 from orchestrator.evidence.story import RunStory, moment
 from orchestrator.evidence.trust_policy import SignatureRule
 from orchestrator.foundation.errors import EvidenceRejected
@@ -36,6 +36,7 @@ def judge_people(bench: Bench, entries: Sequence[bytes]) -> None:
         ("order", "run.ordered", START_ORDER, lambda word: _orders(word, story)),
         ("result", "result.signed", TEST_RESULT, lambda word: _is_the_result(word.statement, story, digest)),
         ("review", "review.signed", REVIEW, lambda word: _is_about(word.statement, f"run:{story.run}", digest)),
+        ("attendance", "attendance.signed", ATTENDANCE, lambda word: _attends(word, story, digest)),
         ("signOff", "review.accepted", SIGN_OFF, lambda word: _signs_off(word, story, digest)),
     )
     for rule_name, kind, predicate, judge in judges:
@@ -58,8 +59,9 @@ def _judge_words(
                 is_distinct(word.person, rule, bench.story)
             heard.add(word.person)
             bench.findings.ok(GROUP, f"{noun} signed by {word.person}, entry {event.index}{_summary(word.statement)}")
+    article = "an" if noun[0] in "aeiou" else "a"
     if rule and len(heard) < rule.threshold:
-        bench.findings.fail(GROUP, f"{len(heard)} signed a {noun}, where the policy asks for {rule.threshold}")
+        bench.findings.fail(GROUP, f"{len(heard)} signed {article} {noun}, where the policy asks for {rule.threshold}")
 
 
 def _summary(statement: Statement) -> str:
@@ -96,6 +98,13 @@ def _is_the_result(said: Statement, story: RunStory, digest: str) -> None:
         if said.predicate.get(name) != value:
             told = f", the log says {value}" if name == "result" else ""
             raise EvidenceRejected(f"its {name} does not follow from the log{told}")
+
+
+def _attends(word: Word, story: RunStory, digest: str) -> None:
+    """Whoever says that they were there says it of just this run, in the role that stands on record."""
+    _is_about(word.statement, f"run:{story.run}", digest)
+    if word.statement.predicate.get("role") != word.event.data.get("role"):
+        raise EvidenceRejected("the statement is signed in another role")
 
 
 def _signs_off(word: Word, story: RunStory, digest: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from orchestrator.evidence.elsewhere import OpenLock
 from orchestrator.evidence.signed_words import finished_run, put_on_record
-from orchestrator.evidence.statements import REVIEW, SIGN_OFF
+from orchestrator.evidence.statements import ATTENDANCE, REVIEW, SIGN_OFF
 from orchestrator.evidence.story import moment
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import UsageError
@@ -53,6 +53,36 @@ def record_review(
         found,
         "review.signed",
         REVIEW,
+        predicate,
+        person=person,
+        role=role,
+        key_file=key_file,
+        clock=clock or SystemClock(),
+        open_lock=open_lock,
+    )
+
+
+def record_attendance(
+    ledger: Path,
+    run: str,
+    *,
+    person: str,
+    role: str,
+    key_file: str,
+    announced: bool,
+    saw: str = "",
+    clock: Clock | None = None,
+    open_lock: OpenLock | None = None,
+) -> int:
+    """Sign that `person` was there, and record it; returns the log's index. `announced` is whether they knew of the
+    exercise beforehand; `saw` is what they want to have said.
+    """
+    predicate = {"participant": person, "role": role, "announced": announced, "saw": saw}
+    return put_on_record(
+        ledger,
+        finished_run(ledger, run),
+        "attendance.signed",
+        ATTENDANCE,
         predicate,
         person=person,
         role=role,

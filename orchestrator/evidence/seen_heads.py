@@ -10,7 +10,7 @@ from orchestrator.foundation.errors import BrokenLog, EvidenceError, EvidenceRej
 
 SIGNED_KINDS = (
     *("approval.granted", "approval.refused", "approval.revoked"),
-    *("run.ordered", "result.signed", "review.signed", "review.accepted"),
+    *("run.ordered", "result.signed", "review.signed", "review.accepted", "attendance.signed"),
     *("gate.decided", "waiver.given", "policy.set"),
 )
 

@@ -29,7 +29,7 @@ _KEYS = {
     "people",
     "rules",
 }
-_RULES = {"approval", "order", "result", "review", "signOff"}
+_RULES = {"approval", "order", "result", "review", "signOff", "attendance"}
 DUTIES = ("author", "operator", "reviewer")  # that a rule may keep apart
 
 
@@ -76,7 +76,7 @@ class TrustPolicy:
     identity_domain: str = "example"
     log_text: str = ""
     people: Mapping[str, TrustedPerson] = field(default_factory=dict)
-    rules: Mapping[str, SignatureRule] = field(default_factory=dict)  # approval, order, result, review, signOff
+    rules: Mapping[str, SignatureRule] = field(default_factory=dict)  # by the names of _RULES
 
 
 def read_trust_policy(path: Path) -> TrustPolicy:

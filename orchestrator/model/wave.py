@@ -48,7 +48,7 @@ class WaveGate(Frozen):
     """A gate before a wave begins, or after its soak: what must be observed, and who decides.
 
     A criterion's `step` names what it is observed by: `said` (whoever decides says the value), `plan`, `window`,
-    `previous`, `members`, `soak`, `scope`, `release` or `replica`.
+    `drill`, `previous`, `members`, `soak`, `scope`, `release` or `replica`.
     """
 
     id: GateName

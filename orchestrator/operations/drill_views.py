@@ -1,6 +1,6 @@
 """What people ask of the drill calendar: the estate is opened, looked at, and told as data."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator.foundation.clock import SystemClock
@@ -8,6 +8,7 @@ from orchestrator.foundation.errors import EngineUnavailable, GateClosed, HostEr
 from orchestrator.model.drill import InjectName, ScheduledDrill
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.drill_injects import inject_rows, injecting
+from orchestrator.operations.drill_trend import Measured, trend_of
 from orchestrator.operations.drills import (
     DrillBook,
     drill_named,
@@ -71,6 +72,15 @@ def past_fires(named: str | None, *, limit: int) -> list[dict[str, Any]]:
 def injects_of(system: str) -> list[dict[str, Any]]:
     with open_desk(inventory_folder()) as desk:
         return inject_rows(desk, system)
+
+
+def trends(named: str | None) -> dict[str, list[Measured]]:
+    """By system what its drills in bubbles measured; of those of one drill, or of every system that has any."""
+    with open_desk(inventory_folder()) as desk:
+        systems: Iterable[str] = desk.inventory.systems
+        if named:
+            systems = drill_named(read_drills(inventory_folder(), desk.inventory), named).systems
+        return {system: trend for system in systems if (trend := trend_of(desk.catalogue, system))}
 
 
 def look_once() -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from orchestrator.model.names import Name
 from orchestrator.model.plan import Plan, SystemPlan
 from orchestrator.model.wave import SignedWaveWord, SkippedGate, Waiver
 from orchestrator.operations.desk import Desk
+from orchestrator.operations.drill_standing import drills_observed
+from orchestrator.operations.durations import SystemDuration, durations_of
 from orchestrator.operations.gate_facts import estate_observed
 from orchestrator.operations.plan import find_plan
 from orchestrator.operations.wave_gates import GateStanding, gate_standing
@@ -50,6 +52,8 @@ class WaveStatus(Frozen):
     waivers: tuple[Waiver, ...] = ()
     skipped: tuple[SkippedGate, ...] = ()
     window: dict[str, Any] = {}
+    drill: dict[str, Any] = {}  # how its systems stand by their drills
+    durations: tuple[SystemDuration, ...] = ()  # what its steps took before
 
 
 class WaveDesk(Desk):
@@ -87,7 +91,9 @@ def plan_needed(desk: Desk, waves: EstateWaves, named: Name) -> Plan:
 def wave_status(
     desk: WaveDesk, waves: EstateWaves, named: Name, *, operator: Name | None = None, look: bool = False
 ) -> WaveStatus:
-    """Where a wave stands. With `look`, members that live at their new side are asked for whether they still do."""
+    """Where a wave stands. With `look`, members that live at their new side are asked for whether they still do,
+    and what steps took in runs before is read.
+    """
     waves.wave(named)
     plan = plan_of_wave(desk, named)
     if plan is None:
@@ -119,8 +125,16 @@ def wave_status(
         waivers=waivers,
         skipped=_skipped(desk, plan),
         window=window_facts(plan.terms, now),
+        drill=drills_observed(desk.catalogue, plan, now),
+        durations=durations_of(plan, desk.runs) if look else (),
     )
     return status.model_copy(update={"gates": _standings(desk, waves, plan, status, operator)})
+
+
+def readiness(desk: WaveDesk, waves: EstateWaves, named: Name) -> tuple[dict[str, Any], tuple[SystemDuration, ...]]:
+    """How the wave's systems stand by their drills, and what its steps took in runs before."""
+    plan = plan_needed(desk, waves, named)
+    return drills_observed(desk.catalogue, plan, desk.clock.now()), durations_of(plan, desk.runs)
 
 
 def _looked_at(desk: WaveDesk, plan: Plan, member: Member) -> Member:
@@ -192,6 +206,7 @@ def _observed(desk: WaveDesk, waves: EstateWaves, plan: Plan, status: WaveStatus
             "approved": desk.standing(plan).approved,
         },
         "window": status.window,
+        "drill": status.drill,
         **estate_observed(desk, plan),
         "previous": {"state": wave_status(desk, waves, before).state if before is not None else "none"},
         "members": {

@@ -20,7 +20,7 @@ from orchestrator.model.wave import Freeze, GateName, Period, WaveGate, WaveLimi
 from orchestrator.planning.windows import WINDOW_HOURS_MAX, length_seconds, period, recurring_period, zone
 
 SECTION = "waves"
-OBSERVERS = ("said", "plan", "window", "previous", "members", "soak", "scope", "release", "replica")
+OBSERVERS = ("said", "plan", "window", "drill", "previous", "members", "soak", "scope", "release", "replica")
 _ENTRY_GATES = ("G0", "G1", "G2", "G3", "G4")
 _EXIT_GATES = ("G6", "G7")
 _RETIRE_GATES = ("G8",)

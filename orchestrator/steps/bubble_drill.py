@@ -170,7 +170,10 @@ class BubbleDriller:
             }
         )
         wrong.keep(self.drivers.catalogue, self.record, drill.id, at=drill.begun_at, found=found)
-        self.record(main.name, "drill.finished", {**drill.model_dump(mode="json"), "passed": drill.passed})
+        result = {**drill.model_dump(mode="json"), "passed": drill.passed}
+        self.record(main.name, "drill.finished", result)
+        kept = {**result, "attempts": len(drill.attempts)}
+        self.drivers.catalogue.put("drill_result", f"{main.name}/{drill.id}", kept)
         return drill
 
     def _placed(

@@ -17,6 +17,7 @@ RATINGS = {
 }
 
 
+_TYPES = {"drill": "drill", "tabletop": "tabletop exercise", "walkthrough": "walkthrough"}
 _ASKED = {"rto": "recovery time", "rpo": "recovery point"}
 
 
@@ -31,7 +32,8 @@ def rating(system: SystemStory) -> str:
 
 def after_action(material: Material) -> str:
     """The section, as HTML."""
-    return _overview(material) + _analysis(material) + _strengths(material) + _improvements(material)
+    parts = (_overview, _attendance, _analysis, _strengths, _improvements)
+    return "".join(part(material) for part in parts)
 
 
 def _overview(material: Material) -> str:
@@ -41,12 +43,23 @@ def _overview(material: Material) -> str:
     pairs: list[tuple[str, Cell]] = [
         ("Name", title(story)),
         ("Dates", f"{story.events[0].time} to {material.ended}"),
-        ("Type", "operation on live systems" if story.kind != "drill" else "drill"),
+        ("Type", _TYPES.get(story.kind, "operation on live systems")),
         ("Scope", ", ".join(story.systems) or "none"),
         *_objectives(story),
         ("Took part, by signature or by name", ", ".join(people)),
     ]
     return "<h3>Overview</h3>" + facts([*pairs, *said])
+
+
+def _attendance(material: Material) -> str:
+    """Who signed that they were there, and whether it was announced to them; nothing where nobody did."""
+    rows: list[list[Cell]] = []
+    for signed in material.of_kind("attendance.signed"):
+        said = signed.statement.predicate
+        knew = "announced" if said.get("announced") is True else "not announced"
+        rows.append([signed.by, signed.role, knew, str(said.get("saw", "")), signed.event.index])
+    head = ["Participant", "As", "To them it was", "What they say", "Log entry"]
+    return "<h3>Who was there, by signature</h3>" + table(head, rows, numbers=(4,)) if rows else ""
 
 
 def _objectives(story: RunStory) -> list[tuple[str, Cell]]:

@@ -24,7 +24,7 @@ from orchestrator.foundation.errors import BrokenLog
 RENDERING = 5
 PROVED_KINDS = (
     *("run.created", "approval.granted", "approval.revoked", "run.started", "run.finished"),
-    *("result.signed", "review.signed", "review.accepted"),
+    *("result.signed", "review.signed", "review.accepted", "attendance.signed"),
 )
 
 

@@ -23,6 +23,7 @@ _DEEDS = {
     "run.ordered": "ordered the start",
     "result.signed": "signed the result",
     "review.signed": "reviewed the results",
+    "attendance.signed": "was there",
     "review.accepted": "signed the review off for management",
     "gate.decided": "decided at a gate of the wave",
     "waiver.given": "waived: it is no pass",
