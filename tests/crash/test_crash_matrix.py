@@ -16,6 +16,7 @@ CELLS = [case for runbook in shipped_runbooks() for case in cases(runbook)]
 EVERY_NTH_WITH_THREADS, EVERY_NTH_ON_POSTGRESQL = 29, 5
 
 
+@pytest.mark.timeout(1800)
 def test_every_cell():
     fresh = multiprocessing.get_context("spawn")  # no process of ours is copied with its threads
     found: dict[Case, str] = {}
@@ -36,6 +37,7 @@ def test_the_cells_are_every_trouble_in_both_ways_and_directions_of_every_runboo
     assert {case.mode for case in CELLS} == {"do", "undo"}
 
 
+@pytest.mark.timeout(600)
 def test_a_sample_of_the_cells_with_deeds_side_by_side():
     problems = [
         f"{case}: {problem}"
@@ -45,6 +47,7 @@ def test_a_sample_of_the_cells_with_deeds_side_by_side():
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.platform("postgresql")
 def test_a_sample_of_the_workers_that_are_killed_on_postgresql():
     everything = (case for runbook in shipped_runbooks() for case in cases(runbook, postgresql=True))

@@ -41,7 +41,7 @@ from tests.fakes.handlers import Faults, SimulatedCrash, SimulatedHandlers
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.simulated_site import SimulatedSite
 
-LIFE_SECONDS_MAX = 600
+LIFE_SECONDS_MAX = 3600  # also of a life that many copies of its process are made of, one after the other
 LOOK_SECONDS = 0.004
 
 
