@@ -192,8 +192,7 @@ class AwsSession:
 
     def _assume(self, core: botocore.session.Session, role: str) -> None:
         """From now on `core` acts as the role; what it is given ends by itself and is renewed before."""
-        asking = boto3.Session(botocore_session=core, region_name=self.region)
-        own = asking.get_credentials()  # the chain's; `core` will show the role's instead
+        own = core.get_credentials()  # the chain's; `core` will show the role's instead
 
         def assumed() -> dict[str, Any]:
             frozen = own.get_frozen_credentials() if own else None
