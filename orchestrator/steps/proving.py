@@ -46,10 +46,11 @@ def compare_sides(
             return drivers.database_digests.digest(dataset, host)
         return StillDataMover(drivers).digest(dataset, host, reading=reading, progress=progress)
 
-    found = dict(zip(asked, in_parallel(digest, asked), strict=True))
+    names = [(dataset.name, side) for dataset, side in asked]
+    found = dict(zip(names, in_parallel(digest, asked), strict=True))
     unequal: list[str] = []
     for dataset in datasets:
-        digests = {side: found[(dataset, side)] for side in sides}
+        digests = {side: found[dataset.name, side] for side in sides}
         match = len({item.digest for item in digests.values()}) == 1
         emit(
             "digests.compared",
@@ -66,7 +67,8 @@ def compare_sides(
     for dataset, side in asked:
         note_sound(drivers.catalogue, deed.system_plan.system.name, dataset.name, side)
     return {
-        side.value: digest_of({dataset.name: found[(dataset, side)].digest for dataset in datasets}) for side in sides
+        side.value: digest_of({dataset.name: found[dataset.name, side].digest for dataset in datasets})
+        for side in sides
     }
 
 
