@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from orchestrator.contracts.engine import RunStatus, Worker
 from orchestrator.engine.worker import WorkerSettings, open_worker, refuse_second_worker
 from orchestrator.foundation.clock import SystemClock
@@ -118,3 +120,24 @@ def approved_plan(desk: WaveDesk, waves: EstateWaves, wave: str, keys: Path) -> 
     plan = plan_wave(desk, waves, wave, runbook_file=RUNBOOK, author="ben", facts=facts, inputs={"watch": "0s"})
     desk.approve(plan, person="ana", role="system-owner", key_file=str(keys / "ana"))
     return plan
+
+
+def wave_desk_fixtures(systems: int):
+    """The fixtures `keys`, `estate` and `desk` of a test file, to be bound to these names in it."""
+
+    @pytest.fixture(scope="module")
+    def keys(tmp_path_factory):
+        return tmp_path_factory.mktemp("keys")
+
+    @pytest.fixture(scope="module")
+    def estate(keys):
+        return an_estate_with_keys(systems, keys)
+
+    @pytest.fixture
+    def desk(estate, tmp_path, monkeypatch):
+        monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
+        found = SimulatedWaveDesk(estate, clock=ShiftedClock())
+        yield found
+        found.close()
+
+    return keys, estate, desk

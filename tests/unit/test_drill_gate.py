@@ -17,7 +17,7 @@ from orchestrator.operations.wave_status import readiness, wave_status
 from orchestrator.operations.wave_words import decide
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.surveys import healthy
-from tests.fakes.wave_desk import ShiftedClock, SimulatedWaveDesk, an_estate_with_keys, approved_plan, waves_of
+from tests.fakes.wave_desk import approved_plan, wave_desk_fixtures, waves_of
 from tests.unit.test_drills import RUNBOOK
 
 GATED = """\
@@ -33,22 +33,7 @@ waves:
 """
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    return tmp_path_factory.mktemp("keys")
-
-
-@pytest.fixture(scope="module")
-def estate(keys):
-    return an_estate_with_keys(2, keys)
-
-
-@pytest.fixture
-def desk(estate, tmp_path, monkeypatch):
-    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
-    found = SimulatedWaveDesk(estate, clock=ShiftedClock())
-    yield found
-    found.close()
+keys, estate, desk = wave_desk_fixtures(2)
 
 
 @pytest.fixture

@@ -9,28 +9,13 @@ from orchestrator.foundation.errors import ApprovalMissing, UsageError
 from orchestrator.foundation.places import ledger_folder
 from orchestrator.operations.exercise import Answer, answers_in, lead, plan_exercise
 from tests.fakes.surveys import healthy
-from tests.fakes.wave_desk import ShiftedClock, SimulatedWaveDesk, an_estate_with_keys
+from tests.fakes.wave_desk import wave_desk_fixtures
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "runbooks" / "drill.yml"
 STEPS = ["preflight", "check_before", "replicate_to_dr", "recovery_point"]
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    return tmp_path_factory.mktemp("keys")
-
-
-@pytest.fixture(scope="module")
-def estate(keys):
-    return an_estate_with_keys(1, keys)
-
-
-@pytest.fixture
-def desk(estate, tmp_path, monkeypatch):
-    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
-    found = SimulatedWaveDesk(estate, clock=ShiftedClock())
-    yield found
-    found.close()
+keys, estate, desk = wave_desk_fixtures(1)
 
 
 @pytest.fixture

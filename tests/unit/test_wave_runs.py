@@ -14,7 +14,7 @@ from orchestrator.model.plan import Plan
 from orchestrator.operations.wave import ask_wave, commit_wave, run_wave
 from orchestrator.operations.wave_status import plan_of_wave, wave_status
 from orchestrator.operations.wave_words import decide, waive
-from tests.fakes.wave_desk import ShiftedClock, SimulatedWaveDesk, an_estate_with_keys, approved_plan, waves_of
+from tests.fakes.wave_desk import approved_plan, wave_desk_fixtures, waves_of
 
 TWO_WAVES = """\
 waves:
@@ -40,22 +40,7 @@ waves:
 """
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    return tmp_path_factory.mktemp("keys")
-
-
-@pytest.fixture(scope="module")
-def estate(keys):
-    return an_estate_with_keys(4, keys)
-
-
-@pytest.fixture
-def desk(estate, tmp_path, monkeypatch):
-    monkeypatch.setenv("SKERRY_HOME", str(tmp_path / "home"))
-    found = SimulatedWaveDesk(estate, clock=ShiftedClock())
-    yield found
-    found.close()
+keys, estate, desk = wave_desk_fixtures(4)
 
 
 def later(desk, **span) -> None:
