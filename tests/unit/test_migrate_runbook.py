@@ -85,8 +85,8 @@ class World:
     def end_target(self, machines: str) -> None:
         assert self.authority != "cloud"
 
-    def take_recovery_point(self, sides: list[str]) -> None:
-        assert sides == ["source", "dr"]
+    def take_recovery_point(self, sides: list[str], clones: bool) -> None:
+        assert (sides, clones) == (["source", "dr"], False)
 
     def replicate(self, source: str, replica: str, read: str, pace: str) -> None:
         here, there = self.sides[source], self.sides[replica]
