@@ -5,7 +5,6 @@ Sizes and rates are judged anew, for they change by themselves; what a host is m
 
 from collections.abc import Iterator
 
-from orchestrator.model.action import SeizeAuthority
 from orchestrator.model.facts import DatasetFacts, Facts, HostFacts
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import HostName
@@ -26,29 +25,15 @@ def against_newer_facts(plan: Plan, inventory: Inventory, before: Facts | None, 
         expected = estimate(planned.system, inventory, now)
         found += unmet_objectives(planned.system, expected) + unmet_window(planned.system, expected, plan.terms)
     if before is not None:
-        lost = hosts_taken_for_lost(plan)
         for name in plan.hosts:
-            if name not in lost and name in before.hosts and name in now.hosts:
+            if name in before.hosts and name in now.hosts:
                 found += _of_host(name, before.hosts[name], now.hosts[name])
     return found
 
 
-def hosts_taken_for_lost(plan: Plan) -> frozenset[HostName]:
-    """The hosts of sides that the plan takes authority from though nobody can see them stopped."""
-    return frozenset(
-        planned.system.host_of(step.action.from_side, dataset)
-        for planned in plan.systems
-        for step in planned.steps
-        if isinstance(step.action, SeizeAuthority)
-        for dataset in (None, *(each.name for each in planned.system.datasets))
-    )
-
-
 def _of_host(name: HostName, before: HostFacts, now: HostFacts) -> Iterator[str]:
-    if before.reachable and not now.reachable:
-        yield f"host {name} can no longer be reached: {now.why_not or 'no reason given'}"
     if not (before.reachable and now.reachable):
-        return
+        return  # nothing is known to be another; the preflight of the run looks whether it can be reached
     for key in _OF_HOSTS:
         yield from _changed(f"host {name}", key, getattr(before, key), getattr(now, key))
     for tool, version in before.tools.items():

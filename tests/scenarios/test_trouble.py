@@ -288,6 +288,7 @@ class TestHosts:
             ran = ground.run(ground.ready)
         finally:
             known.write_text(honest)
+            ground.survey()
         assert not found["reachable"]
         for words in (expected, shown):
             assert words in found["why_not"]
@@ -316,6 +317,7 @@ class TestHosts:
             told = ground.skerry("plan", "make", "filing", "--wave", "full", "--as", "ben")
         finally:
             ground.good("lab", "heal")
+            ground.survey()
         assert place.stat().st_uid == owner
         refused(ran, 61, "RunFailed", "dr-filing1: /var/lib/postgresql/filing has", "bytes free", "are needed")
         refused(told, 12, "PlanningError", "host dr-filing1 has", "bytes free", "filing/register")
@@ -327,6 +329,7 @@ class TestHosts:
             ran = ground.run(ground.ready)
             ground.survey()
             told = ground.skerry("plan", "make", "filing", "--wave", "tool", "--as", "ben")
+        ground.survey()
         refused(ran, 61, "RunFailed", "dr-filing1 lacks rsync")
         refused(told, 12, "PlanningError", "host dr-filing1 lacks rsync", "install it there")
         assert not ground.acted_on_replicas()
@@ -339,6 +342,7 @@ class TestHosts:
         with ground.covered("dr-filing1", "/usr/lib/postgresql/15/bin/postgres", "/root/postgres"):
             ground.survey()
             told = ground.skerry("plan", "make", "filing", "--wave", "old", "--as", "ben")
+        ground.survey()
         said = "dataset register of filing: PostgreSQL 15 on onprem-filing1, 14 on dr-filing1"
         refused(told, 12, "PlanningError", said, "same major version")
 

@@ -88,11 +88,6 @@ def edit_dataset_facts(desk, runbook):
     return "dataset books on home-web1 is gone"
 
 
-def edit_reachability(desk, runbook):
-    survey(desk, lambda facts: changed(facts, "home-web1", reachable=False, why_not="no route"))
-    return "host home-web1 can no longer be reached: no route"
-
-
 def edit_change_rate(desk, runbook):
     desk.survey(changed_bytes_per_second="99000000")
     return "was made from other facts: system ledger"
@@ -119,13 +114,12 @@ EDITS = {
     "people": edit_people,
     "facts of a host": edit_host_facts,
     "facts of a dataset": edit_dataset_facts,
-    "whether a host answers": edit_reachability,
     "how fast data change": edit_change_rate,
     "how large data are": edit_sizes,
     "inputs": edit_inputs,
     "terms of the wave": edit_terms,
 }
-PLAN_AGAIN = {"whether a host answers", "facts of a dataset", "how fast data change"}  # there is no plan then
+PLAN_AGAIN = {"facts of a dataset", "how fast data change"}  # there is no plan then
 
 
 def say_all(desk, digest: str) -> None:
