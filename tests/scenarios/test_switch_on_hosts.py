@@ -114,14 +114,16 @@ def test_a_move_that_is_killed_after_the_switch_is_rolled_back_from_another_mach
 def await_step(office: Office, plan: str, step: str) -> str:
     """The run of `plan`, once `step` has passed in it."""
     until = time.monotonic() + 300
+    seen: list[tuple[str, ...]] = []
     while time.monotonic() < until:
         for run in office.skerry("runs", "list")["runs"]:
             if run["plan"] == plan:
                 steps = office.skerry("runs", "show", run["run"])["systems"][0]["steps"]
-                if any((each["step"], each["mode"], each["state"]) == (step, "do", "done") for each in steps):
+                seen = [(each["step"], each["mode"], each["state"]) for each in steps]
+                if (step, "do", "done") in seen:
                     return str(run["run"])
         time.sleep(0.5)
-    raise AssertionError(f"{step} was not reached")
+    raise AssertionError(f"{step} was not reached: {seen[-3:]}")
 
 
 def test_a_source_that_is_lost_and_found(office: Office) -> None:
