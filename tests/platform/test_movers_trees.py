@@ -102,6 +102,7 @@ def test_no_name_leads_out_of_the_tree_over_an_open_line(ground):
     mover.release_last(tree)
 
 
+@pytest.mark.platform("root")  # hosts of an ordinary user let nobody mount
 def test_a_tree_with_other_file_systems_below_it_has_no_line(ground):
     ground.write(ground.source, "disk/a", b"one")
     disk = f"{ground.source.path(ground.tree.path)}/disk"
