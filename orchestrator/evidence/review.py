@@ -5,13 +5,11 @@ Both are signed over the digest of the run's events, and put on record in the sa
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-from orchestrator.evidence.elsewhere import OpenLock
-from orchestrator.evidence.signed_words import finished_run, put_on_record
+from orchestrator.evidence.signed_words import Signing, finished_run, put_on_record
 from orchestrator.evidence.statements import ATTENDANCE, REVIEW, SIGN_OFF
 from orchestrator.evidence.story import moment
-from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import UsageError
 
 _FINDING_KEYS = {"id", "text", "action", "owner", "due"}
@@ -22,14 +20,10 @@ def record_review(
     ledger: Path,
     run: str,
     *,
-    person: str,
-    role: str,
-    key_file: str,
     conclusion: str,
     findings: Sequence[dict[str, Any]] = (),
     closes: Sequence[str] = (),
-    clock: Clock | None = None,
-    open_lock: OpenLock | None = None,
+    **signing: Unpack[Signing],
 ) -> int:
     """Sign and record; returns the log's index. `findings`: id, text, action, owner, due (a date) and more.
 
@@ -41,68 +35,33 @@ def record_review(
             raise UsageError(f"a finding lacks {', '.join(sorted(missing)) or 'nothing'}, and has {sorted(unknown)}")
         moment(f"{finding['due']}T00:00:00Z")
     predicate = {
-        "reviewer": person,
-        "role": role,
+        "reviewer": signing["person"],
+        "role": signing["role"],
         "conclusion": conclusion,
         "findings": list(findings),
         "closes": list(closes),
     }
     found = finished_run(ledger, run)
-    return put_on_record(
-        ledger,
-        found,
-        "review.signed",
-        REVIEW,
-        predicate,
-        person=person,
-        role=role,
-        key_file=key_file,
-        clock=clock or SystemClock(),
-        open_lock=open_lock,
-    )
+    return put_on_record(ledger, found, "review.signed", REVIEW, predicate, **signing)
 
 
 def record_attendance(
-    ledger: Path,
-    run: str,
-    *,
-    person: str,
-    role: str,
-    key_file: str,
-    announced: bool,
-    saw: str = "",
-    clock: Clock | None = None,
-    open_lock: OpenLock | None = None,
+    ledger: Path, run: str, *, announced: bool, saw: str = "", **signing: Unpack[Signing]
 ) -> int:
-    """Sign that `person` was there, and record it; returns the log's index. `announced` is whether they knew of the
+    """Sign to have been there, and record it; returns the log's index. `announced` is whether they knew of the
     exercise beforehand; `saw` is what they want to have said.
     """
-    predicate = {"participant": person, "role": role, "announced": announced, "saw": saw}
-    return put_on_record(
-        ledger,
-        finished_run(ledger, run),
-        "attendance.signed",
-        ATTENDANCE,
-        predicate,
-        person=person,
-        role=role,
-        key_file=key_file,
-        clock=clock or SystemClock(),
-        open_lock=open_lock,
-    )
+    predicate = {"participant": signing["person"], "role": signing["role"], "announced": announced, "saw": saw}
+    return put_on_record(ledger, finished_run(ledger, run), "attendance.signed", ATTENDANCE, predicate, **signing)
 
 
 def record_sign_off(
     ledger: Path,
     run: str,
     *,
-    person: str,
-    role: str,
-    key_file: str,
     decision: Literal["accepted", "returned"] = "accepted",
     comment: str = "",
-    clock: Clock | None = None,
-    open_lock: OpenLock | None = None,
+    **signing: Unpack[Signing],
 ) -> int:
     """Sign, over every review of the run so far, that they were reported, and record it; returns the log's index.
 
@@ -114,16 +73,11 @@ def record_sign_off(
         raise UsageError(f"run {run} was not reviewed: there is nothing to sign off", hint="skerry evidence review")
     if decision == "returned" and not comment.strip():
         raise UsageError("say what is missing: --comment TEXT is signed with it")
-    predicate = {"manager": person, "role": role, "decision": decision, "comment": comment, "reviews": reviews}
-    return put_on_record(
-        ledger,
-        found,
-        "review.accepted",
-        SIGN_OFF,
-        predicate,
-        person=person,
-        role=role,
-        key_file=key_file,
-        clock=clock or SystemClock(),
-        open_lock=open_lock,
-    )
+    predicate = {
+        "manager": signing["person"],
+        "role": signing["role"],
+        "decision": decision,
+        "comment": comment,
+        "reviews": reviews,
+    }
+    return put_on_record(ledger, found, "review.accepted", SIGN_OFF, predicate, **signing)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from orchestrator.evidence.approvals import sign_with_ssh_key
 from orchestrator.evidence.artifacts import artifact_path
@@ -19,6 +19,19 @@ from orchestrator.evidence.story import RunStory, tell_story
 from orchestrator.foundation.clock import Clock, SystemClock, timestamp
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.event import RunEvent
+
+
+class Signing(TypedDict):
+    """Who signs, in which role, with which key. The clock is the system's where none is given.
+
+    `open_lock` opens enrolled buckets, which are asked, as witnesses are, what they saw of the log.
+    """
+
+    person: str
+    role: str
+    key_file: str
+    clock: NotRequired[Clock | None]
+    open_lock: NotRequired[OpenLock | None]
 
 
 @dataclass(frozen=True)
@@ -55,53 +68,26 @@ def put_on_record(
     kind: str,
     predicate_type: str,
     predicate: Mapping[str, Any],
-    *,
-    person: str,
-    role: str,
-    key_file: str,
-    clock: Clock,
-    open_lock: OpenLock | None = None,
+    **signing: Unpack[Signing],
 ) -> int:
-    """Sign `predicate` over the run's digest and record it as an event of `kind`; returns the log's index.
-
-    `open_lock` opens enrolled buckets, which are asked, as witnesses are, what they saw of the log.
-    """
+    """Sign `predicate` over the run's digest and record it as an event of `kind`; returns the log's index."""
+    clock = signing.get("clock") or SystemClock()
     now = timestamp(clock.now())
     whole = {**predicate, "statementTime": now, "logSeen": log_seen(ledger)}
     statement = Statement({f"run:{found.run}": found.digest}, predicate_type, whole)
-    envelope, key = sign_with_ssh_key(statement, key_file)
-    recorder = reopen_recorder(ledger, clock, open_lock)
+    envelope, key = sign_with_ssh_key(statement, signing["key_file"])
+    recorder = reopen_recorder(ledger, clock, signing.get("open_lock"))
     try:
         kept = recorder.keep(envelope.text().encode(), ENVELOPE_MEDIA_TYPE)
-        data = {"by": person, "role": role, "key": key, "envelope": kept}
+        data = {"by": signing["person"], "role": signing["role"], "key": key, "envelope": kept}
         return recorder.record(RunEvent(type=kind, run=found.run, at=now, data=data))
     finally:
         recorder.close()
 
 
-def record_result(
-    ledger: Path,
-    run: str,
-    *,
-    person: str,
-    role: str,
-    key_file: str,
-    clock: Clock | None = None,
-    open_lock: OpenLock | None = None,
-) -> tuple[int, str]:
+def record_result(ledger: Path, run: str, **signing: Unpack[Signing]) -> tuple[int, str]:
     """Sign what the log says of the run and record it; returns the log's index and the result."""
     found = finished_run(ledger, run)
     predicate = result_of(found.story)
-    index = put_on_record(
-        ledger,
-        found,
-        "result.signed",
-        TEST_RESULT,
-        predicate,
-        person=person,
-        role=role,
-        key_file=key_file,
-        clock=clock or SystemClock(),
-        open_lock=open_lock,
-    )
+    index = put_on_record(ledger, found, "result.signed", TEST_RESULT, predicate, **signing)
     return index, str(predicate["result"])

@@ -1,6 +1,7 @@
 """The laws of contracts.buckets.ObjectStore. Inherit, and give a fixture `site`."""
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +21,7 @@ WISHES: dict[StoreAbility, dict[str, Any]] = {
 }
 
 
-class StoreSite:
+class StoreSite(ABC):
     """A folder of a host with files of every kind. `s3` is a client that nobody here wrote, `bucket` what it opens."""
 
     def __init__(self, folder: Path, s3: Any, bucket: str) -> None:
@@ -33,9 +34,9 @@ class StoreSite:
         self.write("below/ä b+c&d.txt", b"name with everything")
         self.write("empty", b"")
 
+    @abstractmethod
     def store(self, **settings: Any) -> ObjectStore:
         """The store of the bucket, below the prefix."""
-        raise NotImplementedError
 
     def write(self, name: str, content: bytes) -> None:
         path = self.folder / name

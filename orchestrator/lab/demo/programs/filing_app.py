@@ -21,7 +21,7 @@ from .http_service import Refused, Service, serve
 from .postgres_wire import DatabaseUnavailable, Pool, StatementRefused
 
 ROWS_MAX = 5000
-NEWEST_CHECKED = 20
+ENDS_CHECKED = 20  # of the newest and of the oldest filings, each
 READ_ONLY_TRANSACTION = "25006"
 
 
@@ -43,13 +43,15 @@ class Filing(Service):
                     "select current_setting('transaction_read_only'), coalesce(max(id), 0), count(*),"
                     " coalesce(sum(amount), 0) from filings"
                 )
-                newest = session.run(
-                    "select id, attachment_sha256, attachment_bytes from filings order by id desc limit $1",
-                    [NEWEST_CHECKED],
+                # Old ones too: a machine that keeps files in a wrong place has its own, newest ones there.
+                checked = session.run(
+                    "(select id, attachment_sha256, attachment_bytes from filings order by id desc limit $1) union"
+                    " (select id, attachment_sha256, attachment_bytes from filings order by id limit $1)",
+                    [ENDS_CHECKED],
                 )
         except (DatabaseUnavailable, StatementRefused) as error:
             return 503, {"site": self.site, "error": str(error)}
-        missing = [int(row[0] or 0) for row in newest if not self._is_kept(row)]
+        missing = [int(row[0] or 0) for row in checked if not self._is_kept(row)]
         return 200, {
             "site": self.site,
             "read_only": read_only == "on",

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import subprocess
+from abc import ABC, abstractmethod
 
 ASKED_SECONDS_MAX = 60
 FILE_BYTES_MAX = 4 * 1024 * 1024
@@ -17,19 +18,19 @@ def asked(words: list[str]) -> bytes:
     return done.stdout
 
 
-class Reader:
+class Reader(ABC):
     """One file system. `uuid` is the one it is mounted by."""
 
     def __init__(self, own: str) -> None:
         self.uuid = own
 
+    @abstractmethod
     def names(self, folder: str) -> list[str]:
         """What a folder holds; nothing where it is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def content(self, path: str, bytes_max: int) -> bytes:
         """The beginning of a file; empty where there is none."""
-        raise NotImplementedError
 
     def text(self, path: str) -> str:
         return self.content(path, FILE_BYTES_MAX).decode("utf-8", "replace")
