@@ -158,16 +158,14 @@ def rollbacks_undo_in_reverse(story: RunStory) -> tuple[list[str], str]:
         if not system.was_rolled_back:
             continue
         planned = story.planned(system.name)
-        ended: dict[str, int] = {}
-        for each in system.attempts:
-            if each.mode == "do" and each.finished is not None:
-                ended[each.step] = each.finished.index
-        due = [step for step in sorted(ended, key=lambda name: -ended[name]) if _has_inverse(planned, step)]
+        ended = {each.step for each in system.attempts if each.mode == "do" and each.finished is not None}
+        # The plan's order, in which every step follows what it needs; steps beside each other end in any order.
+        due = [step for step in reversed(planned) if step in ended and _has_inverse(planned, step)]
         done = list(dict.fromkeys(each.step for each in undone if each.passed))
         if done != due:
             problems.append(f"{system.name}: undone were {', '.join(done) or 'no steps'}; due were {', '.join(due)}")
     count = sum(system.was_rolled_back for system in story.systems.values())
-    return problems, f"{count} systems rolled back, each step undone by its inverse, the last first"
+    return problems, f"{count} systems rolled back, each step undone by its inverse, the plan's last first"
 
 
 def _has_inverse(planned: dict[str, dict[str, Any]], step: str) -> bool:
