@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.cli.console import bad, console, good, heading, print_json, quiet, seconds_text, table
+from orchestrator.cli.console import bad, console, good, heading, print_json, quiet, table
+from orchestrator.foundation.amounts import seconds_text
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import UsageError
 from orchestrator.operations.drill_trend import Measured, picture

@@ -8,7 +8,8 @@ def moment(text: str) -> str:
 
 
 def show_bubble(drill: Any) -> None:
-    from orchestrator.cli.console import bad, console, good, seconds_text, table
+    from orchestrator.cli.console import bad, console, good, table
+    from orchestrator.foundation.amounts import seconds_text
 
     out = console()
     rows: list[tuple[str, str]] = [

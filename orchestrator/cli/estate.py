@@ -53,7 +53,8 @@ def show(as_json: bool) -> None:
 
 
 def _draw(data: dict[str, Any]) -> None:
-    from orchestrator.cli.console import console, seconds_text, table
+    from orchestrator.cli.console import console, table
+    from orchestrator.foundation.amounts import seconds_text
 
     screen = console()
     sites = [(site["name"], site["side"], site["region"], ", ".join(site["hosts"])) for site in data["sites"]]

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.accounts import account_lines
-from orchestrator.cli.console import seconds_text, size_text
 from orchestrator.contracts.progress import Progress
+from orchestrator.foundation.amounts import seconds_text, size_text
 from orchestrator.foundation.printable import printable
 from orchestrator.model.event import RunEvent
 from orchestrator.model.plan import Plan
@@ -56,7 +56,7 @@ def progress_text(progress: Progress) -> str:
         parts.append(f"{size_text(progress.bytes_per_second)}/s")
         if progress.bytes_total > progress.bytes_done:
             left = (progress.bytes_total - progress.bytes_done) / progress.bytes_per_second
-            parts.append(f"ETA {left:.0f}s")
+            parts.append(f"ETA {seconds_text(max(1, round(left)))}")
     return printable("  ".join(part for part in parts if part))
 
 

@@ -61,7 +61,8 @@ def list_(limit: int, as_json: bool) -> None:
     if not plans:
         click.echo("no plan yet; make one with: skerry plan make")
         return
-    from orchestrator.cli.console import console, short_digest, size_text, table
+    from orchestrator.cli.console import console, short_digest, table
+    from orchestrator.foundation.amounts import size_text
 
     drawn = [
         (

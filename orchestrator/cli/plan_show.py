@@ -4,8 +4,9 @@ from typing import Any
 
 from rich.text import Text
 
-from orchestrator.cli.console import bad, console, good, heading, quiet, seconds_text, short_digest, size_text, table
+from orchestrator.cli.console import bad, console, good, heading, quiet, short_digest, table
 from orchestrator.evidence.told_surroundings import scope_rows
+from orchestrator.foundation.amounts import seconds_text, size_text
 from orchestrator.model.action import Action
 from orchestrator.model.plan import Plan, SystemPlan
 from orchestrator.model.site import Side

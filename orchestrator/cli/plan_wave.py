@@ -89,7 +89,7 @@ def names_text(names: list[str], most: int = 6) -> str:
 
 def terms_text(terms: dict[str, Any]) -> str:
     """A wave's terms in one line."""
-    from orchestrator.cli.console import seconds_text
+    from orchestrator.foundation.amounts import seconds_text
 
     parts = []
     if terms["window"]:

@@ -1,6 +1,7 @@
 """skerry replicate: rounds source → DR outside of runs, how far DR is behind, metrics; and stage 1 of a plan."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,37 @@ def watch(systems: tuple[str, ...], every: float, count: int, as_json: bool) -> 
             desk.clock.sleep(every)
 
 
+@commands.command("history", epilog=exit_codes_of("UsageError"))
+@SYSTEMS
+@click.option("--since", type=DURATION, default=86400.0, metavar="TIME", help="How far back: 7d. Default: 1d.")
+@JSON_OPTION
+def history(systems: tuple[str, ...], since: float, as_json: bool) -> None:
+    """How far each dataset was behind over time, the worst of each stretch, and how rounds ended. Asks no host.
+
+    Without SYSTEMS: all. Times are UTC.
+    """
+    from orchestrator.cli.console import console, print_json
+    from orchestrator.operations.desk import open_desk
+    from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.lag_past import lag_past
+    from orchestrator.operations.standing import systems_named
+
+    with open_desk(inventory_folder()) as desk:
+        names = systems_named(desk, systems, every=not systems)
+        past = lag_past(desk.inventory, desk.replication, desk.clock.now(), systems=names, seconds=since)
+    if as_json:
+        print_json(past.model_dump(mode="json"))
+        return
+    screen = console()
+    screen.print(past_table(past.datasets))
+    ended = Counter(each.result.replace("_", " ") for each in past.rounds)
+    told = ", ".join(f"{count} {result}" for result, count in ended.most_common())
+    screen.print(f"rounds since {past.since}: {told or 'none'}")
+    for round_ in past.rounds:
+        if round_.result not in ("passed", "running"):
+            screen.print(_round_text(round_))
+
+
 @commands.command("metrics")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write this file, whole; else print.")
 @JSON_OPTION
@@ -221,15 +253,15 @@ def metrics(output: Path | None, as_json: bool) -> None:
 
 def lag_table(systems: Any) -> Any:
     """One row for each dataset."""
-    from orchestrator.cli.console import bad, good, quiet, seconds_text, size_text, table
+    from orchestrator.cli.console import bad, good, quiet, table
+    from orchestrator.foundation.amounts import seconds_text
 
     rows: list[tuple[Any, ...]] = []
     for system in systems:
         if not system.replicated:
             rows.append((system.system, quiet(f"lives at {system.authority.value}"), "", "", "", "", ""))
         for row in system.datasets:
-            behind = "not known" if row.seconds_behind is None else seconds_text(row.seconds_behind)
-            size = "" if row.bytes_behind is None else size_text(row.bytes_behind)
+            behind, size = behind_texts(row)
             verdict = good("met") if row.met else bad("missed")
             objective = seconds_text(row.rpo_seconds)
             if row.dataset in {each.dataset for each in system.damaged}:
@@ -238,8 +270,30 @@ def lag_table(systems: Any) -> Any:
     return table(("system", "dataset", ">behind", ">bytes", ">objective", "rpo", "last good point"), rows)
 
 
+def past_table(datasets: Any) -> Any:
+    """One row for each stretch of each dataset in which somebody looked."""
+    from orchestrator.cli.console import bad, good, table
+
+    rows = []
+    for each in datasets:
+        for stretch in each.stretches:
+            began = stretch.since[:16].replace("T", " ")
+            behind, size = behind_texts(stretch)
+            verdict = good("met") if stretch.met else bad("missed")
+            rows.append((each.system, each.dataset, began, str(stretch.looks), behind, size, verdict))
+    return table(("system", "dataset", "from", ">looks", ">worst", ">bytes", "rpo"), rows)
+
+
+def behind_texts(found: Any) -> tuple[str, str]:
+    """Seconds and bytes behind as people read them."""
+    from orchestrator.foundation.amounts import seconds_text, size_text
+
+    behind = "not known" if found.seconds_behind is None else seconds_text(found.seconds_behind)
+    return behind, "" if found.bytes_behind is None else size_text(found.bytes_behind)
+
+
 def _round_text(round_: Any) -> str:
-    from orchestrator.cli.console import seconds_text, size_text
+    from orchestrator.foundation.amounts import seconds_text, size_text
 
     moved = f"{size_text(round_.bytes_wire)} in {seconds_text(round_.seconds)}"
     what = f"{round_.point or round_.message}, {moved}" if round_.result == "passed" else round_.message
@@ -247,8 +301,8 @@ def _round_text(round_: Any) -> str:
 
 
 def _pace_text(pace: Any) -> str:
-    from orchestrator.cli.console import seconds_text, size_text
+    from orchestrator.cli.live import progress_text
+    from orchestrator.contracts.progress import Progress
 
-    done = size_text(pace.bytes_done) + (f" of {size_text(pace.bytes_total)}" if pace.bytes_total else "")
-    left = f", {seconds_text(pace.seconds_left)} left" if pace.seconds_left is not None else ""
-    return f"{pace.system}/{pace.dataset}: {pace.text} {done}, {size_text(pace.bytes_per_second)}/s{left}"
+    told = Progress.model_validate(pace.model_dump(include=set(Progress.model_fields)))
+    return f"{pace.system}  {progress_text(told)}"

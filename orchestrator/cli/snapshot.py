@@ -24,7 +24,8 @@ def commands() -> None:
 @JSON_OPTION
 def list_(system: str, ask: bool, as_json: bool) -> None:
     """The recovery points of SYSTEM, newest first: age, consistency, digest, holds, where they are."""
-    from orchestrator.cli.console import console, print_json, seconds_text, short_digest, table
+    from orchestrator.cli.console import console, print_json, short_digest, table
+    from orchestrator.foundation.amounts import seconds_text
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
     from orchestrator.operations.standing import points_over
@@ -54,7 +55,8 @@ def list_(system: str, ask: bool, as_json: bool) -> None:
 @JSON_OPTION
 def show(system: str, point: str, as_json: bool) -> None:
     """One recovery point, by the beginning of its id: each dataset's digest, where it is by the hosts' own word."""
-    from orchestrator.cli.console import console, heading, print_json, quiet, size_text, table
+    from orchestrator.cli.console import console, heading, print_json, quiet, table
+    from orchestrator.foundation.amounts import size_text
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
     from orchestrator.operations.standing import points_over
@@ -65,7 +67,8 @@ def show(system: str, point: str, as_json: bool) -> None:
         print_json(found.model_dump(mode="json"))
         return
     out = console()
-    out.print(heading(f"{system} {found.point.id}"), quiet(f"{found.point.at}, {found.point.consistency}"))
+    consistency = found.point.consistency.replace("_", " ")
+    out.print(heading(f"{system} {found.point.id}"), quiet(f"{found.point.at}, {consistency}"))
     out.print(quiet(f"digest {found.digest}"))
     out.print(f"where: {_places(found)}")
     for name, why in found.holds.items():

@@ -14,7 +14,8 @@ def command(as_json: bool) -> None:
     """
     from rich.text import Text
 
-    from orchestrator.cli.console import bad, console, print_json, size_text, table
+    from orchestrator.cli.console import bad, console, print_json, table
+    from orchestrator.foundation.amounts import size_text
     from orchestrator.model.facts import HostFacts
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder

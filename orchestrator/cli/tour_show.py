@@ -7,8 +7,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.console import size_text
 from orchestrator.cli.live import LiveRun
+from orchestrator.foundation.amounts import size_text
 from orchestrator.lab.tour_result import SystemResult, TourResult
 from orchestrator.model.facts import Facts
 from orchestrator.model.plan import Plan

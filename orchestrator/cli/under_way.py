@@ -16,5 +16,5 @@ def under_way(screen: Console, *, shown: bool) -> Iterator[Callable[[str, Progre
     if not (shown and screen.is_terminal):
         yield lambda name, progress: None
         return
-    with screen.status("") as status:
-        yield lambda name, progress: status.update(Text(f"{name}  {progress_text(progress)}"))
+    with screen.status("looking at the hosts") as status:
+        yield lambda name, progress: status.update(Text(f"{name}  {progress_text(progress)}".strip()))

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.cli.console import bad, console, good, heading, quiet, seconds_text, short_digest, table
+from orchestrator.cli.console import bad, console, good, heading, quiet, short_digest, table
+from orchestrator.foundation.amounts import seconds_text
 from orchestrator.foundation.errors import RolledBack, RunFailed
 from orchestrator.operations.durations import SystemDuration
 from orchestrator.operations.wave_gates import GateStanding

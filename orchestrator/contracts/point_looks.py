@@ -31,7 +31,7 @@ class PointLook(Frozen):
 
 
 class PointLooks(Protocol):
-    """Laws (tests/platform/test_point_looks.py):
+    """Laws (tests/unit/test_clean_points.py):
       reads every name of each point, content of what changed and of canaries alone; changes nothing
     Fails with DataError where a point is not there, else with a HostError.
     """

@@ -12,7 +12,7 @@ from pydantic import Field
 from orchestrator.contracts.access import TransferAccess
 from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited, within
 from orchestrator.contracts.programs import program_text, root_user, run_program
-from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink, Rated
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import PointStore, PointStores
 from orchestrator.foundation.errors import (
@@ -267,11 +267,12 @@ class BlockVolumeMover:
         source: Host | None = None,
         progress: ProgressSink | None = None,
     ) -> dict[str, Any]:
+        show = Rated(progress)
+
         def hear(kind: str, value: dict[str, Any]) -> None:
-            if kind == "progress" and progress is not None:
+            if kind == "progress":
                 text = f"{source.name} → {host.name}" if source else f"digest at {host.name}"
-                done = Progress(dataset=volume.name, text=text, bytes_done=value["bytes"], bytes_total=value["total"])
-                progress(done)
+                show(Progress(dataset=volume.name, text=text, bytes_done=value["bytes"], bytes_total=value["total"]))
 
         result = run_program(
             self._transports(host),

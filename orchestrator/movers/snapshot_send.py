@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from orchestrator.contracts.access import TransferAccess
 from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.programs import root_user, run_program
-from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink, Rated
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import CopyOutlook, PointStore, Reading, TreeMover
 from orchestrator.model.dataset import FileTree
@@ -141,10 +141,11 @@ class FileSystemSender:
         """What the program on `host` says; `{"no": why}` where the host cannot do it, `{"stopped": …}` when its time
         was over. `source` is named where a transfer from there is asked for.
         """
+        show = Rated(progress)
 
         def hear(kind: str, value: dict[str, Any]) -> None:
-            if kind == "progress" and progress is not None and source is not None:
-                progress(Progress(dataset=tree.name, text=f"{source.name} → {host.name}", bytes_done=value["bytes"]))
+            if kind == "progress" and source is not None:
+                show(Progress(dataset=tree.name, text=f"{source.name} → {host.name}", bytes_done=value["bytes"]))
 
         result = run_program(
             self._transports(host),

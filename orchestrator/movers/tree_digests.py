@@ -3,7 +3,6 @@
 import base64
 import json
 import struct
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.contracts.programs import name_some, printable, root_user, run_program
-from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink, Rated
 from orchestrator.contracts.transport import Transport
 from orchestrator.contracts.trees import Reading
 from orchestrator.foundation.errors import DataError, SourceChanged
@@ -67,13 +66,11 @@ def known_file(path: str) -> str:
 def ask(
     transport: Transport, request: dict[str, Any], dataset: str, progress: ProgressSink | None = None
 ) -> dict[str, Any]:
-    host, started = transport.host, time.monotonic()
+    host, show = transport.host, Rated(progress)
 
     def hear(kind: str, value: dict[str, Any]) -> None:
-        if kind == "progress" and progress is not None:
-            rate = value["bytes"] / max(0.001, time.monotonic() - started)
-            told = Progress(dataset=dataset, text=f"digest at {host.name}", bytes_done=value["bytes"])
-            progress(told.model_copy(update={"bytes_per_second": round(rate, 1)}))
+        if kind == "progress":
+            show(Progress(dataset=dataset, text=f"digest at {host.name}", bytes_done=value["bytes"]))
 
     result = run_program(
         transport,

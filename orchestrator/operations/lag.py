@@ -6,6 +6,7 @@ from datetime import datetime
 from orchestrator.contracts.authority import AuthorityStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.replication import ReplicationHistory
+from orchestrator.foundation.amounts import seconds_text
 from orchestrator.foundation.errors import DigestMismatch, ReplicaLagging
 from orchestrator.model.damage import Damage
 from orchestrator.model.dataset import PostgresCluster
@@ -119,9 +120,10 @@ def complain_of_lag(systems: Sequence[SystemLag]) -> None:
         )
     missed = [row for system in systems for row in system.datasets if not row.met]
     if missed:
-        told = [f"{row.system}/{row.dataset} {_behind(row)} (objective {row.rpo_seconds:.0f}s)" for row in missed]
-        raise ReplicaLagging("; ".join(told), hint="Bring it up to date: skerry replicate run SYSTEM --as PERSON")
+        told = "; ".join(f"{row.system}/{row.dataset} {_behind(row)}" for row in missed)
+        raise ReplicaLagging(told, hint="Bring it up to date: skerry replicate run SYSTEM --as PERSON")
 
 
 def _behind(row: DatasetLag) -> str:
-    return "is not replicated yet" if row.seconds_behind is None else f"is {row.seconds_behind:.0f}s behind"
+    behind = "not replicated yet" if row.seconds_behind is None else f"{seconds_text(round(row.seconds_behind))} behind"
+    return f"is {behind} (objective {seconds_text(row.rpo_seconds)})"

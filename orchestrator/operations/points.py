@@ -93,6 +93,10 @@ class Points:
         points = [RecoveryPoint.model_validate(document) for _, document in found]
         return sorted(points, key=lambda point: (point.at, point.id))
 
+    def named(self, name: SystemName, named: str) -> Sequence[RecoveryPoint]:
+        """The point whose id begins with `named`; for `all` every one, oldest first."""
+        return self._points(name) if named == "all" else [self._find(name, named)]
+
     def _find(self, name: SystemName, named: str) -> RecoveryPoint:
         find_system(self.inventory, name)
         found = [point for point in self._points(name) if point.id.startswith(named)]
@@ -148,9 +152,11 @@ class Points:
         there: OnHosts,
         now: datetime,
     ) -> Iterator[str]:
-        yield from self._note(system, point.id).holds
-        for (side, _), ids in there.items():
-            for holder in ids.get(point.id, ()):
+        noted = self._note(system, point.id).holds
+        yield from noted
+        on_hosts = ((holder, side) for (side, _), ids in there.items() for holder in ids.get(point.id, ()))
+        for holder, side in dict.fromkeys(on_hosts):
+            if holder not in noted:
                 yield f"{holder} at {side.value}"
         known = {run.run: run for run in runs}
         rounds = {each.id for each in self.history.rounds(system, limit=POINTS_MAX)}

@@ -267,9 +267,14 @@ class Replication:
     # -- after
 
     def ask_lag(self, name: SystemName, *, trees_too: bool) -> None:
-        """Ask the hosts now how far each dataset is behind, and remember it. Trees cost a look at every file."""
+        """Ask the hosts now how far each dataset is behind, and remember it. Trees cost a look at every file; without
+        them databases alone are asked, and what was seen of the others stays as it is.
+        """
         system = find_system(self.inventory, name)
-        trees = [tree for tree in system.datasets if trees_too and isinstance(tree, FileTree)]
+        if not trees_too:
+            found = [dataset for dataset in system.datasets if isinstance(dataset, PostgresCluster)]
+            system = system.model_copy(update={"datasets": tuple(found)})
+        trees = [tree for tree in system.datasets if isinstance(tree, FileTree)]
         self._note_lag(system, None, {tree.name: self._outlook(system, tree).bytes_pending for tree in trees})
 
     def _note_lag(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.observer import Recorder
-from orchestrator.contracts.progress import ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.clock import timestamp
@@ -46,7 +46,9 @@ def systems_named(desk: Workshop, names: Sequence[str], *, every: bool) -> list[
 
 
 @contextmanager
-def when_free(desk: Desk, wait_seconds: float) -> Iterator[Recorder]:
+def when_free(
+    desk: Desk, wait_seconds: float, show: ProgressSink = lambda progress: None
+) -> Iterator[Recorder]:
     """The ledger between runs; waits for a run, or another of these, for so long, then RunInProgress."""
     deadline = desk.clock.monotonic_seconds() + wait_seconds
     with ExitStack() as stack:
@@ -54,9 +56,10 @@ def when_free(desk: Desk, wait_seconds: float) -> Iterator[Recorder]:
             try:
                 recorder = stack.enter_context(desk.between_runs())
                 break
-            except RunInProgress:
+            except RunInProgress as error:
                 if desk.clock.monotonic_seconds() >= deadline:
                     raise
+                show(Progress(text=f"waiting: {error.message}"))
                 desk.clock.sleep(WAIT_POLL_SECONDS)
         yield recorder
 
@@ -101,7 +104,7 @@ def run_rounds(
 ) -> list[Round]:
     """One round of each system, one after the other; one that fails does not keep the next from its turn."""
     done = []
-    with when_free(desk, wait_seconds) as recorder:
+    with when_free(desk, wait_seconds, lambda progress: tell(", ".join(systems), progress)) as recorder:
         record = recording(desk, recorder)
         replication, points = replication_over(desk, record, tell), points_over(desk, record)
         for name in systems:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from orchestrator.contracts.drivers import Drivers
-from orchestrator.contracts.progress import ProgressSink
+from orchestrator.contracts.progress import ProgressSink, out_of
 from orchestrator.contracts.trees import Reading
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import (
@@ -83,23 +83,40 @@ class Verifier:
     progress: ProgressSink = lambda progress: None
 
     def verify(
-        self, name: SystemName, *, sides: Sequence[Side] = SIDES_DEFAULT, scrub: bool = False
+        self,
+        name: SystemName,
+        *,
+        sides: Sequence[Side] = SIDES_DEFAULT,
+        scrub: bool = False,
+        held: RecoveryPoint | None = None,
     ) -> Verification:
-        """Compare now; what came of it is on record and in the catalogue, whatever it is."""
+        """Compare now; what came of it is on record and in the catalogue, whatever it is.
+
+        With `held` just what its sides hold of that point, and nothing that lives.
+        """
         system = find_system(self.inventory, name)
-        point = newest_point(self.drivers.catalogue, name)
+        point = held or newest_point(self.drivers.catalogue, name)
         if point is None:
             raise UsageError(
                 f"{name} has no recovery point that sides could be compared with",
                 hint=f"Take one first: skerry replicate run {name} --as PERSON",
             )
+        if held is not None:
+            sides = [side for side in sides if side in held.sides]
         found: list[Comparison] = []
         for dataset in system.datasets:
-            if isinstance(dataset, PostgresCluster):
+            if not isinstance(dataset, PostgresCluster):
+                found += self._still(system, dataset, point, sides, scrub=scrub, live=held is None)
+            elif held is not None:
+                found += self._clone(system, dataset, held, sides)
+            else:
                 found += self._clusters(system, dataset, sides)
                 found += [self._checked(system, dataset, side) for side in sides if scrub]
-            else:
-                found += self._still(system, dataset, point, sides, scrub=scrub)
+        if not found:
+            raise UsageError(
+                f"nothing of {name} {point.id} is held there that could be read",
+                hint="Of a database a point is a moment of its log; with `points: clone` it is kept as files too.",
+            )
         verification = Verification(
             id=new_run_id(),
             system=name,
@@ -113,6 +130,8 @@ class Verifier:
             self._note(name, each, verification.at)
         document = verification.model_dump(mode="json")
         self.record(name, "verification.finished", document)
+        if held is not None:
+            return verification  # says nothing of what lives, nor of the newest point
         kind = "scrub" if scrub else "read"
         self.drivers.catalogue.put("verification", f"{name}/{kind}", document)
         if verification.passed:
@@ -152,26 +171,37 @@ class Verifier:
     # -- trees and volumes
 
     def _still(
-        self, system: System, dataset: StillData, point: RecoveryPoint, sides: Sequence[Side], *, scrub: bool
+        self,
+        system: System,
+        dataset: StillData,
+        point: RecoveryPoint,
+        sides: Sequence[Side],
+        *,
+        scrub: bool,
+        live: bool,
     ) -> list[Comparison]:
-        expected = next((held.digest for held in point.datasets if held.dataset == dataset.name), "")
+        held = next((each for each in point.datasets if each.dataset == dataset.name), None)
+        expected, total = (held.digest, held.bytes_total) if held else ("", 0)
+        show = out_of(total, self.progress)
         found = []
         for side in sides:
             host = self._host(system, side, dataset.name)
             if side is not Side.CLOUD:
-                held = partial(self._digest, dataset, host, point.id, scrub=scrub)
-                found.append(_compared(held, lambda: NOT_AS_PROVED, dataset, side, f"point {point.id}", host, expected))
-            if side is not Side.SOURCE:
-                live = partial(self._digest, dataset, host, None, scrub=scrub)
+                kept = partial(self._digest, dataset, host, point.id, scrub=scrub, progress=show)
+                found.append(_compared(kept, lambda: NOT_AS_PROVED, dataset, side, f"point {point.id}", host, expected))
+            if live and side is not Side.SOURCE:
+                there = partial(self._digest, dataset, host, None, scrub=scrub, progress=show)
                 named = partial(self._named, system, dataset, host)
-                found.append(_compared(live, named, dataset, side, "live", host, expected))
+                found.append(_compared(there, named, dataset, side, "live", host, expected))
         return found
 
-    def _digest(self, dataset: StillData, host: Host, point: str | None, *, scrub: bool) -> ContentDigest:
+    def _digest(
+        self, dataset: StillData, host: Host, point: str | None, *, scrub: bool, progress: ProgressSink
+    ) -> ContentDigest:
         if isinstance(dataset, FileTree):
             reading: Reading = "scrub" if scrub else "all"
-            return self.drivers.trees.digest(dataset, host, point=point, reading=reading, progress=self.progress)
-        return self.drivers.volumes.digest(dataset, host, point=point, scrub=scrub, progress=self.progress)
+            return self.drivers.trees.digest(dataset, host, point=point, reading=reading, progress=progress)
+        return self.drivers.volumes.digest(dataset, host, point=point, scrub=scrub, progress=progress)
 
     def _named(self, system: System, dataset: StillData, host: Host) -> str:
         """The files or blocks that differ from the live source, as far as it can be asked; it may have moved on."""
@@ -216,6 +246,27 @@ class Verifier:
                 _judged(compare, dataset=cluster.name, side=side, what=what, host=host.name, expected=expected)
             )
         return found
+
+    def _clone(
+        self, system: System, cluster: PostgresCluster, point: RecoveryPoint, sides: Sequence[Side]
+    ) -> list[Comparison]:
+        """The files of that moment at DR, opened and read; none where the point is a moment of the log alone."""
+        host, digests = self._host(system, Side.DR, cluster.name), self.drivers.database_digests
+        folder = digests.find_clone(cluster, host, point.id) if Side.DR in sides else None
+        if folder is None:
+            return []
+        held = next(each for each in point.datasets if each.dataset == cluster.name)
+
+        def compare() -> dict[str, Any]:
+            try:
+                check = digests.prove_clone(cluster, host, folder, lsn=held.mark, digest=held.digest)
+            except DigestMismatch as error:
+                return {"equal": False, "damaged": True, "why": error.message}
+            told = "; ".join(f"{name} {said}" for name, said in check.checks.items())
+            return {"digest": check.digest, "equal": True, "why": told}
+
+        known = {"side": Side.DR, "what": f"point {point.id}", "host": host.name, "expected": held.digest}
+        return [_judged(compare, dataset=cluster.name, **known)]
 
     def _checked(self, system: System, cluster: PostgresCluster, side: Side) -> Comparison:
         """PostgreSQL's own word about what it has there; what a check cannot show there is said."""

@@ -7,7 +7,7 @@ from functools import partial
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
-from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink, out_of
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import DigestMismatch, MomentNotHeld, PlanningError
 from orchestrator.model.action import TakeRecoveryPoint
@@ -166,7 +166,7 @@ class TakeRecoveryPointHandler:
                 partial(mover.copy, dataset, source, replica, from_point=point, progress=progress),
             )
             mover.points(dataset, replica).take(point)
-            there = mover.digest(dataset, replica, point=point, progress=progress)
+            there = mover.digest(dataset, replica, point=point, progress=out_of(here.bytes_read, progress))
             if here.digest != there.digest:
                 # They are named, and the next copy reads everything and mends what no size and no time told of.
                 places = "; ".join(mover.differences(dataset, source, replica))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.contracts.programs import program_text, root_user
-from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink, Rated
 from orchestrator.contracts.transport import CommandResult, Transport
 from orchestrator.foundation.errors import CommandFailed, DataError, MissingTool, RunInProgress
 from orchestrator.targets.aws.session import EXPIRED, refusal
@@ -65,12 +65,14 @@ def _run(
 ) -> dict[str, Any]:
     text = program_text(program)
 
+    show = Rated(progress)
+
     def hear(line: str) -> None:
         kind, _, told = line.partition(" ")
-        if kind == "progress" and progress is not None:
+        if kind == "progress":
             value = json.loads(told)
             place = f"{request['do']} at {transport.host.name}"
-            progress(Progress(dataset=what, text=place, bytes_done=value["bytes"], bytes_total=value["total"]))
+            show(Progress(dataset=what, text=place, bytes_done=value["bytes"], bytes_total=value["total"]))
 
     done: CommandResult = transport.run(
         ["python3", "-I", "-S", "-c", LOADER, str(len(text)), json.dumps(request)],

@@ -157,11 +157,15 @@ class FakeTreeMover:
         progress: ProgressSink | None = None,
     ) -> ContentDigest:
         files = self._files(tree, host, point)
+        size = sum(len(file.content) for file in files.values())
+        if progress is not None:
+            progress(Progress(dataset=tree.name, bytes_done=size))
         return ContentDigest(
             dataset=tree.name,
             host=host.name,
             digest=digest_of({name: file.form() for name, file in files.items()}),
             algorithm="tree/v1",
+            bytes_read=size,
             entries=len(files),
         )
 

@@ -106,6 +106,26 @@ def test_a_replica_changed_behind_our_back_is_found_named_and_mended_by_the_next
     assert ground.good("verify", "archive", "--side", "dr", "--scrub")["passed"]
 
 
+def test_somebody_else_watches_the_round_that_goes_on_and_stops_looking_when_he_likes(ground):
+    looks: list[dict[str, Any]] = []
+    for _ in range(5):  # a round may be over between two looks
+        watching = begin(ground.home, "replicate", "watch", "archive", "--every", "0.2", "--json")
+        round_of(ground)
+        watching.process.send_signal(signal.SIGINT)
+        told = watching.end()
+        assert told.exit_code == 130
+        looks += [json.loads(line) for line in told.stdout.splitlines()]
+        if any(look["under_way"] for look in looks):
+            break
+    (seen,) = next(look["under_way"] for look in looks if look["under_way"])
+    assert seen["system"] == "archive"
+    assert seen["text"]
+    assert {row["dataset"] for look in looks for row in look["systems"][0]["datasets"]} == {"documents"}
+    past = ground.good("replicate", "history", "archive")
+    assert [each["dataset"] for each in past["datasets"] if each["stretches"]] == ["documents"]
+    assert "passed" in {each["result"] for each in past["rounds"]}
+
+
 def test_held_points_stay_and_the_others_go_by_the_policy(ground):
     only_one = "  replication: {retention: {last: 1, daily: 0, weekly: 0, monthly: 0}}\n  links:\n"
     folder = estate(ground.home, ("  links:\n", only_one), file="group_vars/skerry/policy.yml")

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -11,9 +12,10 @@ import pytest
 import yaml
 
 from orchestrator.cli.app import GROUPS, exit_codes, main, skerry
-from orchestrator.cli.console import seconds_text, size_text
+from orchestrator.cli.console import print_json
 from orchestrator.cli.runbook_words import inputs_of
 from orchestrator.foundation import errors
+from orchestrator.foundation.amounts import seconds_text, size_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,6 +210,14 @@ def test_durations_read_well(seconds, text):
 )
 def test_sizes_read_well(count, text):
     assert size_text(count) == text
+
+
+def test_every_document_reaches_a_pipe_at_once():
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with os.fdopen(writer, "w") as pipe, os.fdopen(reader, "rb", buffering=0) as other_end, redirect_stdout(pipe):
+        print_json({"looks": 1})
+        assert other_end.read() == b'{"looks": 1}\n'
 
 
 def test_inputs_are_name_and_value():

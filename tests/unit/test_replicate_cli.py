@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.app import main
+from orchestrator.engine.store import open_store
+from orchestrator.foundation.clock import timestamp
+from orchestrator.model.replication import LagSample, Round
 from tests.fakes.written_answers import example, holds
 from tests.unit.test_metrics import read_openmetrics
 
@@ -39,6 +44,28 @@ def test_status_answers_without_hosts_and_ends_by_the_objective(skerry):
     code, out, _ = skerry("replicate", "status")
     assert code == 35
     assert " ".join(out.splitlines()[0].split()) == "system dataset behind bytes objective rpo last good point"
+
+
+def test_lag_over_time_is_told_without_hosts(skerry, tmp_path):
+    with closing(open_store(f"sqlite:///{tmp_path / 'home'}/state.db")) as store:
+        at = datetime.now(UTC) - timedelta(hours=2, minutes=30)
+        of = {"system": "billing", "dataset": "accounts", "bytes_behind": 4096}
+        later = timestamp(at + timedelta(seconds=1))
+        store.replication.note([LagSample(at=timestamp(at), seconds_behind=5.0, **of)])
+        store.replication.note([LagSample(at=later, seconds_behind=4000.0, **of)])
+        round_ = Round(id="r-1", system="billing", by="ada", started_at=later, finished_at=later, result="failed")
+        store.replication.put_round(round_.model_copy(update={"message": "dr-a: no route"}))
+    code, out, err = skerry("replicate", "history", "billing", "--json")
+    assert (code, err) == (0, "")
+    holds(json.loads(out), example("skerry replicate history"))
+    code, out, _ = skerry("replicate", "history", "billing")
+    assert code == 0
+    assert " ".join(out.splitlines()[0].split()) == "system dataset from looks worst bytes rpo"
+    seen = timestamp(at)[:16].replace("T", " ")
+    assert " ".join(out.splitlines()[1].split()) == f"billing accounts {seen} 2 1 h 6 min 4.0 KiB missed"
+    assert ": 1 failed" in out
+    assert "billing failed: dr-a: no route" in out
+    assert "missed" not in skerry("replicate", "history", "billing", "--since", "1h")[1]
 
 
 def test_metrics_are_printed_or_written_whole(skerry, tmp_path):
@@ -76,6 +103,8 @@ def test_points_are_listed_without_hosts(skerry):
         (["snapshot", "list", "biling"], "no system is called biling"),
         (["snapshot", "prune", "billing"], "say who removes"),
         (["verify", "biling"], "no system is called biling"),
+        (["verify", "--all", "--point", "all"], "--point wants systems by their names"),
+        (["verify", "billing", "--point", "rp-0"], "there is no recovery point rp-0"),
         (["verify", "billing"], "billing has no recovery point"),
     ],
 )

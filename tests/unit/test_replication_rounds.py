@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.contracts.trees import CopyOutlook
+from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import HostUnreachable, ReplicaLagging, RunInProgress, SourceShrank, UsageError
 from orchestrator.model.dataset import BlockVolume
+from orchestrator.model.replication import LagSample
 from orchestrator.operations.lag import complain_of_lag, lag_of_estate
+from orchestrator.operations.lag_past import lag_past
 from orchestrator.operations.replication import error_named
 from orchestrator.operations.standing import complain_of_rounds
 from orchestrator.steps.shrinking import SMALL_ENTRIES, shrinkage
@@ -59,7 +62,7 @@ def test_rounds_are_told_apart_and_the_objective_is_judged_by_the_last_good_one(
     assert system.met  # the objective is 60 s
     complain_of_lag([system])
     ground.pass_time(1)
-    with pytest.raises(ReplicaLagging, match=r"filing/attachments is 61s behind \(objective 60s\)"):
+    with pytest.raises(ReplicaLagging, match=r"filing/attachments is 1 min 1 s behind \(objective 1 min\)"):
         complain_of_lag(lag(ground))
 
 
@@ -80,6 +83,51 @@ def test_bytes_that_wait_are_seen_before_they_are_copied(ground):
     assert (before.bytes_behind, after.bytes_behind) == (500, 0)
     assert 65.0 <= before.seconds_behind < 66.0
     assert 0.0 < after.seconds_behind < 1.0
+
+
+def test_a_look_at_databases_alone_leaves_what_was_seen_of_trees(ground):
+    ground.round()
+    ground.world.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path]["new"] = FakeFile(b"x" * 500)
+    ground.replication.ask_lag("filing", trees_too=True)
+    seen_at = {row.dataset: row.seen_at for row in lag(ground)[0].datasets}
+    ground.pass_time(5)
+    ground.replication.ask_lag("filing", trees_too=False)
+    rows = {row.dataset: row for row in lag(ground)[0].datasets}
+    assert (rows["attachments"].bytes_behind, rows["attachments"].seen_at) == (500, seen_at["attachments"])
+    assert rows["register"].seen_at > seen_at["register"]
+
+
+def past(ground, seconds):
+    return lag_past(
+        ground.inventory, ground.store.replication, ground.world.clock.now(), systems=["filing"], seconds=seconds
+    )
+
+
+def test_what_the_night_was_like_is_told_by_the_worst_of_each_stretch(ground):
+    def sample(seconds, pending=None):
+        at = timestamp(ground.world.clock.now())
+        behind = LagSample(system="filing", dataset="attachments", at=at, seconds_behind=seconds, bytes_behind=pending)
+        ground.store.replication.note([behind])
+        return at
+
+    sample(9.0)
+    ground.pass_time(3 * 3600)
+    began = sample(5.0, 500)
+    ground.pass_time(60)
+    sample(90.0, 20)
+    ground.pass_time(2 * 3600)
+    unknown = sample(None)
+    with cut_off(ground.world.trees.hosts, DR):
+        failed = ground.round()
+    found = past(ground, 4 * 3600)
+    looked = {each.dataset: each.stretches for each in found.datasets}["attachments"]
+    assert [(each.since, each.looks, each.seconds_behind, each.bytes_behind) for each in looked[:1]] == [
+        (began, 2, 90.0, 500)
+    ]
+    assert [each.met for each in looked] == [False, False]  # 90 s of 60 s; not known
+    assert (looked[1].since, looked[1].seconds_behind) == (unknown, None)
+    assert [each.id for each in found.rounds] == [failed.id]
+    assert past(ground, 30).rounds == ()
 
 
 def test_a_failed_round_says_so_and_the_last_good_point_stays(ground):

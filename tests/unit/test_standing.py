@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.contracts.progress import Progress
 from orchestrator.foundation.errors import EngineUnavailable, HostUnreachable, RunInProgress
 from orchestrator.model.replication import Round, RoundProgress
 from orchestrator.operations.standing import WAIT_POLL_SECONDS, pace_of, repeat, when_free
@@ -32,8 +33,8 @@ class BusyDesk:
             self.open -= 1
 
 
-def entered(desk: Any, wait_seconds: float) -> str:
-    with when_free(desk, wait_seconds) as recorder:
+def entered(desk: Any, wait_seconds: float, show: Any = lambda progress: None) -> str:
+    with when_free(desk, wait_seconds, show) as recorder:
         assert desk.open == 1
         return str(recorder)
 
@@ -46,7 +47,9 @@ def test_a_desk_that_is_free_is_entered_at_once_and_left_again():
 
 def test_a_busy_desk_is_waited_for_as_long_as_was_said():
     desk = BusyDesk(10)
-    assert entered(desk, 60.0) == "recorder"
+    told: list[Progress] = []
+    assert entered(desk, 60.0, told.append) == "recorder"
+    assert {each.text for each in told} == {"waiting: process 7 carries the runs already"}
     assert 10 <= desk.clock.monotonic_seconds() < 10 + WAIT_POLL_SECONDS
     for wait_seconds in (0.0, 5.0):
         desk = BusyDesk(1000)

@@ -23,7 +23,7 @@ def test_a_terminal_shows_share_rate_and_time_to_go_and_is_clean_afterwards():
         until = time.monotonic() + SHOW_SECONDS_MAX
         while "ETA" not in written.getvalue() and time.monotonic() < until:
             time.sleep(0.01)
-    assert "archive  onprem-a → dr-a  5.0 MiB of 20.0 MiB (25%)  1.0 MiB/s  ETA 15s" in written.getvalue()
+    assert "archive  onprem-a → dr-a  5.0 MiB of 20.0 MiB (25%)  1.0 MiB/s  ETA 15 s" in written.getvalue()
     assert written.getvalue().rstrip().endswith("\x1b[2K")  # the line is wiped
 
 

@@ -1,5 +1,7 @@
 """Verifications: a side that is not what was proved is found and named; what could not be compared has failed."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.foundation.errors import DigestMismatch, UsageError
@@ -37,6 +39,16 @@ def test_sides_that_hold_what_was_proved_pass(ground):
     ]
     complain_of_difference([found])
     assert ground.events[-1][1] == "verification.finished"
+
+
+def test_how_much_is_to_be_read_of_a_tree_is_told_by_its_point(ground):
+    done = ground.round()
+    point = ground.world.drivers.catalogue.get("recovery_point", f"filing/{done.point}")
+    size = next(held["bytes_total"] for held in point["datasets"] if held["dataset"] == "attachments")
+    told = []
+    replace(ground.verifier, progress=told.append).verify("filing", sides=[Side.DR])
+    assert size > 0
+    assert {(each.bytes_done, each.bytes_total) for each in told if each.dataset == "attachments"} == {(size, size)}
 
 
 def test_writes_at_the_source_after_the_point_are_no_difference(ground):
@@ -103,6 +115,38 @@ def test_a_replica_that_is_damaged_is_told_by_status_switched_to_by_nobody_and_m
     assert ground.world.authority.read("filing").side is Side.SOURCE
     assert ground.round().result == "passed"
     complain_of_lag(lag())
+
+
+def test_a_point_that_is_kept_is_read_by_itself(ground):
+    first, second = ground.round(), ground.round()
+    points = ground.world.trees.hosts.points[DR.name, ATTACHMENTS.name]
+    points[first.point][1]["filing-1"] = FakeFile(b"decayed")
+    ground.world.trees.hosts.trees[DR.name, ATTACHMENTS.path]["filing-2"] = FakeFile(b"live, and not asked for")
+    known = {each.id: each for each in ground.points.named("filing", "all")}
+    assert list(known) == [first.point, second.point]
+    good = ground.verifier.verify("filing", held=known[second.point])
+    assert good.passed
+    assert {each.what for each in good.comparisons} == {f"point {second.point}"}
+    assert not ground.verifier.verify("filing", held=known[first.point], scrub=True).passed
+    assert [each.damaged for each in ground.points.known("filing")] == [(), (Side.DR,)]
+    assert ground.verifier.last_passed("filing", scrub=False) is None  # of what lives, nothing was said
+    assert [each.id for each in ground.points.named("filing", second.point[:8])] == [second.point]
+
+
+def test_the_clone_of_a_cluster_is_opened_where_one_is_kept(ground):
+    with_clone = REGISTER.model_copy(update={"points": "clone"})
+    system = SYSTEM.model_copy(update={"datasets": (with_clone,)})
+    ground.inventory.systems["filing"] = system
+    done = ground.round()
+    (point,) = ground.points.named("filing", done.point)
+    (found,) = ground.verifier.verify("filing", held=point).comparisons
+    assert (found.dataset, found.side, found.equal) == ("register", Side.DR, True)
+    ground.world.databases.clones["register", DR.name, done.point] = "sha256:" + "0" * 64
+    (found,) = ground.verifier.verify("filing", held=point).comparisons
+    assert (found.equal, found.damaged) == (False, True)
+    ground.inventory.systems["filing"] = SYSTEM.model_copy(update={"datasets": (REGISTER,)})
+    with pytest.raises(UsageError, match="nothing of filing .* is held there"):
+        ground.verifier.verify("filing", sides=[Side.SOURCE], held=point)
 
 
 def test_what_moved_on_is_different_and_not_damaged(ground):

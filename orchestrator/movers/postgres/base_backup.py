@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from orchestrator.contracts.bandwidth import Bandwidth
-from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink, Rated
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace
 from orchestrator.movers.limits import may_be_limited
 from orchestrator.movers.postgres.cluster_host import ClusterHost
@@ -39,17 +39,16 @@ def pull_base_backup(
     folder = incoming_folder(standby)
     for empty in (folder, *(each.incoming for each in spaces)):
         make_empty(standby, empty)
-    copied = 0
+    copied, show = 0, Rated(progress)
 
     def hear(line: str) -> None:
         nonlocal copied
         found = _PROGRESS.match(line)
         if found:
             copied = int(found[1]) * 1024
-            if progress is not None:
-                text = f"base backup to {standby.host.name}"
-                total = int(found[2]) * 1024
-                progress(Progress(dataset=standby.cluster.name, text=text, bytes_done=copied, bytes_total=total))
+            text = f"base backup to {standby.host.name}"
+            total = int(found[2]) * 1024
+            show(Progress(dataset=standby.cluster.name, text=text, bytes_done=copied, bytes_total=total))
 
     limited = may_be_limited(bandwidth)
     way = {"hostaddr": "127.0.0.1", "port": PORT_PLACE} if limited else {}

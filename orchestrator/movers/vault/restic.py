@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.programs import program_text, root_user
-from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.progress import Progress, ProgressSink, Rated
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.vault import StoredTree
 from orchestrator.foundation.errors import (
@@ -87,10 +87,12 @@ class ResticRepository:
         program = program_text(PROGRAM)
         words = ["python3", "-I", "-S", "-c", _LOADER, str(len(program)), json.dumps(request)]
 
+        show = Rated(progress)
+
         def hear(line: str) -> None:
             kind, _, text = line.partition(" ")
-            if kind == "progress" and progress is not None:
-                progress(Progress(text=f"{do} at {host.name}", **json.loads(text)))
+            if kind == "progress":
+                show(Progress(text=f"{do} at {host.name}", **json.loads(text)))
 
         done = self._transports(host).run(
             words,

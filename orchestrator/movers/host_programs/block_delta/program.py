@@ -29,6 +29,7 @@ import struct
 import sys
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.movers.host_programs.block_delta.change_log import finish_commit, hold_lock, remove_logs
@@ -39,6 +40,7 @@ from orchestrator.movers.host_programs.block_delta.leaves import (
     Broken,
     Counter,
     Volume,
+    data_runs,
     open_volume,
     root_digest,
     scan_stripes,
@@ -66,13 +68,7 @@ def pull(request: dict[str, Any]) -> dict[str, Any]:
     else:
         remove_logs(plan.work)
     counters = mmap.mmap(-1, 8 * max(1, plan.streams))
-    next_word = [time.monotonic() + 0.5]
-
-    def watch() -> None:
-        if time.monotonic() >= next_word[0]:
-            next_word[0] = time.monotonic() + 0.5
-            say("progress", {"bytes": sum(struct.unpack(f"<{plan.streams}Q", counters[:])), "total": size})
-
+    watch = words_about(counters, size)
     try:
         answers = spread(plan.streams, lambda number, _: Stream(number, plan, Counter(counters, number)).run(), watch)
     except Broken as error:
@@ -103,9 +99,11 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
     digests = mmap.mmap(-1, max(1, volume.leaves) * DIGEST)
     counters = mmap.mmap(-1, 8 * 64)
     scrub = bool(request.get("scrub"))
+    runs = data_runs(descriptor, volume.size, 0, volume.leaves, volume.leaf)
     spread(
         processes(),
         lambda number, total: scan_stripes(volume, number, total, digests, Counter(counters, number), scrub=scrub),
+        words_about(counters, sum(volume.length(start, stop - start) for start, stop in runs)),
     )
     after = os.fstat(descriptor)
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
@@ -114,12 +112,30 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
         "digest": root_digest(volume.size, volume.leaf, digests[: volume.leaves * DIGEST]),
         "size": volume.size,
         "entries": volume.leaves,
-        "bytes": sum(struct.unpack("<64Q", counters[:])),
+        "bytes": counted(counters),
         "seconds": round(time.monotonic() - started, 4),
     }
     if request.get("leaves"):
         result["leaves"] = zlib.compress(bytes(digests[: volume.leaves * DIGEST]), 1).hex()
     return result
+
+
+def counted(counters: mmap.mmap) -> int:
+    """Bytes done by all processes."""
+    return sum(struct.unpack(f"<{len(counters) // 8}Q", counters[:]))
+
+
+def words_about(counters: mmap.mmap, total: int) -> Callable[[], None]:
+    """Says how many of `total` bytes are done, at most twice a second."""
+    said_at = time.monotonic()
+
+    def watch() -> None:
+        nonlocal said_at
+        if time.monotonic() >= said_at + 0.5:
+            said_at = time.monotonic()
+            say("progress", {"bytes": counted(counters), "total": total})
+
+    return watch
 
 
 def distrust(request: dict[str, Any]) -> dict[str, Any]:
