@@ -93,3 +93,11 @@ def test_decisions_are_numbered_and_say_what_they_cost():
     assert len(numbers) == len(set(numbers))
     for name in decisions:
         assert "## What this costs us" in (ROOT / name).read_text(), name
+
+
+def test_tests_that_code_names_exist():
+    there = set(tracked_files())
+    sources = [name for name in there if name.startswith("orchestrator/") and name.endswith(".py")]
+    named = {(name, word) for name in sources for word in re.findall(r"tests/\w+/\w+\.py", (ROOT / name).read_text())}
+    assert named
+    assert {(name, word) for name, word in named if word not in there} == set()

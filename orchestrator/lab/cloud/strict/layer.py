@@ -9,7 +9,7 @@ from orchestrator.lab.cloud.call import AwsCall
 class StrictService(Protocol):
     """One service's rules.
 
-    Laws (tests/laws/strict_cloud_laws.py, each citing the API's documentation):
+    Laws (tests/platform/test_strict_ec2.py and its like, each citing the API's documentation):
       received  refuses what the call shows by itself to be wrong; nothing is locked yet, nothing of moto's is asked
       before  refuses with AwsError, answers itself, or returns None to let moto answer; it changes nothing of moto's
       after   is called with moto's answer (good ones only) and returns what the client gets
