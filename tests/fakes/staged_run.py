@@ -101,7 +101,13 @@ STEPS = [
     step("preflight", "prepare", {"verb": "preflight"}, []),
     step("replicate_to_dr", "replicate", {"verb": "replicate", "source": "source", "replica": "dr"}, ["preflight"]),
     step("drain", "quiesce", playbook("drain", "source"), ["replicate_to_dr"], playbook("start", "source")),
-    step("verify_digests", "verify_data", {"verb": "verify_digests", "sides": ["source", "dr", "cloud"]}, ["drain"]),
+    step("stop_jobs", "quiesce", playbook("drain", "source"), ["replicate_to_dr"], playbook("start", "source")),
+    step(
+        "verify_digests",
+        "verify_data",
+        {"verb": "verify_digests", "sides": ["source", "dr", "cloud"]},
+        ["drain", "stop_jobs"],
+    ),
     step(
         "move_authority",
         "fence_source",
@@ -162,9 +168,11 @@ class StagedRun:
         order: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         ordered_by: str = OPERATOR,
         succeeds: bool = False,
+        jobs_stop_first: bool = False,
         between: Callable[["StagedRun"], None] = lambda staged: None,
     ) -> None:
         self._between = between
+        self._quiet = ("stop_jobs", "drain") if jobs_stop_first else ("drain", "stop_jobs")  # beside each other
         self._order, self._ordered_by, self._succeeds = order, ordered_by, succeeds
         self.ledger, self.keys, self.run = ledger, keys, "0193" + secrets.token_hex(14)
         self.clock = clock or StagedClock()
@@ -348,11 +356,11 @@ class StagedRun:
         self.tell("system.changed", {"state": "committed", "reason": ""}, system)
 
     def _rolled_back(self, system: str) -> None:
-        for name in ("preflight", "replicate_to_dr", "drain", "verify_digests", "move_authority", "switch_front"):
+        for name in ("preflight", "replicate_to_dr", *self._quiet, "verify_digests", "move_authority", "switch_front"):
             self._do(system, name)
         self._do(system, "check_front", status="failed")
         self.tell("rollback.started", {"because": "check_front: the service answers 500"}, system)
-        for name in ("switch_front", "move_authority", "drain"):
+        for name in ("switch_front", "move_authority", "stop_jobs", "drain"):
             self._do(system, name, undo=True)
         self.tell("rollback.finished", {"because": "check_front"}, system)
         self.tell("system.changed", {"state": "rolled_back", "reason": "check_front"}, system)

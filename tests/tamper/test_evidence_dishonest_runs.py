@@ -49,6 +49,10 @@ def test_an_honest_run_passes(tmp_path, people_keys):
     assert failures(tmp_path, people_keys) == []
 
 
+def test_a_rollback_is_judged_by_the_plan_whichever_of_two_steps_beside_each_other_ended_first(tmp_path, people_keys):
+    assert failures(tmp_path, people_keys, jobs_stop_first=True) == []
+
+
 def first_rollback_step_left_out(told, where, data):
     return None if where.startswith("archive/switch_front") and data.get("mode") == "undo" else data
 
