@@ -14,7 +14,11 @@ from orchestrator.hosts.local import LocalTransport
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.movers.block_volume import BlockVolumeMover
-from orchestrator.movers.host_programs.block_delta.extent_maps import EXTENT_UNWRITTEN, differing_bytes
+from orchestrator.movers.host_programs.block_delta.extent_maps import (
+    EXTENT_UNWRITTEN,
+    changed_pages,
+    differing_bytes,
+)
 from orchestrator.snapshots.stores import HostPointStores
 
 MIB = 1 << 20
@@ -117,3 +121,18 @@ def test_a_volume_may_be_written_while_its_shared_copy_is_served(ends):
 )
 def test_maps_are_compared_by_place(new, old, ranges):
     assert list(differing_bytes(new, old, 100)) == ranges
+
+
+@pytest.mark.parametrize(
+    ("ranges", "pages"),
+    [
+        ([], []),
+        ([(0, 1)], [(0, [0])]),
+        ([(4095, 4097)], [(0, [0, 1])]),
+        ([(0, 100), (200, 300), (5000, 5001)], [(0, [0, 1])]),
+        ([(15 * 4096, 17 * 4096)], [(0, [15]), (1, [0])]),
+        ([(0, 4 * 65536)], [(0, [*range(16)]), (1, [*range(16)]), (2, [*range(8)])]),
+    ],
+)
+def test_ranges_touch_pages_of_leaves(ranges, pages):
+    assert list(changed_pages(ranges, 2 * 65536 + 7 * 4096 + 1, 65536, 4096)) == pages

@@ -15,6 +15,7 @@ import subprocess
 from typing import Any
 
 from orchestrator.movers.host_programs.block_delta.change_log import write_note
+from orchestrator.movers.host_programs.block_delta.leaves import LEAF_BYTES, PAGE_BYTES, leaf_size
 
 PREFIX = "skerry-"
 QMP_SECONDS_MAX = 30.0
@@ -68,7 +69,9 @@ def begin_bitmap(request: dict[str, Any]) -> dict[str, Any]:
         return {"bitmap": "", "why": str(error)}
     try:
         bitmaps = bitmaps_of(monitor, asked["node"], request["target"])
-        return begun(monitor, asked, work, known, bitmaps)
+        # By the page, as far as the memory of QEMU for it stays small: 8 MiB at most.
+        granularity = PAGE_BYTES * leaf_size(os.stat(request["target"]).st_size) // LEAF_BYTES
+        return begun(monitor, asked, work, known, bitmaps, granularity)
     except (Unsure, OSError) as error:
         return {"bitmap": "", "why": str(error)}
     finally:
@@ -76,7 +79,12 @@ def begin_bitmap(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def begun(
-    monitor: Qmp, asked: dict[str, Any], work: str, known: dict[str, Any], bitmaps: dict[str, dict[str, Any]]
+    monitor: Qmp,
+    asked: dict[str, Any],
+    work: str,
+    known: dict[str, Any],
+    bitmaps: dict[str, dict[str, Any]],
+    granularity: int,
 ) -> dict[str, Any]:
     node, before = asked["node"], str(known.get("bitmap", ""))
     for name in bitmaps:
@@ -84,11 +92,12 @@ def begun(
             monitor.ask("block-dirty-bitmap-remove", node=node, name=name)  # of a copy that came to nothing
     why = unsure_of(before, bitmaps)
     begins, frozen = PREFIX + secrets.token_hex(8), PREFIX + secrets.token_hex(8)
-    actions = [{"type": "block-dirty-bitmap-add", "data": {"node": node, "name": begins}}]
+    begin = {"node": node, "name": begins, "granularity": granularity}
+    actions = [{"type": "block-dirty-bitmap-add", "data": begin}]
     if not why:
         merged = {"node": node, "target": frozen, "bitmaps": [before]}
         actions += [
-            {"type": "block-dirty-bitmap-add", "data": {"node": node, "name": frozen, "disabled": True}},
+            {"type": "block-dirty-bitmap-add", "data": {**begin, "name": frozen, "disabled": True}},
             {"type": "block-dirty-bitmap-merge", "data": merged},
         ]
     monitor.ask("transaction", actions=actions)

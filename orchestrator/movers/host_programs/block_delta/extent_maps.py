@@ -38,21 +38,31 @@ def extent_map(descriptor: int, size: int) -> list[tuple[int, int, int, int]]:
     return extents
 
 
-def changed_runs(new: int, old: int, size: int, leaf: int) -> list[tuple[int, int]]:
-    """Runs of leaves that do not lie at the same place in both files."""
-    return leaf_runs(differing_bytes(extent_map(new, size), extent_map(old, size), size), size, leaf)
+def changed_bytes(new: int, old: int, size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of bytes that do not lie at the same place in both files."""
+    return differing_bytes(extent_map(new, size), extent_map(old, size), size)
 
 
-def leaf_runs(ranges: Iterable[Sequence[int]], size: int, leaf: int) -> list[tuple[int, int]]:
-    """Runs of leaves that ranges of bytes, in order, touch."""
-    runs: list[tuple[int, int]] = []
+def changed_pages(
+    ranges: Iterable[Sequence[int]], size: int, leaf_bytes: int, page_bytes: int
+) -> Iterator[tuple[int, list[int]]]:
+    """(leaf, pages within it) that ranges of bytes, in order, touch."""
+    leaf, pages = -1, list[int]()
+    per_leaf = leaf_bytes // page_bytes
     for start, stop in ranges:
-        first, last = start // leaf, -(-min(stop, size) // leaf)
-        if runs and first <= runs[-1][1]:
-            runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
-        elif last > first:
-            runs.append((first, last))
-    return runs
+        page, last = start // page_bytes, -(-min(stop, size) // page_bytes)
+        while page < last:
+            if page // per_leaf != leaf:
+                if pages:
+                    yield leaf, pages
+                leaf, pages = page // per_leaf, []
+            begin = leaf * per_leaf
+            end = min(last, begin + per_leaf)
+            # Two ranges may share a page.
+            pages.extend(range(max(page - begin, pages[-1] + 1 if pages else 0), end - begin))
+            page = end
+    if pages:
+        yield leaf, pages
 
 
 def differing_bytes(

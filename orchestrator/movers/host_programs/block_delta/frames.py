@@ -17,7 +17,7 @@ from orchestrator.movers.host_programs.block_delta.leaves import DIGEST, SHORT, 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 HEADER = struct.Struct("<cQII")  # kind, first leaf, number of leaves, length of what follows
 CHECK = struct.Struct("<I")  # a CRC-32
-DIGESTED = b"FP"  # kinds whose content has a digest of its own
+DIGESTED = b"FPC"  # kinds whose content has a digest of its own
 FRAME_HEAD = HEADER.size + CHECK.size
 
 

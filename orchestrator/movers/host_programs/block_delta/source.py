@@ -10,9 +10,10 @@ import select
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.movers.host_programs.block_delta.extent_maps import changed_runs, leaf_runs
+from orchestrator.movers.host_programs.block_delta.extent_maps import changed_bytes, changed_pages
 from orchestrator.movers.host_programs.block_delta.frames import (
     CHECK,
     HEADER,
@@ -26,6 +27,7 @@ from orchestrator.movers.host_programs.block_delta.leaves import (
     DIGEST,
     PAGE_BYTES,
     RUN_LEAVES,
+    STRIPE_LEAVES,
     ZERO,
     Broken,
     Volume,
@@ -33,6 +35,8 @@ from orchestrator.movers.host_programs.block_delta.leaves import (
     open_volume,
     volume_size,
 )
+
+FEW_PAGES = 4  # of a leaf: so few go at once, for asking first would read the leaf three more times
 
 
 class Server:
@@ -76,23 +80,58 @@ class Server:
         self.finish()
 
     def tell_changes(self, stream: int, streams: int) -> None:
-        """Digests of what does not lie where it lay in the earlier copy, or of what a dirty bitmap marks."""
+        """What does not lie where it lay in the earlier copy, or what a dirty bitmap marks: the pages themselves of a
+        leaf with few of them, else digests.
+        """
+        first, count = 0, 0
+        for leaf, pages in self.changed():
+            if leaf // STRIPE_LEAVES % streams != stream:
+                continue
+            few = len(pages) <= FEW_PAGES
+            if count and (few or leaf != first + count or count == RUN_LEAVES):
+                self.tell_run(first, count)
+                count = 0
+            if few:
+                self.tell_pages(leaf, pages)
+            else:
+                first, count = leaf - count, count + 1
+        if count:
+            self.tell_run(first, count)
+
+    def changed(self) -> Iterator[tuple[int, list[int]]]:
         volume = self.volume
         if self.ranges:
             with open(self.ranges, encoding="utf-8") as written:
-                runs = leaf_runs(json.load(written)["ranges"], volume.size, volume.leaf)
+                ranges = iter(json.load(written)["ranges"])
         else:
             with open(self.earlier, "rb") as earlier:
-                runs = changed_runs(volume.descriptor, earlier.fileno(), volume.size, volume.leaf)
-        for first, last in volume.stripes(stream, streams):
-            for start, stop in runs:
-                for leaf in range(max(start, first), min(stop, last), RUN_LEAVES):
-                    count = min(RUN_LEAVES, min(stop, last) - leaf)
-                    found = self.send_run(leaf, count, base=True)
-                    write_all(1, pack_frame(b"D", leaf, count, shortened(found)))
-                    self.sent.update(struct.pack("<QI", leaf, count) + found)
-                    while select.select([0], [], [], 0)[0]:
-                        self.serve_request()
+                ranges = changed_bytes(volume.descriptor, earlier.fileno(), volume.size)
+        return changed_pages(ranges, volume.size, volume.leaf, PAGE_BYTES)
+
+    def tell_run(self, leaf: int, count: int) -> None:
+        found = self.send_run(leaf, count, base=True)
+        write_all(1, pack_frame(b"D", leaf, count, shortened(found)))
+        self.heard(leaf, count, found)
+
+    def tell_pages(self, leaf: int, pages: list[int]) -> None:
+        """Pages that nobody asked for, with the digest of the leaf that they must make."""
+        data = self.volume.read(leaf, 1)
+        self.bytes_read += len(data)
+        made = self.volume.digests(data)[0]
+        self.send_pages(b"C", leaf, made, data, [] if made == ZERO else pages)
+        self.heard(leaf, 1, made)
+
+    def heard(self, leaf: int, count: int, digests: bytes) -> None:
+        """What was told is part of what both sides must agree on; the other side may have asked meanwhile."""
+        self.sent.update(struct.pack("<QI", leaf, count) + digests)
+        while select.select([0], [], [], 0)[0]:
+            self.serve_request()
+
+    def send_pages(self, kind: bytes, leaf: int, made: bytes, data: memoryview, pages: list[int]) -> None:
+        pieces = [bytes(data[page * PAGE_BYTES : (page + 1) * PAGE_BYTES]) for page in pages]
+        body = made + array.array("H", pages).tobytes() + b"".join(pieces)
+        self.pace(len(body))
+        write_all(1, pack_frame(kind, leaf, len(pages), body))
 
     def tell_all(self, hello: dict[str, Any]) -> None:
         volume = self.volume
@@ -126,17 +165,11 @@ class Server:
             return False
         data = self.volume.read(leaf, 1)
         made = self.volume.digests(data)[0]
-        if made == ZERO:
-            write_all(1, pack_frame(b"P", leaf, 0, made))
-            return True
-        pages = list(range(-(-len(data) // PAGE_BYTES)))
-        if theirs:
+        pages = [] if made == ZERO else list(range(-(-len(data) // PAGE_BYTES)))
+        if pages and theirs:
             mine = self.volume.page_checks(data)
             pages = [page for page in pages if mine[page * 4 : page * 4 + 4] != theirs[page * 4 : page * 4 + 4]]
-        pieces = [bytes(data[page * PAGE_BYTES : (page + 1) * PAGE_BYTES]) for page in pages]
-        body = made + array.array("H", pages).tobytes() + b"".join(pieces)
-        self.pace(len(body))
-        write_all(1, pack_frame(b"P", leaf, len(pieces), body))
+        self.send_pages(b"P", leaf, made, data, pages)
         return True
 
     def finish(self) -> None:

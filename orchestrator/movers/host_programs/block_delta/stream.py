@@ -98,7 +98,10 @@ class Stream:
                 self.take_full(first, count, payload)
             elif kind == b"D":
                 self.compare(first, count, payload)
+            elif kind == b"C":
+                self.take_change(first, count, payload)
             elif kind == b"P":
+                self.waiting -= 1
                 self.take_patch(first, count, payload)
             elif kind == b"S":
                 scanned = True
@@ -166,8 +169,14 @@ class Stream:
         self.waiting += 1
         self.send(pack_frame(b"R", leaf, 1, checks))
 
+    def take_change(self, leaf: int, count: int, payload: Any) -> None:
+        """Pages that a map of the source calls changed. Should they not make the leaf, all of it is asked for."""
+        self.compared.append((leaf, 1))
+        self.counter.add(self.volume.length(leaf, 1))
+        if bytes(payload[:DIGEST]) != self.plan.digests[leaf * DIGEST : (leaf + 1) * DIGEST]:
+            self.take_patch(leaf, count, payload)
+
     def take_patch(self, leaf: int, count: int, payload: Any) -> None:
-        self.waiting -= 1
         told = bytes(payload[:DIGEST])
         pages = array.array("H", bytes(payload[DIGEST : DIGEST + 2 * count]))
         pieces = payload[DIGEST + 2 * count :]
