@@ -46,6 +46,7 @@ VENDORS = {
     "dbos": ["engine.durable"],
     "sqlalchemy": ["engine"],
     "psycopg": ["engine"],
+    "ansible": ["hosts.ansible"],
     "ansible_runner": ["hosts.ansible"],
     "boto3": ["targets.aws", "targets.s3"],
     "botocore": ["targets.aws", "targets.s3"],

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator.contracts.playbooks import PlaybookResult, Playbooks
+from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import AccessDenied, CommandFailed, HostKeyMismatch, HostUnreachable
 from orchestrator.hosts.ansible.playbooks import AnsiblePlaybooks
@@ -326,12 +327,16 @@ class TestPreparedPlaybooks(PlaybooksLaws):
         marked = VARIABLES | {"skerry_side": "side-4711"}
         result = playbooks.run("lasts", hosts=[host], variables=marked, timeout_seconds=2)
         assert result.status == "timed_out"
-        # The word is split, so that the search does not find itself.
-        search = (
-            "import glob, sys; word = (sys.argv[1] + sys.argv[2]).encode()\n"
-            "print(sum(word in open(name, 'rb').read() for name in glob.glob('/proc/[0-9]*/cmdline')))"
-        )
-        assert transports(host).run(["python3", "-c", search, "side-", "4711"]).text == "0"
+        assert processes_there(transports(host), "side-", "4711") == 0
+
+
+def processes_there(transport: Transport, word: str, rest: str) -> int:
+    """How many on the host name `word` and `rest` joined: split, so that the search does not find itself."""
+    search = (
+        "import glob, sys; word = (sys.argv[1] + sys.argv[2]).encode()\n"
+        "print(sum(word in open(name, 'rb').read() for name in glob.glob('/proc/[0-9]*/cmdline')))"
+    )
+    return int(transport.run(["python3", "-c", search, word, rest]).text)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -361,7 +366,7 @@ from orchestrator.model.host import Host
 host, config, run, books, plays = Host.model_validate_json(sys.argv[1]), *map(Path, sys.argv[2:6])
 playbooks = AnsiblePlaybooks(open_transports(config, run), books, plays)
 playbooks.run(
-    "lasts", hosts=[host], variables={}, timeout_seconds=600,
+    "lasts", hosts=[host], variables={}, timeout_seconds=float(sys.argv[6]),
     on_event=lambda event: print(event.event, flush=True),
 )
 """
@@ -369,23 +374,52 @@ playbooks.run(
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_our_death_ends_the_play_and_its_folder(town: Town, peer: Host, tmp_path: Path, ending: signal.Signals) -> None:
-    books, plays = tmp_path / "books", tmp_path / "plays"
+    die_while_a_play_lasts(town, peer, tmp_path, ending, play=PLAYS["lasts"], seconds_max=600)
+    assert processes_of(tmp_path) == []
+    deadline = time.monotonic() + 10
+    while list((tmp_path / "plays").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list((tmp_path / "plays").glob("*")) == []
+
+
+def test_what_a_dead_play_left_running_on_its_host_ends_there_in_time(
+    town: Town, peer: Host, transports: SshTransports, tmp_path: Path
+) -> None:
+    def runs_there() -> bool:
+        return processes_there(transports(peer), "4711", ".25") > 0
+
+    lasts = PLAYS["lasts"].replace("sleep 40", "sleep 4711.25")
+    die_while_a_play_lasts(town, peer, tmp_path, signal.SIGKILL, play=lasts, seconds_max=20, begun=runs_there)
+    deadline = time.monotonic() + 60
+    while runs_there():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def die_while_a_play_lasts(
+    town: Town,
+    peer: Host,
+    folder: Path,
+    ending: signal.Signals,
+    *,
+    play: str,
+    seconds_max: float,
+    begun: Callable[[], bool] = lambda: True,
+) -> None:
+    books, plays = folder / "books", folder / "plays"
     books.mkdir()
-    (books / "lasts.yml").write_text(PLAYS["lasts"])
-    arguments = [peer.model_dump_json(), str(town.ssh_config), str(tmp_path / "run"), str(books), str(plays)]
+    (books / "lasts.yml").write_text(play)
+    arguments = [peer.model_dump_json(), str(town.ssh_config), str(folder / "run"), str(books), str(plays)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    words = [sys.executable, "-c", CHILD, *arguments]
+    words = [sys.executable, "-c", CHILD, *arguments, str(seconds_max)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as child:
         assert child.stdout is not None
         while b"runner_on_start" not in child.stdout.readline():
             continue
+        while not begun():
+            time.sleep(0.1)
         child.send_signal(ending)
         child.wait(timeout=20)
-    assert processes_of(tmp_path) == []
-    deadline = time.monotonic() + 10
-    while list(plays.glob("*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert list(plays.glob("*")) == []
 
 
 WEB = """

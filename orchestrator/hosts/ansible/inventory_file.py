@@ -10,6 +10,7 @@ from orchestrator.foundation.limits import SSH_CONNECT_SECONDS_MAX
 from orchestrator.hosts.ssh_connection import SshConnection
 from orchestrator.model.host import Host
 
+TASK_SECONDS_MAX = "SKERRY_TASK_SECONDS_MAX"  # in the play's environment: how long a task may last on its host
 _FORKS_MAX = 5
 # What Ansible and ssh need of our own environment; everything else, credentials above all, stays here.
 _KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "TMPDIR", "TZ")
@@ -27,6 +28,7 @@ def _host_variables(host: Host, connection: SshConnection) -> dict[str, Any]:
     return {
         "ansible_host": host.name,
         "ansible_connection": "ssh",
+        "ansible_shell_type": "bounded",
         "ansible_ssh_args": shlex.join(arguments),
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_become": become,
@@ -36,12 +38,13 @@ def _host_variables(host: Host, connection: SshConnection) -> dict[str, Any]:
     }
 
 
-def play_environment(folder: Path) -> dict[str, str]:
-    """The whole environment of a play that keeps its things below `folder`."""
+def play_environment(folder: Path, *, seconds_max: float) -> dict[str, str]:
+    """The whole environment of a play that keeps its things below `folder` and has so long."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return {
         **kept,
         "LC_ALL": "C.UTF-8",
+        TASK_SECONDS_MAX: f"{seconds_max:.3f}",
         "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),

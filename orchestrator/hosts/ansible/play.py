@@ -60,7 +60,7 @@ def _run(spec: dict[str, Any], folder: Path, abandoned: threading.Event) -> int:
 
     runner_outcome = ansible_runner.run_command(
         executable_cmd=sys.executable,
-        cmdline_args=["-c", "from ansible.cli.playbook import main; main()", *spec["arguments"]],
+        cmdline_args=["-m", "orchestrator.hosts.ansible.bounded_play", *spec["arguments"]],
         private_data_dir=str(folder),
         ident="play",
         host_cwd=str(folder),

@@ -106,7 +106,7 @@ class AnsiblePlaybooks:
             connections = {host: stack.enter_context(self._transports.pool(host).session()) for host in hosts}
             folder = self._play_folder()
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            spec = _specification(folder, file, connections, variables)
+            spec = _specification(folder, file, connections, variables, seconds_max=timeout_seconds)
             outcome = _play(spec, heard, started + timeout_seconds)
         rc = int(heard.end["rc"]) if heard.end is not None else 254
         status: Literal["successful", "failed", "timed_out"] = "successful" if rc == 0 else "failed"
@@ -137,7 +137,12 @@ class AnsiblePlaybooks:
 
 
 def _specification(
-    folder: Path, file: Path, connections: Mapping[Host, SshConnection], variables: Mapping[str, Any]
+    folder: Path,
+    file: Path,
+    connections: Mapping[Host, SshConnection],
+    variables: Mapping[str, Any],
+    *,
+    seconds_max: float,
 ) -> dict[str, Any]:
     inventory, values = folder / "hosts.json", folder / "variables.json"
     inventory.write_text(json.dumps(inventory_of(connections)))
@@ -148,7 +153,7 @@ def _specification(
     return {
         "folder": str(folder),
         "arguments": ["-i", str(inventory), "-e", f"@{values}", str(file)],
-        "environment": play_environment(folder),
+        "environment": play_environment(folder, seconds_max=seconds_max),
     }
 
 
