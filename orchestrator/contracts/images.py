@@ -33,6 +33,7 @@ class SeededVolume(Frozen):
     blocks_with_data: int
     blocks_written: int
     blocks_sent: int  # by the last try; what earlier ones had brought was not sent again
+    blocks_read: int = 0  # back from the cloud: of a difference, those that the cloud says differ from the parent
     bytes_wire: int
     seconds: float
     sending_seconds: float = 0.0  # of the last try; the rest is reading back

@@ -67,6 +67,10 @@ class AwsCloud:
         yield
         launch.control(self.url, "/_lab/tokens", "POST")
 
+    def new_for(self, seconds: float) -> None:
+        """How long EC2 does not know what was just made, what was made before included."""
+        launch.control(self.url, "/_lab/freshness", "POST", json.dumps({"seconds": seconds}).encode())
+
     def client(self, service: str) -> Any:
         return self.session().client(service)
 
@@ -148,10 +152,10 @@ class AwsCloud:
         waiter = route53.get_waiter("resource_record_sets_changed")
         waiter.wait(Id=changed["ChangeInfo"]["Id"], WaiterConfig={"Delay": 1})
 
-    def put_record(self, **fields: Any) -> None:
+    def put_record(self, action: str = "CREATE", **fields: Any) -> None:
         """filing.skerry.test as somebody else would put it."""
         record = {"Name": "filing.skerry.test.", "Type": "A", "TTL": 1, "ResourceRecords": [{"Value": "10.9.9.9"}]}
-        self._change("CREATE", {**record, **fields})
+        self._change(action, {**record, **fields})
 
     def await_answer(self, name: str, address: str) -> None:
         until = time.monotonic() + 30

@@ -135,12 +135,33 @@ class TestSeeding:
         first = site.seed()
         site.fill((5 * MIB, b"changed"), (9 * MIB, bytes(BLOCK_BYTES)))  # one block with data, one that is empty now
         second = site.seed()
-        assert (second.parent, second.blocks_sent) == (first.snapshot, 2)
+        assert (second.parent, second.blocks_sent, second.blocks_read) == (first.snapshot, 2, 2)
+        assert (first.blocks_with_data, second.blocks_with_data) == (32, 31)
         assert second.bytes_wire <= 1.2 * 2 * BLOCK_BYTES
         assert site.content_of(second.snapshot) == site.path.read_bytes()
         third = site.seed()  # nothing changed
-        assert (third.parent, third.blocks_sent) == (second.snapshot, 0)
+        assert (third.parent, third.blocks_sent, third.blocks_read) == (second.snapshot, 0, 0)
         assert third.digest == site.digest()
+        [leaves] = Path(work_folder(DISK, site.host)).glob("*.leaves")
+        leaves.unlink()
+        fourth = site.seed()  # what was read back of the parent is forgotten: all of it is read
+        assert (fourth.blocks_sent, fourth.blocks_read, fourth.digest) == (0, 32, site.digest())
+
+    def test_a_difference_is_proved_by_what_the_cloud_says_differs(self, site: Site) -> None:
+        """What was remembered of the parent is no proof of a child that the cloud holds otherwise."""
+        site.fill((0, os.urandom(4 * MIB)))
+        first = site.seed()
+        site.fill((MIB, b"changed"))
+        wrong = {"kind": "wrong_digest", "service": "ebs", "action": "GetSnapshotBlock"}
+        site.cloud.put_faults(wrong)
+        with pytest.raises(DataError, match="does not match the checksum"):
+            site.seed(key="second")
+        site.cloud.heal()
+        with pytest.raises(DigestMismatch):
+            site.seed(key="second", expected=first.digest)
+        second = site.seed(key="second")
+        assert (second.blocks_read, second.digest) == (1, site.digest())
+        assert site.content_of(second.snapshot) == site.path.read_bytes()
 
     def test_a_disk_that_grew_and_one_that_became_shorter(self, site: Site) -> None:
         site.fill((0, os.urandom(6 * MIB)), size=8 * MIB)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.platform("ssh")
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
     with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        cloud.new_for(0)
         yield cloud
 
 
@@ -102,20 +103,6 @@ class TestRunInstances:
         ec2.terminate_instances(InstanceIds=[instance])
         assert refused(ec2.start_instances, InstanceIds=[instance]) == "IncorrectInstanceState"
 
-    def test_a_new_id_may_not_be_known_at_once(self, ec2: Any, wish: dict[str, Any]) -> None:
-        """https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html"""
-        instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
-        seen = []
-        until = time.monotonic() + 30
-        while not seen or seen[-1] != "known":
-            assert time.monotonic() < until
-            try:
-                ec2.describe_instances(InstanceIds=[instance])
-                seen.append("known")
-            except ClientError as error:
-                seen.append(error.response["Error"]["Code"])
-        assert set(seen) <= {"InvalidInstanceID.NotFound", "known"}
-
     @pytest.mark.parametrize(("code", "status"), [("InsufficientInstanceCapacity", 500), ("RequestLimitExceeded", 503)])
     def test_capacity_and_the_rate_of_calls_are_refused_on_demand(
         self, cloud: AwsCloud, wish: dict[str, Any], code: str, status: int
@@ -125,6 +112,79 @@ class TestRunInstances:
         impatient = cloud.session(attempts_max=1).client("ec2")
         assert refused(impatient.run_instances, **wish) == code
         cloud.heal()
+
+
+class TestNewThings:
+    """https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html, and for the states
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Volume.html, …/API_Image.html,
+    …/API_VolumeAttachment.html
+    """
+
+    @pytest.fixture
+    def late(self, cloud: AwsCloud) -> Iterator[AwsCloud]:
+        cloud.new_for(3600)
+        yield cloud
+        cloud.new_for(0)
+
+    def image_of(self, cloud: AwsCloud, name: str) -> tuple[str, str]:
+        """A snapshot and an image of it, which EC2 knows by now."""
+        cloud.new_for(0)
+        ebs = cloud.client("ebs")
+        snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
+        ebs.complete_snapshot(SnapshotId=snapshot, ChangedBlocksCount=0)
+        cloud.client("ec2").get_waiter("snapshot_completed").wait(SnapshotIds=[snapshot], WaiterConfig={"Delay": 1})
+        disk = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot}}]
+        more = {"Architecture": "x86_64", "RootDeviceName": "/dev/xvda", "VirtualizationType": "hvm"}
+        made = cloud.client("ec2").register_image(Name=name, BlockDeviceMappings=disk, **more)
+        return snapshot, made["ImageId"]
+
+    def test_a_new_volume_is_unknown_then_creating_then_there(self, ec2: Any, late: AwsCloud) -> None:
+        volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
+        of_size = [{"Name": "size", "Values": ["1"]}]
+        assert refused(ec2.describe_volumes, VolumeIds=[volume]) == "InvalidVolume.NotFound"
+        assert refused(ec2.create_tags, Resources=[volume], Tags=[{"Key": "k", "Value": "v"}]) == (
+            "InvalidVolume.NotFound"
+        )
+        assert volume not in [each["VolumeId"] for each in ec2.describe_volumes(Filters=of_size)["Volumes"]]
+        late.new_for(0)
+        [shown] = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+        assert shown["State"] == "available"
+
+    def test_a_new_snapshot_is_unknown(self, ec2: Any, late: AwsCloud) -> None:
+        snapshot = late.client("ebs").start_snapshot(VolumeSize=1)["SnapshotId"]
+        assert refused(ec2.describe_snapshots, SnapshotIds=[snapshot]) == "InvalidSnapshot.NotFound"
+        assert snapshot not in [each["SnapshotId"] for each in ec2.describe_snapshots()["Snapshots"]]
+        late.new_for(0)
+        assert ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]["State"] == "pending"
+
+    def test_a_new_image_is_unknown_and_nothing_starts_from_it(
+        self, ec2: Any, late: AwsCloud, wish: dict[str, Any]
+    ) -> None:
+        _, image = self.image_of(late, "late-image")
+        late.new_for(3600)
+        assert refused(ec2.describe_images, ImageIds=[image]) == "InvalidAMIID.NotFound"
+        assert refused(ec2.run_instances, **{**wish, "ImageId": image}) == "InvalidAMIID.NotFound"
+        by_name = [{"Name": "name", "Values": ["late-image"]}]
+        assert ec2.describe_images(Filters=by_name)["Images"] == []
+        late.new_for(0)
+        assert ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "available"
+
+    def test_a_new_instance_is_in_no_list(self, ec2: Any, late: AwsCloud, wish: dict[str, Any]) -> None:
+        instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
+        assert refused(ec2.describe_instances, InstanceIds=[instance]) == "InvalidInstanceID.NotFound"
+        assert refused(ec2.terminate_instances, InstanceIds=[instance]) == "InvalidInstanceID.NotFound"
+        assert late.live_machines() == []
+        late.new_for(0)
+        assert late.live_machines() == [instance]
+
+    def test_an_attachment_is_under_way_first(self, ec2: Any, cloud: AwsCloud, wish: dict[str, Any]) -> None:
+        instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
+        ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
+        volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)["VolumeId"]
+        told = ec2.attach_volume(VolumeId=volume, InstanceId=instance, Device="/dev/sdf")
+        assert told["State"] == "attaching"
+        [shown] = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+        assert [each["State"] for each in shown["Attachments"]] == ["attached"]
 
 
 class TestKms:

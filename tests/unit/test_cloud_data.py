@@ -58,6 +58,29 @@ def test_a_volume_in_blocks_has_the_digest_that_the_mover_makes(tmp_path: Path, 
     assert not VolumeDigest(10).add(0, b"x" * BLOCK)  # data beyond the end is seen
 
 
+def test_a_volume_goes_on_from_what_was_remembered_of_its_parent(tmp_path: Path) -> None:
+    kept, size = str(tmp_path / "leaves"), 3 * BLOCK + 4097
+    content = random.Random(7).randbytes(4 * BLOCK)
+    parent, whole = VolumeDigest(size), VolumeDigest(size)
+    for number in range(3):
+        parent.add(number, content[:BLOCK])
+        whole.add(number, (content[:BLOCK], content[BLOCK : 2 * BLOCK], bytes(BLOCK))[number])
+    parent.keep(kept)
+    child = VolumeDigest(size)
+    assert child.go_on_from(kept)
+    assert child.text() == parent.text()
+    child.add(1, content[BLOCK : 2 * BLOCK])
+    child.add(2, bytes(BLOCK))
+    assert child.text() == whole.text()
+    assert child.blocks_with_data() == 2
+    grown = VolumeDigest(size + BLOCK)
+    assert not grown.go_on_from(kept)  # its last leaf was shorter
+    assert not child.go_on_from(kept + "-missing")
+    os.truncate(kept, 100)
+    assert not child.go_on_from(kept)
+    assert child.text() == whole.text()
+
+
 def test_a_journal_forgets_its_torn_line_alone(tmp_path: Path) -> None:
     path = str(tmp_path / "journal")
     journal = Journal(path)

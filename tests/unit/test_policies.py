@@ -65,16 +65,11 @@ def operations() -> dict[str, str]:
 
 
 def called_by_sdk(path: Path, known: dict[str, str]) -> set[str]:
-    """Calls of the SDK's methods, and of paginators by name."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            name = node.func.attr
-            if name == "get_paginator" and isinstance(node.args[0], ast.Constant):
-                name = str(node.args[0].value)
-            if name in known:
-                found.add(known[name])
-    return found
+    """Calls of the SDK's methods, and methods that are named: to paginators, in tables."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {node.func.attr for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    names |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {known[name] for name in names & known.keys()}
 
 
 def called_on_the_wire(path: Path) -> set[str]:

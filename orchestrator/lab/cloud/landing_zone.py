@@ -49,7 +49,7 @@ def _vault(s3: Any, region: str) -> None:
 
 
 def _closed_network(ec2: Any, network: str, availability_zone: str) -> None:
-    """A network for test machines: without a gateway, its group's rules let nothing out."""
+    """A network for test machines: without a gateway or names, its group and its access list let nothing out."""
     mine = [{"Name": "tag:Name", "Values": [DRILL_NAME]}]
     if ec2.describe_security_groups(Filters=mine)["SecurityGroups"]:
         return
@@ -59,9 +59,15 @@ def _closed_network(ec2: Any, network: str, availability_zone: str) -> None:
         return [{"ResourceType": kind, "Tags": tags}]
 
     vpc = ec2.create_vpc(CidrBlock=network, TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
-    ec2.create_subnet(
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": False})
+    subnet = ec2.create_subnet(
         VpcId=vpc, CidrBlock=network, AvailabilityZone=availability_zone, TagSpecifications=tagged("subnet")
-    )
+    )["Subnet"]["SubnetId"]
+    of_subnet = [{"Name": "association.subnet-id", "Values": [subnet]}]
+    [everything_allowed] = ec2.describe_network_acls(Filters=of_subnet)["NetworkAcls"]
+    [association] = [each for each in everything_allowed["Associations"] if each["SubnetId"] == subnet]
+    closed = ec2.create_network_acl(VpcId=vpc, TagSpecifications=tagged("network-acl"))["NetworkAcl"]["NetworkAclId"]
+    ec2.replace_network_acl_association(AssociationId=association["NetworkAclAssociationId"], NetworkAclId=closed)
     group = ec2.create_security_group(
         GroupName=DRILL_NAME,
         Description="Test machines of drills",

@@ -28,6 +28,7 @@ from orchestrator.lab.cloud.machines import ImaginaryMachines, Machines, Reconci
 from orchestrator.lab.cloud.request_handler import CloudRequestHandler
 from orchestrator.lab.cloud.strict.ebs import StrictEbs
 from orchestrator.lab.cloud.strict.ec2 import StrictEc2
+from orchestrator.lab.cloud.strict.freshness import Freshness
 from orchestrator.lab.cloud.strict.kms import StrictKms
 from orchestrator.lab.cloud.strict.route53 import StrictRoute53
 from orchestrator.lab.cloud.strict.s3 import StrictS3
@@ -45,14 +46,15 @@ class Cloud:
         self._images = Images(folder / "images")
         self._region = region
         route53 = StrictRoute53(folder / "zones.json")
-        ebs = StrictEbs(folder / "ebs")
+        freshness = Freshness()
+        ebs = StrictEbs(folder / "ebs", freshness)
         issued = IssuedKeys(folder / "issued_keys.json")
         # The strict EC2 layer needs the reconciler, which needs the gateway's lock: the lock is made first.
         lock = threading.RLock()
         self.reconciler = Reconciler(machines, self._images, lock, ebs.disk_of)
         self.gateway = Gateway(
             {
-                "ec2": StrictEc2(self.reconciler, self.reconciler.changed),
+                "ec2": StrictEc2(self.reconciler, self.reconciler.changed, freshness),
                 "route53": route53,
                 "kms": StrictKms(),
                 "ebs": ebs,
@@ -66,6 +68,7 @@ class Cloud:
                 "/_lab/images": self._register_images,
                 "/_lab/keys": issued.end_all,
                 "/_lab/tokens": ebs.end_tokens,
+                "/_lab/freshness": freshness.control,
             },
             lock=lock,
         )

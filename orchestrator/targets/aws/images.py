@@ -1,12 +1,15 @@
 """Disks of ours at AWS: seeded from the host that holds the replica, through the EBS direct APIs, then an AMI.
 
-Rules: what a snapshot holds is read back and compared before anybody may use it; a snapshot that was not proved is
-never a parent; only snapshots and images with our tags are looked at; the host gets keys that end by themselves.
+Rules: what a snapshot holds is read back and compared before anybody may use it (of a child, what differs from its
+parent); a snapshot that was not proved is never a parent; only snapshots and images with our tags are looked at; the
+host gets keys that end by themselves.
 """
 
 import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from orchestrator.contracts.images import CloudImage, ImageFacts, SeededVolume, SeedWish
 from orchestrator.contracts.progress import ProgressSink
@@ -22,7 +25,7 @@ from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.targets.aws.image_facts import look_into
 from orchestrator.targets.aws.machines import RUN_TAG, SYSTEM_TAG, tags_of
-from orchestrator.targets.aws.session import AwsSession, aws_errors
+from orchestrator.targets.aws.session import VISIBLE_SECONDS_MAX, AwsSession, aws_errors, error_code
 from orchestrator.targets.host_asking import ask_host
 
 PROGRAM = Path(__file__).parent.parent / "host_programs" / "cloud_data"
@@ -32,7 +35,7 @@ STREAMS = 8
 SNAPSHOTS_PER_KEY_MAX = 5  # a snapshot that AWS gave up (its time-out) is followed by the key's next one
 PENDING_SECONDS_MAX = 3600.0
 TIMEOUT_MINUTES = 4320  # AWS gives a pending snapshot up when nothing came for so long: its longest
-POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.1, 5.0
+AVAILABLE_SECONDS_MAX = 900.0
 ROOT_DEVICE = "/dev/xvda"
 
 
@@ -70,7 +73,8 @@ class AwsImages:
             sent = self._ask(volume, host, asked, progress=progress)
             self._complete(identifier, sent)
             snapshot = self._await_completed(identifier)
-        read = self._ask(volume, host, {"do": "read", "snapshot": identifier, "size": known["size"]}, progress=progress)
+        wished = {"do": "read", "snapshot": identifier, "parent": parent, "size": known["size"]}
+        read = self._ask(volume, host, wished, progress=progress)
         if read["digest"] != wish.expected:
             raise DigestMismatch(
                 f"{volume.name}: snapshot {identifier} reads back as {read['digest']}, expected was {wish.expected}",
@@ -79,8 +83,7 @@ class AwsImages:
         proved = {PROVED_TAG: read["digest"]}
         if sent:
             proved["skerry:aggregate"] = sent["aggregate"]
-        with aws_errors(f"marking {identifier} as proved"):
-            self._session.client("ec2").create_tags(Resources=[identifier], Tags=_listed(proved))
+        self._mark(identifier, proved)
         self._ask(volume, host, {"do": "settle", "snapshot": identifier})
         return SeededVolume(
             dataset=volume.name,
@@ -90,7 +93,8 @@ class AwsImages:
             aggregate=sent.get("aggregate", tags_of(snapshot).get("skerry:aggregate", "")),
             kms_key=str(snapshot.get("KmsKeyId", "")),
             volume_bytes=known["size"],
-            blocks_with_data=read["blocks"],
+            blocks_with_data=read["blocks_with_data"],
+            blocks_read=read["blocks_read"],
             blocks_written=sent.get("blocks_written", 0),
             blocks_sent=sent.get("blocks_sent", 0),
             bytes_wire=sent.get("blocks_sent", 0) * BLOCK_BYTES,
@@ -172,56 +176,85 @@ class AwsImages:
             self._session.client("ebs").complete_snapshot(**wish)
 
     def _await_completed(self, identifier: str) -> dict[str, Any]:
-        clock = self._session.clock
-        until = clock.monotonic_seconds() + self._pending_seconds_max
-        wait_seconds = POLL_SECONDS_FIRST
-        while True:
+        state = "unknown"
+
+        def look() -> dict[str, Any] | None:
+            nonlocal state
             found = self._described([{"Name": "snapshot-id", "Values": [identifier]}])
             state = found[0]["State"] if found else "unknown"
-            if state == "completed":
-                return found[0]
-            if state == "error" or clock.monotonic_seconds() >= until:
-                raise TargetError(
-                    f"snapshot {identifier} is {state}, not completed, after {self._pending_seconds_max:g} s",
-                    hint="All its blocks are there. Run the same command again: it goes on with this snapshot.",
-                )
-            clock.sleep(wait_seconds)
-            wait_seconds = min(wait_seconds * 1.5, POLL_SECONDS_MAX)
+            return found[0] if state in ("completed", "error") else None
+
+        found = self._session.poll(look, self._pending_seconds_max)
+        if found is None or state == "error":
+            raise TargetError(
+                f"snapshot {identifier} is {state}, not completed, after {self._pending_seconds_max:g} s",
+                hint="All its blocks are there. Run the same command again: it goes on with this snapshot.",
+            )
+        return found
+
+    def _mark(self, identifier: str, tags: dict[str, str]) -> None:
+        """Whoever looks for these tags afterwards finds them: EC2 shows new ones after a while."""
+        with aws_errors(f"marking {identifier} as proved"):
+            self._session.client("ec2").create_tags(Resources=[identifier], Tags=_listed(tags))
+        mine = [{"Name": "snapshot-id", "Values": [identifier]}, *_filters(tags, *tags)]
+        if self._session.poll(lambda: self._described(mine) or None, VISIBLE_SECONDS_MAX) is None:
+            raise TargetError(f"snapshot {identifier} was marked as proved and does not show it")
 
     # -- the image
 
     def register(self, seeded: SeededVolume, facts: ImageFacts, *, name: str, tags: dict[str, str]) -> CloudImage:
-        ec2 = self._session.client("ec2")
+        if self._image_called(name) is None:
+            if not facts.architecture:
+                said = f"{seeded.dataset}: nothing on the disk tells its architecture, so no image is made of it"
+                raise DataError(said)
+            self._make_image(seeded, facts, name, tags)
+        found = self._await_available(name)
+        if not {SYSTEM_TAG, RUN_TAG} <= set(tags_of(found)):
+            raise TargetForbidden(f"the image {name} ({found['ImageId']}) does not carry our tags; it stays")
+        held = [each["Ebs"].get("SnapshotId") for each in found["BlockDeviceMappings"] if "Ebs" in each]
+        if seeded.snapshot not in held:
+            raise TargetError(f"the image {name} was made of {held}, not of {seeded.snapshot}")
+        return CloudImage(id=found["ImageId"], name=name, snapshot=seeded.snapshot)
+
+    def _image_called(self, name: str) -> dict[str, Any] | None:
+        mine = [{"Name": "name", "Values": [name]}]
         with aws_errors(f"looking for the image {name}"):
-            found = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": [name]}])["Images"]
-        if found:
-            if not {SYSTEM_TAG, RUN_TAG} <= set(tags_of(found[0])):
-                raise TargetForbidden(f"the image {name} ({found[0]['ImageId']}) does not carry our tags; it stays")
-            held = [each["Ebs"].get("SnapshotId") for each in found[0]["BlockDeviceMappings"] if "Ebs" in each]
-            if seeded.snapshot not in held:
-                raise TargetError(f"the image {name} was made of {held}, not of {seeded.snapshot}")
-            return CloudImage(id=found[0]["ImageId"], name=name, snapshot=seeded.snapshot)
-        if not facts.architecture:
-            raise DataError(f"{seeded.dataset}: nothing on the disk tells its architecture, so no image is made of it")
+            answer = self._session.client("ec2").describe_images(Owners=["self"], Filters=mine)
+        return answer["Images"][0] if answer["Images"] else None
+
+    def _await_available(self, name: str) -> dict[str, Any]:
+        state = "unknown"
+
+        def look() -> dict[str, Any] | None:
+            nonlocal state
+            found = self._image_called(name)
+            state = found["State"] if found else "unknown"
+            return found if state not in ("pending", "unknown") else None
+
+        found = self._session.poll(look, AVAILABLE_SECONDS_MAX)
+        if found is None or state != "available":
+            raise TargetError(f"the image {name} is {state}, not available, after {AVAILABLE_SECONDS_MAX:g} s at most")
+        return found
+
+    def _make_image(self, seeded: SeededVolume, facts: ImageFacts, name: str, tags: dict[str, str]) -> None:
         marked = _listed({**tags, DATASET_TAG: seeded.dataset, PROVED_TAG: seeded.digest, "Name": name})
+        disk = {"SnapshotId": seeded.snapshot, "VolumeType": "gp3", "DeleteOnTermination": True}
         with aws_errors(f"registering the image {name}"):
-            made = ec2.register_image(
-                Name=name,
-                Architecture=facts.architecture,
-                BootMode=facts.boot_mode,
-                EnaSupport=True,
-                ImdsSupport="v2.0",
-                VirtualizationType="hvm",
-                RootDeviceName=ROOT_DEVICE,
-                BlockDeviceMappings=[
-                    {
-                        "DeviceName": ROOT_DEVICE,
-                        "Ebs": {"SnapshotId": seeded.snapshot, "VolumeType": "gp3", "DeleteOnTermination": True},
-                    }
-                ],
-                TagSpecifications=[{"ResourceType": "image", "Tags": marked}],
-            )
-        return CloudImage(id=made["ImageId"], name=name, snapshot=seeded.snapshot)
+            try:
+                self._session.client("ec2").register_image(
+                    Name=name,
+                    Architecture=facts.architecture,
+                    BootMode=facts.boot_mode,
+                    EnaSupport=True,
+                    ImdsSupport="v2.0",
+                    VirtualizationType="hvm",
+                    RootDeviceName=ROOT_DEVICE,
+                    BlockDeviceMappings=[{"DeviceName": ROOT_DEVICE, "Ebs": disk}],
+                    TagSpecifications=[{"ResourceType": "image", "Tags": marked}],
+                )
+            except ClientError as error:
+                if error_code(error) != "InvalidAMIName.Duplicate":  # made a moment ago, and not shown yet
+                    raise
 
     # -- the host's part
 

@@ -7,8 +7,7 @@ Rules: an instance without our tags is never started, stopped or ended; a host's
 import functools
 import hashlib
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -16,17 +15,13 @@ from orchestrator.contracts.target import Ability, Machine
 from orchestrator.foundation.errors import PlanningError, TargetError, TargetForbidden
 from orchestrator.model.host import Host
 from orchestrator.model.system import MachineSpec
-from orchestrator.targets.aws.session import AwsSession, aws_errors, error_code
+from orchestrator.targets.aws.session import VISIBLE_SECONDS_MAX, AwsSession, aws_errors, error_code
 from orchestrator.targets.aws.user_data import first_boot_script
-
-Found = TypeVar("Found")
 
 HOST_TAG, SYSTEM_TAG, RUN_TAG = "skerry:host", "skerry:system", "skerry:run"
 RUNNING_SECONDS_MAX = 600.0
 HOST_KEYS_SECONDS_MAX = 900.0  # console output comes minutes after the boot on some instance types
-VISIBLE_SECONDS_MAX = 60.0  # EC2 is eventually consistent: a new id may be unknown for a while
 MACHINES_PER_KEY_MAX = 5
-POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.1, 5.0
 LIVE_STATES = ["pending", "running", "stopping", "stopped"]
 
 _HOST_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----\s*(.*?)\s*-----END SSH HOST KEY KEYS-----", re.DOTALL)
@@ -163,7 +158,7 @@ class AwsMachines:
         """
         for turn in range(1, MACHINES_PER_KEY_MAX + 1):
             instance_id = self._run(host, spec, client_token(f"{key}#{turn}"), tags)
-            instance = self._poll(functools.partial(self._describe, instance_id), VISIBLE_SECONDS_MAX)
+            instance = self._session.poll(functools.partial(self._describe, instance_id), VISIBLE_SECONDS_MAX)
             if instance is None:
                 raise TargetError(f"{host.name}: {instance_id} was started and is unknown to EC2 since")
             if instance["State"]["Name"] not in ("shutting-down", "terminated"):
@@ -236,31 +231,19 @@ class AwsMachines:
                 raise TargetError(f"machine {machine_id} is {seen} instead of {wanted}: {why}")
             return instance if seen == wanted else None
 
-        found = self._poll(look, limit_seconds)
+        found = self._session.poll(look, limit_seconds)
         if found is None:
             raise TargetError(f"machine {machine_id} is {seen}, not {wanted}, after {limit_seconds:g} s")
         return found
 
     def _await_host_keys(self, machine_id: str, host: Host) -> tuple[str, ...]:
-        keys = self._poll(lambda: self._host_keys(machine_id) or None, HOST_KEYS_SECONDS_MAX)
+        keys = self._session.poll(lambda: self._host_keys(machine_id) or None, HOST_KEYS_SECONDS_MAX)
         if keys is None:
             raise TargetError(
                 f"{host.name}: {machine_id} has printed no SSH host keys to its console",
                 hint="Its image must run cloud-init, which prints them; without them the host cannot be trusted.",
             )
         return keys
-
-    def _poll(self, look: Callable[[], Found | None], seconds_max: float) -> Found | None:
-        """What `look` finds, asked less and less often; None when the time is over."""
-        clock = self._session.clock
-        until = clock.monotonic_seconds() + seconds_max
-        wait_seconds = POLL_SECONDS_FIRST
-        while (found := look()) is None:
-            if clock.monotonic_seconds() >= until:
-                return None
-            clock.sleep(wait_seconds)
-            wait_seconds = min(wait_seconds * 1.3, POLL_SECONDS_MAX)
-        return found
 
 
 class _UnknownMachine(TargetError):

@@ -7,11 +7,11 @@ a bounded number of times, and nobody above retries single calls.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import botocore.session
@@ -38,11 +38,15 @@ from orchestrator.foundation.errors import (
 )
 from orchestrator.model.inventory import CloudRole, CloudSettings, Inventory
 
+Found = TypeVar("Found")
+
 ATTEMPTS_MAX = 8  # of one call: half of all calls throttled still lets 255 of 256 pass
 CONNECT_SECONDS_MAX = 5
 READ_SECONDS_MAX = 30
 ROLE_SESSION_SECONDS = 3600
 HOST_KEYS_SECONDS = 3600
+VISIBLE_SECONDS_MAX = 60.0  # EC2 is eventually consistent: what was just made may be unknown for a while
+POLL_SECONDS_FIRST, POLL_SECONDS_MAX = 0.1, 5.0
 
 THROTTLED = {
     "RequestLimitExceeded",
@@ -77,6 +81,9 @@ EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefr
 HINTS = {
     "InsufficientInstanceCapacity": "The zone has no such machine now. Choose another instance type or subnet.",
     "VcpuLimitExceeded": "Ask AWS for a higher vCPU quota in this region, or choose a smaller instance type.",
+    "ServiceQuotaExceededException": "Ask AWS for a higher quota; see what is left behind: skerry cloud orphans",
+    "SnapshotLimitExceeded": "Ask AWS for a higher quota of snapshots; see what is left behind: skerry cloud orphans",
+    "VolumeLimitExceeded": "Ask AWS for a higher quota of storage; see what is left behind: skerry cloud orphans",
     "UnauthorizedOperation": "The role lacks this action; compare it with the shipped policies.",
     "AccessDenied": "The role lacks this action; compare it with the shipped policies.",
 }
@@ -259,6 +266,17 @@ class AwsSession:
                     ),
                 )
         return self._clients[service]
+
+    def poll(self, look: Callable[[], Found | None], seconds_max: float) -> Found | None:
+        """What `look` finds, asked less and less often; None when the time is over."""
+        until = self.clock.monotonic_seconds() + seconds_max
+        wait_seconds = POLL_SECONDS_FIRST
+        while (found := look()) is None:
+            if self.clock.monotonic_seconds() >= until:
+                return None
+            self.clock.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * 1.3, POLL_SECONDS_MAX)
+        return found
 
     def _endpoint(self) -> str | None:
         return written_endpoint(self.settings.endpoint)

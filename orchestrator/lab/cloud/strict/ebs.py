@@ -22,6 +22,7 @@ from moto.kms.models import kms_backends
 from orchestrator.lab.cloud.answers import Answer, AwsError, json_answer
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
 from orchestrator.lab.cloud.strict.block_store import BLOCK_BYTES, SnapshotBlocks
+from orchestrator.lab.cloud.strict.freshness import Freshness
 from orchestrator.lab.cloud.strict.layer import Lenient
 from orchestrator.lab.cloud.strict.registered_images import root_snapshot
 
@@ -48,8 +49,9 @@ class _Snapshot:
 class StrictEbs(Lenient):
     """All calls are answered here. Blocks have a durable state of their own; starts and completions are replayed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, freshness: Freshness) -> None:
         self._folder = folder
+        self._freshness = freshness
         self._snapshots: dict[str, _Snapshot] = {}
         self._tokens: dict[str, tuple[str, str]] = {}  # client token → digest of the wish, snapshot
         self._secret = self._own_secret()
@@ -141,6 +143,7 @@ class StrictEbs(Lenient):
         snapshot = _Snapshot(blocks, shown, size_gib, tags)
         snapshot.kms_key = kms_key
         self._snapshots[shown.id] = snapshot
+        self._freshness.made([shown.id])
         return str(shown.id)
 
     def _described(self, identifier: str) -> Answer:

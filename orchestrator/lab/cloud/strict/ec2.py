@@ -1,7 +1,7 @@
 """What EC2 refuses: RunInstances' rules, instance states, console output.
 
 Sources: EC2 API reference (RunInstances, StartInstances, StopInstances, GetConsoleOutput, error codes), EC2 user guide
-("Ensuring idempotency in Amazon EC2 API requests", "Instance lifecycle", "Subnet CIDR blocks", "Eventual consistency").
+("Ensuring idempotency in Amazon EC2 API requests", "Instance lifecycle", "Subnet CIDR blocks").
 """
 
 import base64
@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import ipaddress
 import re
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -20,12 +19,12 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from orchestrator.lab.cloud.answers import Answer, AwsError, ec2_answer
 from orchestrator.lab.cloud.call import ACCOUNT, AwsCall
 from orchestrator.lab.cloud.strict import registered_images, volumes
+from orchestrator.lab.cloud.strict.freshness import Freshness
 from orchestrator.lab.cloud.strict.layer import Lenient
 from orchestrator.lab.cloud.strict.moto_state import address_is_taken, all_instances, find_instance, set_state
 
 USER_DATA_BYTES_MAX = 16 * 1024
 VCPUS_QUOTA_DEFAULT = 64
-VISIBLE_AFTER_SECONDS = 0.1
 
 
 class Console(Protocol):
@@ -35,41 +34,40 @@ class Console(Protocol):
 
 
 class StrictEc2(Lenient):
-    """Instances; volumes and snapshots have modules of their own.
+    """Instances; volumes and snapshots have modules of their own, and so has what is new.
 
     `changed` is called with the id of each instance whose state was asked to change.
     """
 
     def __init__(
-        self, console: Console, changed: Callable[[str], None], *, vcpus_quota: int = VCPUS_QUOTA_DEFAULT
+        self,
+        console: Console,
+        changed: Callable[[str], None],
+        freshness: Freshness,
+        *,
+        vcpus_quota: int = VCPUS_QUOTA_DEFAULT,
     ) -> None:
         self._console = console
         self._changed = changed
         self._vcpus_quota = vcpus_quota
-        self._visible: dict[str, float] = {}  # instance → monotonic time from which on its id is known everywhere
+        self._freshness = freshness
         self._launched: dict[str, tuple[str, Answer]] = {}  # client token → digest of the parameters, answer
 
     def before(self, call: AwsCall) -> Answer | None:
+        self._freshness.check(call)
         if call.action == "RunInstances":
             return self._before_run(call)
         volumes.check(call)
         if call.action == "RegisterImage":
-            return registered_images.register(call)
+            return self._freshness.note(call, registered_images.register(call))
         if call.action in ("StartInstances", "StopInstances", "RebootInstances"):
             self._check_transition(call)
-        if call.action == "DescribeInstances":
-            self._check_visible(call)
         if call.action == "GetConsoleOutput":
             return self._console_output(call)
         return None
 
-    def _check_visible(self, call: AwsCall) -> None:
-        """User guide, "Eventual consistency": an id that was just given may not be found at once."""
-        for instance_id in call.listed("InstanceId"):
-            if time.monotonic() < self._visible.get(instance_id, 0.0):
-                raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
-
     def after(self, call: AwsCall, answer: Answer) -> Answer:
+        answer = self._freshness.shown(call, self._freshness.note(call, answer))
         if call.action == "RunInstances":
             return self._after_run(call, answer)
         state = {"StartInstances": "pending", "StopInstances": "stopping", "TerminateInstances": "shutting-down"}
@@ -148,7 +146,6 @@ class StrictEc2(Lenient):
             if instance is None:
                 continue
             set_state(instance, "pending")
-            self._visible[instance.id] = time.monotonic() + VISIBLE_AFTER_SECONDS
             registered_images.give_root_volume(instance.id)
             for interface in instance.nics.values():
                 interface.delete_on_termination = True

@@ -94,10 +94,14 @@ class Journal:
 
 
 def write_digests(path: str, digests: dict[int, bytes]) -> None:
+    write_whole(path, [LINE.pack(number, digests[number]) for number in sorted(digests)])
+
+
+def write_whole(path: str, pieces: Iterable[bytes | bytearray]) -> None:
     """A whole file, or none."""
     temporary = f"{path}.{os.getpid()}.tmp"
     with open(temporary, "wb") as stream:
-        stream.write(b"".join(LINE.pack(number, digests[number]) for number in sorted(digests)))
+        stream.writelines(pieces)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, path)
@@ -140,10 +144,32 @@ class VolumeDigest:
         beyond = content[len(inside) :]
         return beyond == ZEROS[: len(beyond)]
 
+    def head(self) -> bytes:
+        return b"skerry block/v1\n" + struct.pack("<QI", self.size, self.leaf)
+
     def text(self) -> str:
-        made = hashlib.sha256(b"skerry block/v1\n" + struct.pack("<QI", self.size, self.leaf))
+        made = hashlib.sha256(self.head())
         made.update(self.leaves)
         return "sha256:" + made.hexdigest()
+
+    def keep(self, path: str) -> None:
+        """Remember all leaves, for a later volume that is this one but for some blocks."""
+        write_whole(path, [self.head(), self.leaves])
+
+    def go_on_from(self, path: str) -> bool:
+        """Begin with what `keep` wrote. False, and nothing changed, where that is missing, torn or of another size."""
+        head = self.head()
+        try:
+            with open(path, "rb") as stream:
+                if os.fstat(stream.fileno()).st_size != len(head) + len(self.leaves) or stream.read(len(head)) != head:
+                    return False
+                return stream.readinto(self.leaves) == len(self.leaves)
+        except FileNotFoundError:
+            return False
+
+    def blocks_with_data(self) -> int:
+        step = 32 * max(1, BLOCK // self.leaf)
+        return sum(any(self.leaves[start : start + step]) for start in range(0, len(self.leaves), step))
 
 
 def forget_but(folder: str, kept: Iterable[str]) -> None:

@@ -10,7 +10,8 @@ from orchestrator.targets.host_programs.cloud_data.calls import Refused, Service
 
 MYPY = False  # true for the type checker alone
 if MYPY:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 BLOCK_BYTES = 512 * 1024
 LISTED_MAX = "10000"
@@ -42,12 +43,24 @@ class DirectApis(Service):
 
     def listed(self, snapshot: str) -> Iterator[tuple[int, str]]:
         """Number and token of every block that the snapshot holds."""
-        query = {"maxResults": LISTED_MAX}
-        while True:
-            body, _ = self.call("GET", f"/snapshots/{snapshot}/blocks", query)
-            page = json.loads(body)
-            for block in page.get("Blocks", []):
-                yield int(block["BlockIndex"]), str(block["BlockToken"])
-            if not page.get("NextToken"):
-                return
-            query["pageToken"] = page["NextToken"]
+        for block in pages("Blocks", lambda query: self.call("GET", f"/snapshots/{snapshot}/blocks", query)[0]):
+            yield int(block["BlockIndex"]), str(block["BlockToken"])
+
+    def changed(self, first: str, second: str) -> Iterator[tuple[int, str]]:
+        """Number and token of every block that is another one in `second`; no token where `second` has none there."""
+
+        def ask(query: dict[str, str]) -> bytes:
+            return self.call("GET", f"/snapshots/{second}/changedblocks", {**query, "firstSnapshotId": first})[0]
+
+        for block in pages("ChangedBlocks", ask):
+            yield int(block["BlockIndex"]), str(block.get("SecondBlockToken", ""))
+
+
+def pages(listed: str, ask: Callable[[dict[str, str]], bytes]) -> Iterator[dict[str, Any]]:
+    query = {"maxResults": LISTED_MAX}
+    while True:
+        page = json.loads(ask(query))
+        yield from page.get(listed, [])
+        if not page.get("NextToken"):
+            return
+        query["pageToken"] = page["NextToken"]

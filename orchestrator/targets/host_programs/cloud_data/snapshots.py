@@ -81,19 +81,25 @@ def one_of_zeros(service: DirectApis, snapshot: str, journal: Journal) -> Callab
 
 
 def read_back(request: dict[str, Any], service: DirectApis) -> dict[str, Any]:
-    """What the snapshot holds, as a digest of the volume; the image itself is not looked at."""
-    snapshot = request["snapshot"]
+    """What the snapshot holds, as a digest of the volume; the image itself is not looked at.
+
+    Of a parent that was read back here, its leaves are remembered: then only what differs from it is read.
+    """
+    work, snapshot, parent = request["work"], request["snapshot"], request["parent"]
     volume = VolumeDigest(request["size"])
-    listed = list(service.listed(snapshot))
+    known_already = bool(parent) and volume.go_on_from(os.path.join(work, parent + ".leaves"))
+    listed = list(service.changed(parent, snapshot) if known_already else service.listed(snapshot))
 
     def one(block: tuple[int, str]) -> int:
         number, token = block
-        if not volume.add(number, service.get_block(snapshot, number, token)):
+        if not volume.add(number, service.get_block(snapshot, number, token) if token else ZEROS):
             raise Refused("BeyondTheEnd", f"block {number} holds data beyond the end of the volume", 0)
         return BLOCK
 
     Crew(request["streams"], len(listed) * BLOCK).work(iter(listed), one)
-    return {"digest": volume.text(), "blocks": len(listed), "bytes": len(listed) * BLOCK}
+    os.makedirs(work, mode=0o700, exist_ok=True)
+    volume.keep(os.path.join(work, snapshot + ".leaves-candidate"))
+    return {"digest": volume.text(), "blocks_read": len(listed), "blocks_with_data": volume.blocks_with_data()}
 
 
 def known(request: dict[str, Any]) -> dict[str, Any]:
@@ -110,8 +116,9 @@ def known(request: dict[str, Any]) -> dict[str, Any]:
 def settle(request: dict[str, Any]) -> dict[str, Any]:
     """The snapshot is proved: the next one may be its child."""
     work, snapshot = request["work"], request["snapshot"]
-    candidate = os.path.join(work, snapshot + ".candidate")
-    if os.path.exists(candidate):
-        os.replace(candidate, os.path.join(work, snapshot + ".blocks"))
+    for proved, name in (("candidate", "blocks"), ("leaves-candidate", "leaves")):
+        candidate = os.path.join(work, f"{snapshot}.{proved}")
+        if os.path.exists(candidate):
+            os.replace(candidate, os.path.join(work, f"{snapshot}.{name}"))
     forget_but(work, [snapshot])
     return {"settled": snapshot}
