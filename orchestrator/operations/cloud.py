@@ -64,7 +64,10 @@ def orphans(
 
 def _same_region(inventory: Inventory, prices: PriceFile) -> None:
     if prices.region != inventory.cloud.region:
-        raise InventoryError(f"the prices are those of {prices.region}, the estate is in {inventory.cloud.region}")
+        raise InventoryError(
+            f"the prices are those of {prices.region}, the estate is in {inventory.cloud.region}",
+            hint=f"Name a price file of {inventory.cloud.region}.",
+        )
 
 
 @contextmanager

@@ -22,7 +22,8 @@ def read_prices(content: bytes, name: str) -> tuple[PriceFile, str]:
     written = parse_written_file(content, name, findings)
     prices = judge(PriceFile, written.data, written, findings) if written is not None else None
     if findings or prices is None:
-        raise InventoryError("\n".join(map(str, findings)) or f"{name}: no prices stand in it")
+        said = "\n".join(map(str, findings)) or f"{name}: no prices stand in it"
+        raise InventoryError(said, hint="Mend the price file; docs/cloud.md shows a whole one.")
     return prices, digest_of_bytes(content)
 
 

@@ -1,4 +1,4 @@
-"""A lab for tests that want real hosts: real SSH, real files, real processes, one per test session."""
+"""A lab for tests that want real hosts: real SSH, real files, real processes, one per test session; and a cloud."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from orchestrator.hosts.ssh import open_transports
 from orchestrator.lab.blueprint import LabHost
 from orchestrator.lab.town import Town, open_town
+from tests.fakes.aws_cloud import AwsCloud, running_cloud
 from tests.platform.clusters import ClusterGround, make_ground
 
 TOWN_HOSTS = (
@@ -37,3 +38,13 @@ def cluster_on_hosts(town: Town, tmp_path_factory: pytest.TempPathFactory) -> It
         made.prepare()
         yield made
         made.clear()
+
+
+@pytest.fixture(scope="module")
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
+    """A strict cloud without hosts; the bucket that the module calls BUCKET is there."""
+    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
+        if bucket := getattr(request.module, "BUCKET", ""):
+            where = {"LocationConstraint": cloud.region}
+            cloud.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+        yield cloud

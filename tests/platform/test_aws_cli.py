@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from orchestrator.hosts.local import LocalTransport
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.traffic import Route53Traffic
 from orchestrator.targets.s3.store import S3Store
-from tests.fakes.aws_cloud import REGION, AwsCloud, running_cloud
+from tests.fakes.aws_cloud import REGION, AwsCloud
 from tests.laws.front_laws import FRONT
 from tests.laws.target_laws import HOST, SPEC, TAGS
 from tests.platform.test_aws_images import Site
@@ -38,12 +37,6 @@ class Cli:
         )
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout) if done.stdout.strip().startswith(b"{") else {}
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 def test_snapshots_and_images_are_listed_and_read_back(cloud: AwsCloud, tmp_path: Path) -> None:
@@ -71,7 +64,6 @@ def test_snapshots_and_images_are_listed_and_read_back(cloud: AwsCloud, tmp_path
 
 def test_objects_are_listed_and_copied_back(cloud: AwsCloud, tmp_path: Path) -> None:
     cli = Cli(cloud)
-    cli("s3api", "create-bucket", "--bucket", BUCKET, "--create-bucket-configuration", f"LocationConstraint={REGION}")
     folder = tmp_path / "files"
     folder.mkdir()
     (folder / "small").write_bytes(b"small")

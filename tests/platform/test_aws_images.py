@@ -28,7 +28,7 @@ from orchestrator.movers.host_programs.block_delta.leaves import Volume, leaf_si
 from orchestrator.planning.orphans import find_orphans
 from orchestrator.targets.aws.images import BLOCK_BYTES, AwsImages, work_folder
 from orchestrator.targets.aws.things import AwsThings
-from tests.fakes.aws_cloud import AwsCloud, running_cloud
+from tests.fakes.aws_cloud import AwsCloud
 from tests.fakes.disk_images import a_disk
 
 pytestmark = pytest.mark.platform("ssh")
@@ -36,12 +36,6 @@ pytestmark = pytest.mark.platform("ssh")
 DISK = BlockVolume(name="disk", path="/srv/machine/disk.img")
 TAGS = {"skerry:system": "machine", "skerry:run": "run-1"}
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 class Site:

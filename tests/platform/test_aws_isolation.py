@@ -1,7 +1,7 @@
 """A drill's network is closed by what the cloud says of it, not by what was asked for; in the drill's own role."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.system import MachineSpec
 from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
-from tests.fakes.aws_cloud import AwsCloud, running_cloud
+from tests.fakes.aws_cloud import AwsCloud
 
 pytestmark = pytest.mark.platform("ssh")
 
@@ -24,12 +24,6 @@ SPEC = MachineSpec(
     drill_subnet=DRILL_NAME,
     drill_security_group=DRILL_NAME,
 )
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from orchestrator.targets.aws.images import work_folder
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.things import AwsThings
 from orchestrator.targets.s3.store import S3Store
-from tests.fakes.aws_cloud import REGION, AwsCloud, running_cloud
+from tests.fakes.aws_cloud import AwsCloud
 from tests.laws.target_laws import HOST, SPEC, TAGS
 from tests.platform.test_aws_images import DISK, MIB, Site
 
@@ -31,14 +31,6 @@ pytestmark = pytest.mark.platform("ssh")
 BUCKET = "skerry-kills"
 Deed = Callable[[AwsCloud, Path], Any]
 BOUNDARIES_MAX = 60
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        where = {"LocationConstraint": REGION}
-        cloud.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)
-        yield cloud
 
 
 def a_seeding(cloud: AwsCloud, folder: Path) -> None:

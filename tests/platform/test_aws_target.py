@@ -26,12 +26,6 @@ from tests.laws.target_laws import HOST, SPEC, TAGS, MachineMakerLaws
 pytestmark = pytest.mark.platform("ssh")
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
-
-
 @pytest.fixture
 def target(cloud: AwsCloud) -> Iterator[AwsMachines]:
     yield AwsMachines(cloud.session())

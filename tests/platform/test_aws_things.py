@@ -1,7 +1,7 @@
 """What is ours in the cloud is listed in the auditor's role, and nothing else; roles cannot do what is not theirs."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from orchestrator.targets.aws.session import AwsSession
 from orchestrator.targets.aws.things import AwsThings
 from orchestrator.targets.aws.traffic import Route53Traffic
 from orchestrator.wiring.roles import RoleHandlers
-from tests.fakes.aws_cloud import AwsCloud, running_cloud
+from tests.fakes.aws_cloud import AwsCloud
 from tests.fakes.drivers import FakeWorld, a_deed
 from tests.fakes.plans import DIGEST
 from tests.laws.front_laws import FRONT
@@ -27,13 +27,8 @@ from tests.laws.target_laws import HOST, OTHER, SPEC, TAGS
 pytestmark = pytest.mark.platform("ssh")
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
-
-
 def test_everything_with_our_tag_is_listed_and_nothing_else(cloud: AwsCloud) -> None:
+    cloud.new_for(0)
     machine = AwsMachines(cloud.session(role="drill")).ensure(HOST, SPEC, key="k", tags=TAGS)
     foreign = cloud.foreign_machine("cloud-a", OTHER.address)
     ours = {"ResourceType": "snapshot", "Tags": [{"Key": "skerry:run", "Value": "r"}]}

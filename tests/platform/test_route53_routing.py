@@ -1,22 +1,16 @@
 """Route 53's routing policies, driven: weighted and failover records under the laws of a front, and the way back."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from orchestrator.foundation.errors import TargetError
 from orchestrator.model.system import Route53Front
 from orchestrator.targets.aws.traffic import Route53Traffic
-from tests.fakes.aws_cloud import AwsCloud, running_cloud
+from tests.fakes.aws_cloud import AwsCloud
 from tests.laws.front_laws import FRONT, NamedFrontLaws
 
 pytestmark = pytest.mark.platform("ssh")
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,6 @@ from tests.fakes.aws_cloud import AwsCloud, running_cloud
 
 pytestmark = pytest.mark.platform("ssh")
 BLOCK = 512 * 1024
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +225,28 @@ class TestRead:
         second = made(cloud, {3: os.urandom(BLOCK), 4: os.urandom(BLOCK)}, parent=first)
         rows = ebs.list_changed_blocks(FirstSnapshotId=first, SecondSnapshotId=second)["ChangedBlocks"]
         assert [(row["BlockIndex"], "FirstBlockToken" in row) for row in rows] == [(3, True), (4, False)]
+
+    def test_changed_blocks_over_generations_either_way(self, ebs: Any, cloud: AwsCloud) -> None:
+        """Also a block that was written anew with the content it had: EBS compares what was written."""
+        same = os.urandom(BLOCK)
+        first = made(cloud, {0: same, 1: os.urandom(BLOCK)})
+        second = made(cloud, {1: os.urandom(BLOCK), 9: os.urandom(BLOCK)}, parent=first)
+        third = made(cloud, {2: os.urandom(BLOCK), 0: same}, parent=second)
+
+        def changed(one: str, other: str, **more: Any) -> list[tuple[int, bool, bool]]:
+            told = ebs.list_changed_blocks(FirstSnapshotId=one, SecondSnapshotId=other, **more)
+            assert (told["BlockSize"], told["VolumeSize"]) == (BLOCK, 1)
+            rows = told["ChangedBlocks"]
+            return [(row["BlockIndex"], "FirstBlockToken" in row, "SecondBlockToken" in row) for row in rows]
+
+        assert changed(first, third) == [(0, True, True), (1, True, True), (2, False, True), (9, False, True)]
+        assert changed(third, second) == [(0, True, True), (2, True, False)]
+        assert changed(first, third, StartingBlockIndex=2) == [(2, False, True), (9, False, True)]
+        assert changed(third, third) == []
+        [_, row, *_] = ebs.list_changed_blocks(FirstSnapshotId=first, SecondSnapshotId=third)["ChangedBlocks"]
+        for snapshot, name in ((first, "FirstBlockToken"), (third, "SecondBlockToken")):
+            got = ebs.get_snapshot_block(SnapshotId=snapshot, BlockIndex=row["BlockIndex"], BlockToken=row[name])
+            assert digest(got["BlockData"].read()) == got["Checksum"]
 
     def test_snapshots_of_different_lineage_are_not_compared(self, ebs: Any, cloud: AwsCloud) -> None:
         one, other = made(cloud, {0: bytes(BLOCK)}), made(cloud, {0: bytes(BLOCK)})

@@ -8,16 +8,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from orchestrator.lab.cloud import landing_zone
-from tests.fakes.aws_cloud import REGION, AwsCloud, running_cloud
+from tests.fakes.aws_cloud import REGION, AwsCloud
 
 pytestmark = pytest.mark.platform("ssh")
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        cloud.new_for(0)
-        yield cloud
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_new(cloud: AwsCloud) -> None:
+    cloud.new_for(0)
 
 
 @pytest.fixture(scope="module")

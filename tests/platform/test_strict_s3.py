@@ -5,7 +5,7 @@ import hashlib
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,6 @@ from tests.fakes.aws_cloud import AwsCloud, running_cloud
 
 pytestmark = pytest.mark.platform("ssh")
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsCloud]:
-    with running_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")

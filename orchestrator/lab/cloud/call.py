@@ -1,10 +1,12 @@
 """One AWS API call as it came in: which service, which action, with which parameters, by whom."""
 
+import hashlib
 import io
 import json
 import re
 import urllib.parse
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 ACCOUNT = "123456789012"
@@ -28,6 +30,11 @@ class AwsCall:
     headers: dict[str, str]  # names in lower case
     body: bytes
     parameters: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def body_sha256(self) -> str:
+        """In hex; made once, for a body may be large and is compared, signed and kept by it."""
+        return hashlib.sha256(self.body).hexdigest()
 
     @property
     def changes(self) -> bool:

@@ -133,10 +133,11 @@ class Gateway:
         service.received(call)
         if service.stands_alone(call):
             return self._serve(environ, call, None)
-        body_file = self._journal.keep_body(call.body) if call.changes and self._journal else ""
-        with self.lock:
-            if not call.changes:
+        if not call.changes:
+            with self.lock:
                 return self._serve(environ, call, None)
+        body_file = self._journal.keep_body(call) if self._journal else ""
+        with self.lock:
             self._number += 1
             self._warm(environ, call)
             mock_random.seed(self._number)
@@ -144,6 +145,8 @@ class Gateway:
             mock_random.seed()
             if answer.good and self._journal:
                 self._journal.append(_entry(self._number, environ, call, service.kept(call, answer)), body_file)
+        if self._journal:
+            self._journal.sync()  # the next call need not wait for the disk
         return answer
 
     def _serve(self, environ: dict[str, Any], call: AwsCall, kept: dict[str, Any] | None) -> Answer:

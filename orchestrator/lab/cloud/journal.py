@@ -8,7 +8,6 @@ the call.
 """
 
 import base64
-import hashlib
 import json
 import os
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.foundation.atomic_file import replace_file
+from orchestrator.lab.cloud.call import AwsCall
 
 BODY_BYTES_INLINE_MAX = 16 * 1024
 
@@ -36,7 +36,7 @@ class Entry:
 
 
 class Journal:
-    """Appends are durable when `append` returns; a torn last line is not a call."""
+    """What was appended is durable once `sync` returns; a torn last line is not a call."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -65,13 +65,15 @@ class Journal:
             line["body"] = base64.b64encode(entry.body).decode()
         with self._lock:
             os.write(self._descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
-            os.fsync(self._descriptor)
 
-    def keep_body(self, body: bytes) -> str:
+    def sync(self) -> None:
+        os.fsync(self._descriptor)
+
+    def keep_body(self, call: AwsCall) -> str:
         """The name of a file that holds a large body from now on; "" for one that fits into its line."""
-        if len(body) <= BODY_BYTES_INLINE_MAX:
+        if len(call.body) <= BODY_BYTES_INLINE_MAX:
             return ""
-        digest = hashlib.sha256(body).hexdigest()
+        digest, body = call.body_sha256, call.body
         place = self._folder / "bodies" / digest
         if not place.exists():
             replace_file(place, body, mode=0o600)

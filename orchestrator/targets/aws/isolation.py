@@ -17,26 +17,16 @@ from orchestrator.targets.aws.machines import the_one
 from orchestrator.targets.aws.session import AwsSession, aws_errors
 
 GONE = {"deleted", "rejected", "expired", "failed", "detached"}
-# What a network can be left by, even where no route leads there yet: as people call it, the call, its list, its id.
+# What a network can be left by, even where no route leads there yet: as people call it, the call, its id in the answer.
 DOORS = (
-    ("internet gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
-    (
-        "egress-only internet gateway",
-        "describe_egress_only_internet_gateways",
-        "EgressOnlyInternetGateways",
-        "EgressOnlyInternetGatewayId",
-    ),
-    ("carrier gateway", "describe_carrier_gateways", "CarrierGateways", "CarrierGatewayId"),
-    ("NAT gateway", "describe_nat_gateways", "NatGateways", "NatGatewayId"),
-    ("VPN gateway", "describe_vpn_gateways", "VpnGateways", "VpnGatewayId"),
-    (
-        "transit gateway attachment",
-        "describe_transit_gateway_vpc_attachments",
-        "TransitGatewayVpcAttachments",
-        "TransitGatewayAttachmentId",
-    ),
-    ("peering", "describe_vpc_peering_connections", "VpcPeeringConnections", "VpcPeeringConnectionId"),
-    ("endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
+    ("internet gateway", "describe_internet_gateways", "InternetGatewayId"),
+    ("egress-only internet gateway", "describe_egress_only_internet_gateways", "EgressOnlyInternetGatewayId"),
+    ("carrier gateway", "describe_carrier_gateways", "CarrierGatewayId"),
+    ("NAT gateway", "describe_nat_gateways", "NatGatewayId"),
+    ("VPN gateway", "describe_vpn_gateways", "VpnGatewayId"),
+    ("transit gateway attachment", "describe_transit_gateway_vpc_attachments", "TransitGatewayAttachmentId"),
+    ("peering", "describe_vpc_peering_connections", "VpcPeeringConnectionId"),
+    ("endpoint", "describe_vpc_endpoints", "VpcEndpointId"),
 )
 
 
@@ -84,18 +74,19 @@ class AwsIsolation:
 
     def _doors(self, network: str) -> Iterator[str]:
         """All of the account are listed, for not every list can be asked for one network's alone."""
-        for kind, operation, listed, identifier in DOORS:
-            there = [str(each[identifier]) for each in self._all(operation, listed) if network in networks_of(each)]
+        for kind, operation, identifier in DOORS:
+            there = [str(each[identifier]) for each in self._all(operation) if network in networks_of(each)]
             if there:
                 raise _open(f"network {network} has the {kind} {', '.join(there)}")
             yield f"{network} has no {kind}"
 
-    def _all(self, operation: str, listed: str) -> Iterator[dict[str, Any]]:
-        if self._ec2.can_paginate(operation):
-            for page in self._ec2.get_paginator(operation).paginate():
-                yield from page[listed]
-        else:
-            yield from getattr(self._ec2, operation)()[listed]
+    def _all(self, operation: str) -> Iterator[dict[str, Any]]:
+        """Every thing of a list, which is the only one in the answers to its call."""
+        paged = self._ec2.can_paginate(operation)
+        pages = self._ec2.get_paginator(operation).paginate() if paged else [getattr(self._ec2, operation)()]
+        for page in pages:
+            for value in page.values():
+                yield from value if isinstance(value, list) else ()
 
     def _names(self, network: str) -> str:
         told = self._ec2.describe_vpc_attribute(VpcId=network, Attribute="enableDnsSupport")

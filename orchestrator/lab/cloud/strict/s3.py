@@ -144,8 +144,8 @@ def _check_digests(call: AwsCall, content: bytes, trailers: dict[str, str]) -> N
         if wanted != hashlib.md5(content, usedforsecurity=False).digest():
             raise AwsError("BadDigest", "The Content-MD5 you specified did not match what we received.", 400)
     signed = call.headers.get("x-amz-content-sha256", "")
-    hashed = hashlib.sha256(call.body) if re.fullmatch(r"[0-9a-f]{64}", signed) else None
-    if hashed is not None and signed != hashed.hexdigest():
+    is_signed = re.fullmatch(r"[0-9a-f]{64}", signed) is not None
+    if is_signed and signed != call.body_sha256:
         message = "The provided 'x-amz-content-sha256' header does not match what was computed."
         raise AwsError("XAmzContentSHA256Mismatch", message, 400)
     if call.method == "POST":
@@ -161,8 +161,10 @@ def _check_digests(call: AwsCall, content: bytes, trailers: dict[str, str]) -> N
     if promised.startswith("x-amz-checksum-") and not given:
         raise AwsError("MalformedTrailerError", "The trailing checksum that was announced is missing", 400)
     for algorithm, value in given.items():
-        known = hashed is not None and algorithm == "sha256" and content is call.body
-        computed = base64.b64encode(hashed.digest()).decode() if known and hashed else checksum(algorithm, content)
+        known = algorithm == "sha256" and content is call.body
+        computed = (
+            base64.b64encode(bytes.fromhex(call.body_sha256)).decode() if known else checksum(algorithm, content)
+        )
         if value != computed:
             message = f"The {algorithm.upper()} you specified did not match the calculated checksum."
             raise AwsError("BadDigest", message, 400)
