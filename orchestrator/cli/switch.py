@@ -102,8 +102,9 @@ def rollback(
 ) -> None:
     """Bring what RUN did to its systems, or the last run of SYSTEM, back to where it started.
 
-    What only the new side holds is counted and shown first; it is carried home before the old side serves again. Where
-    the way back was broken off, or an inverse failed, the same command goes on.
+    What only the new side holds is counted and shown first; it is carried home before the old side serves again, unless
+    a named person accepts its loss: skerry word SYSTEM --accept-loss SIDE. Where the way back was broken off, or an
+    inverse failed, the same command goes on.
     """
     if without_record:
         carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), as_json=as_json)
@@ -116,7 +117,7 @@ def rollback(
     from orchestrator.operations.accounts import account_of
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.rollback import complain_unless_back, roll_back, run_to_roll_back
+    from orchestrator.operations.rollback import complain_unless_back, loss_accepted, roll_back, run_to_roll_back
 
     if skipped:
         raise UsageError("inverses have no gates", hint="A gate is skipped with --without-record alone.")
@@ -127,8 +128,15 @@ def rollback(
         status, systems = run_to_roll_back(desk, named)
         accounts = {system: account_of(desk, status, system) for system in systems}
         show_accounts(accounts, as_json=as_json)
-        if not yes and not as_json:
-            click.confirm("These writes are carried back, then the old side serves again. Go?", abort=True)
+        words = [word for system in systems if (word := loss_accepted(desk, system))]
+        if not as_json:
+            for word in words:
+                click.echo(
+                    printable(f"{word.system}: these writes are GIVEN UP, on the word of {word.person}: {word.because}")
+                )
+            if not yes:
+                kept = "Other writes" if words else "These writes"
+                click.confirm(f"{kept} are carried back, then the old side serves again. Go?", abort=True)
         live.expect(desk.runs.plan(status.run))
         with live.shown():
             status = roll_back(

@@ -11,6 +11,8 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, PointId
 from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
 
+SERVER_USER = "postgres"  # owns data directories, and is the clusters' superuser
+
 
 class Role(StrEnum):
     PRIMARY = "primary"

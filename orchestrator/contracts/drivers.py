@@ -12,6 +12,7 @@ from orchestrator.contracts.host_keys import HostKeyRing
 from orchestrator.contracts.images import CloudImages
 from orchestrator.contracts.isolation import Isolation
 from orchestrator.contracts.playbooks import Playbooks
+from orchestrator.contracts.ready_hosts import ReadyHosts
 from orchestrator.contracts.target import Front, Target
 from orchestrator.contracts.transport import Transports
 from orchestrator.contracts.trees import TreeMover
@@ -25,6 +26,7 @@ class Drivers:
     """The world as handlers see it; tests bind `tests/fakes/` instead."""
 
     transports: Transports
+    ready: ReadyHosts
     playbooks: Playbooks
     prepared: Playbooks  # the same deeds by programs of ours, for when clients wait
     trees: TreeMover

@@ -58,8 +58,8 @@ class Front(Protocol[Wish_contra]):
     """What clients of a system speak to, of one kind or of all.
 
     Laws (tests/laws/front_laws.py):
-      switch    returns when the change is in force at the authority; the same switch twice is one; at no moment do two
-                sides serve
+      switch    returns when the change is in force at the authority, and gives what was before; the same switch twice
+                is one; at no moment do two sides serve
       current   is what the authority says now, None where it sends clients nowhere
       lower_ttl changes how long answers are kept, never where they lead; it gives what was before. A record that is
                 kept as shortly already, or not there, stays as it is. A switch keeps what was lowered: the way back is
@@ -68,6 +68,6 @@ class Front(Protocol[Wish_contra]):
     """
 
     def current(self, front: Wish_contra) -> FrontAnswer | None: ...
-    def switch(self, front: Wish_contra, address: str, *, key: str) -> None: ...
+    def switch(self, front: Wish_contra, address: str, *, key: str) -> FrontAnswer | None: ...
     def lower_ttl(self, front: Wish_contra, ttl_seconds: int, *, key: str) -> FrontAnswer | None: ...
     def settle(self, front: Wish_contra, *, key: str) -> None: ...

@@ -30,6 +30,7 @@ QUEUE = "systems"
 # A system that waits for a person keeps its place; this bounds memory, not the load on sites.
 SYSTEMS_MAX = 5000
 QUEUE_POLL_SECONDS = 0.25
+TAKEN_UP_POLL_SECONDS = 0.5  # each look costs an idle worker half a percent of a core
 QUEUE_THREADS = "queue-worker-"  # how the library names them
 QUEUE_THREADS_SECONDS_MAX = 5.0
 
@@ -89,7 +90,7 @@ class DurableEngine:
     def _launch(self, config: DBOSConfig) -> None:
         library = self._library = DBOS(config=config)
         # Runs that are taken up again pass through this queue, which it looks into once a second otherwise.
-        library._registry.get_internal_queue()._polling_interval_sec = QUEUE_POLL_SECONDS  # noqa: SLF001
+        library._registry.get_internal_queue()._polling_interval_sec = TAKEN_UP_POLL_SECONDS  # noqa: SLF001
         DBOS.launch()
 
     def _register_queue(self) -> None:

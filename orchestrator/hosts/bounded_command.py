@@ -76,8 +76,12 @@ def bounded(
     settings = [f"{name}={value}" for name, value in (environment or {}).items()]
     deed = ["env", *settings, *words] if settings else list(words)
     script = ["/bin/sh", "-c", _SCRIPT, "sh", f"{timeout_seconds:.3f}", str(stdin_bytes), mark, *deed]
-    become = ["sudo", "-n", "-u", sudo_user, "--"] if sudo_user else []
-    return BoundedCommand(words=(*become, *script), mark=mark.encode())
+    return BoundedCommand(words=(*as_user(sudo_user), *script), mark=mark.encode())
+
+
+def as_user(user: str | None) -> list[str]:
+    """What stands before words that are run as `user`; nothing for the login user."""
+    return ["sudo", "-n", "-u", user, "--"] if user else []
 
 
 def ran_out_of_time(exit_code: int, seconds: float, timeout_seconds: float) -> bool:

@@ -16,6 +16,7 @@ from orchestrator.foundation.limits import COMMAND_OUTPUT_BYTES_MAX
 from orchestrator.hosts.bounded_command import KILL_AFTER_SECONDS, bounded
 from orchestrator.hosts.command_results import judged, last_lines, without_mark
 from orchestrator.hosts.process_pump import Pumped, pump
+from orchestrator.hosts.ready_hands import STDIN_BYTES_MAX, HandGone
 from orchestrator.hosts.shell_words import shell_line, shown
 from orchestrator.hosts.small_files import read_small_file, write_small_file
 from orchestrator.hosts.ssh_configuration import SshConfiguration, write_configuration
@@ -57,7 +58,10 @@ class SshTransport:
         environment: dict[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> CommandResult:
-        become = user if self.host.become and user not in (None, self.login_user) else None
+        become = self._become(user)
+        by_hand = self._by_hand(become, words, stdin, timeout_seconds, environment) if on_line is None else None
+        if by_hand is not None:
+            return judged(self.host.name, words, by_hand, timeout_seconds=timeout_seconds, check=check, user=become)
         command = bounded(
             words, timeout_seconds=timeout_seconds, stdin_bytes=len(stdin), environment=environment, sudo_user=become
         )
@@ -92,6 +96,36 @@ class SshTransport:
             check=check,
             user=become,
         )
+
+    def stand_ready(self, user: str | None) -> None:
+        """See contracts.ready_hosts."""
+        self._pool.hands.begin(self._become(user))
+
+    def _become(self, user: str | None) -> str | None:
+        return user if self.host.become and user not in (None, self.login_user) else None
+
+    def _by_hand(
+        self,
+        user: str | None,
+        words: Sequence[str],
+        stdin: bytes,
+        timeout_seconds: float,
+        environment: dict[str, str] | None,
+    ) -> Pumped | None:
+        """How the command ended; None where no hand stands ready for it, and it was not begun."""
+        standing = self._pool.hands.of(user)
+        if standing is None or len(stdin) > STDIN_BYTES_MAX:
+            return None
+        connection = standing.connection
+        try:
+            pumped = standing.hand.run(words, stdin=stdin, timeout_seconds=timeout_seconds, environment=environment)
+        except HandGone as gone:
+            if not gone.may_have_run:
+                return None
+            raise self._broken(connection, words, Pumped(255, b"", b"", 0.0, overran=False, overflowed=False)) from gone
+        if pumped.overran:
+            self._pool.discard(connection)
+        return pumped
 
     def _broken(self, connection: SshConnection, words: Sequence[str], pumped: Pumped) -> HostError:
         said = " | ".join(part for part in (last_lines(pumped.stderr), last_lines(connection.said().encode())) if part)
@@ -134,6 +168,12 @@ class SshTransports:
 
     def __call__(self, host: Host) -> SshTransport:
         return SshTransport(self.pool(host))
+
+    def stand_ready(self, host: Host, users: Sequence[str | None]) -> None:
+        """contracts.ready_hosts.ReadyHosts."""
+        transport = self(host)
+        for user in users:
+            transport.stand_ready(user)
 
     def pool(self, host: Host) -> SshPool:
         with self._lock:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.foundation.errors import AccessDenied, HostError
+from orchestrator.hosts.ready_hands import ReadyHands
 from orchestrator.hosts.ssh_configuration import SshConfiguration
 from orchestrator.hosts.ssh_connection import SshConnection
 from orchestrator.model.host import Host
@@ -27,6 +28,7 @@ class SshPool:
         self._connections: list[SshConnection] = []
         self._made = 0
         self._refused: tuple[float, HostError] | None = None
+        self.hands = ReadyHands(self.session)
 
     @contextmanager
     def session(self) -> Iterator[SshConnection]:
@@ -59,6 +61,7 @@ class SshPool:
 
     def forget(self) -> None:
         """Close all; the next session opens a new one."""
+        self.hands.close()
         with self._lock:
             connections, self._connections = self._connections, []
         for connection in connections:

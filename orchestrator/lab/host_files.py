@@ -81,6 +81,12 @@ X-LabTimestamps=yes
 [Install]
 WantedBy=multi-user.target
 """
+SYSTEMCTL = """#!/usr/bin/python3 -ES
+import sys
+sys.path.insert(0, {folder!r})
+from systemctl_stand_in import main
+sys.exit(main(sys.argv[1:]))
+"""
 # sudo as the product calls it (-n -u USER --) and as Ansible does (-H -S -n -u USER), without a setuid program.
 SUDO = """#!/bin/sh
 user=root
@@ -153,7 +159,10 @@ def write_host(tree: Path, host: LabHost, style: HostStyle, user_ca: str) -> Non
 
 def _write_programs(tree: Path, style: HostStyle) -> None:
     stand_in = joined_program(Path(__file__).parent / "host_programs/systemctl_stand_in")
-    write_whole(tree / "opt/lab/bin/systemctl", b"#!/usr/bin/python3 -ESB\n" + stand_in, mode=0o755)
+    # A module beside its launcher: Python keeps modules compiled, and this one is asked while clients wait.
+    write_whole(tree / "opt/lab/bin/systemctl_stand_in.py", stand_in)
+    folder = PROGRAM_FOLDER if style.kind == "namespaces" else str(tree / "opt/lab/bin")
+    write_whole(tree / "opt/lab/bin/systemctl", SYSTEMCTL.format(folder=folder).encode(), mode=0o755)
     if style.kind == "namespaces":
         prefix, change = "", SUDO_BY_NAMESPACE if style.one_user_id else SUDO_BY_SETPRIV.format(more="")
     elif style.is_root:

@@ -2,17 +2,19 @@
 
 from typing import Any
 
-from orchestrator.contracts.engine import RunStatus
+from orchestrator.contracts.engine import FINAL, RunStatus
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.progress import Progress
 from orchestrator.foundation.errors import OrchestratorError
-from orchestrator.model.action import AccountWrites
+from orchestrator.model.action import AccountWrites, MoveAuthority
 from orchestrator.model.names import SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.model.step import Inverse, Phase, Step
 from orchestrator.operations.desk import Desk
 from orchestrator.steps.accounting import account_writes
+
+RUNS_LOOKED_AT_MAX = 1000
 
 
 def account_of(desk: Desk, status: RunStatus, system: SystemName) -> dict[str, Any]:
@@ -28,9 +30,28 @@ def account_of(desk: Desk, status: RunStatus, system: SystemName) -> dict[str, A
     return account_between(desk, plan, status.run, system, at=present, beside=moves[0].from_side)
 
 
+def run_with_way_back(desk: Desk, system: SystemName, side: Side) -> RunStatus | None:
+    """The run that gave `side` the right to write and has not ended: a rollback of it leads back from there."""
+    if desk.authority.read(system).side is not side:
+        return None
+    for status in desk.runs.list(limit=RUNS_LOOKED_AT_MAX):
+        if any(each.system == system and each.state not in FINAL for each in status.systems):
+            steps = desk.runs.plan(status.run).system_plan(system).steps
+            if any(isinstance(step.action, MoveAuthority) and step.action.to_side is side for step in steps):
+                return status
+    return None
+
+
 def account_of_loss(desk: Desk, system: SystemName, side: Side) -> dict[str, Any]:
-    """What would be given up: what `side` holds and the side with authority does not. Empty where no run is known."""
-    runs = [run.run for run in desk.runs.list(limit=1000) if any(each.system == system for each in run.systems)]
+    """What would be given up: what `side` holds and the side with authority does not. Empty where no run is known.
+
+    Where `side` itself may write, it is what a rollback from there would give up.
+    """
+    leading_back = run_with_way_back(desk, system, side)
+    if leading_back is not None:
+        return account_of(desk, leading_back, system)
+    known = desk.runs.list(limit=RUNS_LOOKED_AT_MAX)
+    runs = [run.run for run in known if any(each.system == system for each in run.systems)]
     beside = desk.authority.read(system).side
     if not runs or beside is side:
         return {}

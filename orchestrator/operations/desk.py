@@ -159,6 +159,7 @@ class Desk(Workshop):
             playbook_path=self.playbook_path,
         )
         planning.ensure_facts_allow(plan, inventory=self.inventory, catalogue=self.catalogue)
+        planning.ensure_old_sides_stand(plan, catalogue=self.catalogue)
         approving.ensure_approved(
             plan,
             operator,

@@ -9,13 +9,22 @@ from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.foundation.errors import PlanningError, RunbookError, UsageError
 from orchestrator.foundation.limits import INVENTORY_FILE_BYTES_MAX
 from orchestrator.foundation.places import shipped_folder
-from orchestrator.model.action import AccountWrites, Action, Check, RunPlaybook, Watch
+from orchestrator.model.action import (
+    AccountWrites,
+    Action,
+    Check,
+    MoveAuthority,
+    RunPlaybook,
+    SeizeAuthority,
+    Watch,
+)
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Digest, HostName, Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.price import SizeChoice
 from orchestrator.model.runbook import Runbook
+from orchestrator.model.site import Side
 from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.compile import STAYING, compile_plan
 from orchestrator.planning.facts_since import against_newer_facts
@@ -72,6 +81,7 @@ def make_plan(
         terms=terms,
     )
     plan = plan.model_copy(update={"inputs": _values_of(runbook, inputs), "sizes": _sizes_of(plan, catalogue)})
+    ensure_old_sides_stand(plan, catalogue=catalogue)
     catalogue.put("plan", plan.digest, plan.model_dump(mode="json"))
     catalogue.put("facts", facts.digest, facts.model_dump(mode="json"))  # a survey replaces what is kept as the newest
     # Where the runbook lay is no part of the plan, which names no machine's paths; it is needed to see later edits.
@@ -205,6 +215,22 @@ def ensure_facts_allow(plan: Plan, *, inventory: Inventory, catalogue: Catalogue
             f"plan {plan.digest} was made from other facts: {'; '.join(wrong)}",
             hint="Plan again by what the survey found, and have the new plan approved.",
         )
+
+
+def ensure_old_sides_stand(plan: Plan, *, catalogue: Catalogue) -> None:
+    """Refuse a plan that would let a source serve again which was given up (skerry wave retire)."""
+    for planned in plan.systems:
+        word = catalogue.get("retired_source", planned.system.name)
+        if word is not None and any(_leads_to(step.action, Side.SOURCE) for step in planned.steps):
+            raise PlanningError(
+                f"{planned.system.name}: its source was given up by {word['by']} at {word['at']}"
+                f" (wave {word['wave']}), so nothing leads back there",
+                hint="Replication there has stopped since. A new source is a move of its own, from the cloud.",
+            )
+
+
+def _leads_to(action: Action, side: Side) -> bool:
+    return isinstance(action, MoveAuthority | SeizeAuthority) and action.to_side is side
 
 
 def _digest(path: Path) -> Digest:

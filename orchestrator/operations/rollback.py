@@ -3,8 +3,10 @@
 from orchestrator.contracts.engine import FINAL, RunStatus
 from orchestrator.foundation.errors import GateClosed, UsageError
 from orchestrator.model.names import Name, SystemName
+from orchestrator.model.word import SignedWord
 from orchestrator.operations import migrate
 from orchestrator.operations.desk import Desk
+from orchestrator.steps.words import word_in_force
 
 RUNS_LOOKED_AT_MAX = 1000
 
@@ -52,6 +54,12 @@ def run_named(desk: Desk, named: str) -> str:
 
 def _can_move(status: RunStatus, system: SystemName) -> bool:
     return any(each.system == system and each.state not in FINAL for each in status.systems)
+
+
+def loss_accepted(desk: Desk, system: SystemName) -> SignedWord | None:
+    """The word by which a rollback gives up what only the side that may write now holds; else it is carried home."""
+    present = desk.authority.read(system)
+    return word_in_force(desk.catalogue, desk.clock, "loss_accepted", system, present.side, present.number)
 
 
 def roll_back(

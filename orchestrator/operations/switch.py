@@ -18,6 +18,7 @@ from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.model.word import SignedWord, WordKind
 from orchestrator.operations import migrate
+from orchestrator.operations.accounts import run_with_way_back
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.survey import newest_facts
 from orchestrator.planning.runbook import Scalar
@@ -90,8 +91,10 @@ def give_word(
             f"{system}: authority is at {present.side.value}; that {side.value} is down needs nobody's word",
             hint="A word is asked for only about the side that may write.",
         )
-    if kind == "loss_accepted" and present.side is side:
-        raise ApprovalInvalid(f"{system}: {side.value} may write now, so nothing of it is given up")
+    if kind == "loss_accepted" and present.side is side and run_with_way_back(desk, system, side) is None:
+        raise ApprovalInvalid(
+            f"{system}: {side.value} may write now, and no run leads back from there, so nothing of it is given up"
+        )
     held = desk.inventory.people[person].roles if person in desk.inventory.people else ()
     if role is None and len(held) > 1:
         raise UsageError(f"{person} holds several roles: {', '.join(held)}", hint="Say which: --role ROLE")

@@ -4,18 +4,20 @@ Rules:
   the old side's services are seen stopped, their ports closed, a fence standing, its databases shut down, before the
   number moves;
   a side is promoted only when it holds the newest number;
-  nothing that was written at the side that is left behind is dropped: it is carried across and proved by digest.
+  nothing that was written at the side that is left behind is dropped: it is carried across and proved by digest,
+  unless a named person's signed word accepts the loss; what trees and volumes hold there is kept as a point then.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
+from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import AuthorityError, CommandTimedOut, HostError
@@ -24,44 +26,21 @@ from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
+from orchestrator.model.word import SignedWord
 from orchestrator.steps.asked import asked
 from orchestrator.steps.damages import refuse_damaged
-from orchestrator.steps.moving import in_parallel
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.proving import compare_sides
-from orchestrator.steps.still_data import StillDataMover, still_data
+from orchestrator.steps.readiness import in_parallel
+from orchestrator.steps.still_data import StillDataMover, keep_given_up, still_data
+from orchestrator.steps.words import as_evidence, given_up, word_of
 
 RECEIVE_SECONDS_MAX = 120.0
 CATCH_UP_SECONDS_MAX = 300.0
 
-# Asks the host itself: is the unit running, would it start at boot, does anything accept on its port? Clients wait
-# meanwhile: systemd is asked once, of all units, and little is imported.
-_STOPPED_QUESTION = """
-import json, os, socket, sys
-asked = json.load(sys.stdin)
-wanted = ("ActiveState", "UnitFileState")
-words = ["systemctl", "show", "--property=" + ",".join(wanted)] + [service["name"] + ".service" for service in asked]
-said, told = os.pipe()
-process = os.posix_spawnp(words[0], words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, told, 1)])
-os.close(told)
-def is_open(service):
-    with socket.socket() as probe:
-        probe.settimeout(2)
-        return probe.connect_ex((service["address"], service["port"])) == 0
-ports = [is_open(service) for service in asked]
-values = {name: [] for name in wanted}
-for line in os.fdopen(said).read().splitlines():
-    name, _, value = line.partition("=")
-    if name in values:
-        values[name].append(value)
-os.waitpid(process, 0)
-if any(len(found) != len(asked) for found in values.values()):
-    sys.exit("systemctl did not tell of every unit: " + json.dumps(values))
-rows = zip(asked, ports, *values.values())
-print(json.dumps([{"name": service["name"], "active": active, "enabled": enabled, "port_open": port}
-                  for service, port, active, enabled in rows]))
-"""
+STOPPED_PROGRAM = Path(__file__).parent / "host_programs" / "stopped_services.py"
+LOOK_SECONDS_MAX = 60.0
 
 
 @dataclass(frozen=True)
@@ -77,12 +56,10 @@ class OneSide:
         host = host_at(self.deed, self.side)
         system = self.deed.system_plan.system
         asked = [{"name": item.name, "port": item.port, "address": host.address} for item in system.services]
-        result = self.drivers.transports(host).run(
-            ["python3", "-I", "-S", "-c", _STOPPED_QUESTION],
-            stdin=json.dumps(asked).encode(),
-            user="root" if host.become else None,
-        )
-        found: list[dict[str, Any]] = json.loads(result.stdout)
+        transport, user = self.drivers.transports(host), root_user(host)
+        request = {"services": asked}
+        answer = run_program(transport, STOPPED_PROGRAM, request, user=user, timeout_seconds=LOOK_SECONDS_MAX)
+        found: list[dict[str, Any]] = answer["services"]
         for service in found:
             if service["active"] in ("active", "activating", "deactivating") or service["port_open"]:
                 raise AuthorityError(f"{host.name}: {service['name']} still serves: {service}")
@@ -223,8 +200,10 @@ def promote_databases(
 ) -> dict[str, str]:
     """LSN of the old side's shutdown checkpoint by cluster, held by the new side before it was promoted.
 
-    `order` carries the number that was seen to be the side's; a host that obeyed a newer one opens nothing.
+    `order` carries the number that was seen to be the side's; a host that obeyed a newer one opens nothing. Where the
+    run gave up what the old side holds, nothing of it is waited for.
     """
+    abandoned = given_up(deed, old_side)
     confirmed = _confirmed_marks(deed, side, order.number)
 
     def promote(cluster: PostgresCluster) -> str:
@@ -235,7 +214,7 @@ def promote_databases(
         if role is Role.PRIMARY:
             return "primary already"
         progress(Progress(dataset=cluster.name, text=f"promoting {cluster.name} on {host.name}"))
-        mark = confirmed.get(cluster.name) or drivers.databases.shut_down(cluster, old)
+        mark = "" if abandoned else confirmed.get(cluster.name) or drivers.databases.shut_down(cluster, old)
         drivers.databases.promote(cluster, host, holding=mark, timeout_seconds=RECEIVE_SECONDS_MAX, order=order)
         return mark
 
@@ -281,6 +260,8 @@ class CarryBackHandler:
                 f"{system}: nothing may be carried back from {from_side.value}, authority is at {authority.side.value}"
             )
         OneSide(self.drivers, deed, from_side).services_stopped()
+        if word := word_of(self.drivers, deed, "loss_accepted", from_side, authority.number):
+            return self._leave_behind(deed, from_side, word, emit)
         carried = self._carry_still_data(deed, from_side, to_side, progress, emit)
         followed = self._follow(deed, from_side, to_side, progress, order_of(authority, deed, from_side))
         comparable = {dataset.name for dataset in still_data(deed)} | followed
@@ -293,6 +274,20 @@ class CarryBackHandler:
         }
         emit("writes.carried_back", {"from": from_side.value, "to": to_side.value, **observed})
         return Outcome.done(f"{from_side.value}'s writes are at {to_side.value}", **observed)
+
+    def _leave_behind(self, deed: Deed, side: Side, word: SignedWord, emit: Emit) -> Outcome:
+        def tell(what: dict[str, Any]) -> None:
+            emit("loss.accepted", {"side": side.value, **what, **as_evidence(word)})
+
+        for cluster in clusters(deed):
+            host = host_at(deed, side, cluster.name)
+            ends = self.drivers.databases.end(cluster, host).lsn
+            tell({"dataset": cluster.name, "host": host.name, "log_ends": ends})
+        for dataset in still_data(deed):
+            keep_given_up(self.drivers, deed, side, dataset, tell)
+        done = f"nothing is carried from {side.value}: {word.person} ({word.role}) accepted the loss"
+        nothing: dict[str, Any] = {"bytes_wire": 0, "trees": {}, "databases": [], "digests": {}}
+        return Outcome.done(done, **nothing, given_up=word.model_dump(mode="json"))
 
     def _carry_still_data(
         self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit

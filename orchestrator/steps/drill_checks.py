@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from orchestrator.contracts.bubbles import ClustersWithin
+from orchestrator.contracts.databases import SERVER_USER
 from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.errors import DataError
@@ -17,7 +18,6 @@ CLOCK_SECONDS_MAX = 5.0
 READ_SECONDS_MAX = 0.2  # the middle one of some reads; a disk that spins takes a twentieth of it
 LOOK_SECONDS_MAX = 120.0
 VERIFY_SECONDS_MAX = 12 * 3600.0
-SERVER_USER = "postgres"
 
 # Reads the beginnings of some files of each folder as from the disk, and tells the middle of the times it took.
 LOOK = """

@@ -8,7 +8,6 @@ Rules:
   the last pass, when nobody writes any more, takes what was made ready; what is not ready takes the long way
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,11 +28,12 @@ from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
 from orchestrator.model.word import SignedWord
 from orchestrator.steps.asked import asked
-from orchestrator.steps.moving import await_last, hop_name, in_parallel, prepare_last
+from orchestrator.steps.moving import await_last, hop_name, prepare_last
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at
-from orchestrator.steps.still_data import StillData, StillDataMover, still_data
-from orchestrator.steps.words import as_evidence, is_lost, mark_found, word_of
+from orchestrator.steps.readiness import in_parallel, stand_ready
+from orchestrator.steps.still_data import StillData, StillDataMover, keep_given_up, still_data
+from orchestrator.steps.words import as_evidence, given_up, is_lost, mark_found, word_of
 
 CATCH_UP_SECONDS_MAX = 300.0
 
@@ -73,6 +73,8 @@ class FollowHandler:
             if action.datasets == "all":
                 reports += in_parallel(hop.still, [each for each in still_data(deed) if each.name not in brought])
             self._note(hop, [*quick.get(hop.replica, ()), *reports], observed)
+        if action.pace == "ahead":
+            stand_ready(self.drivers, deed, *action.chain)
         observed["bytes_wire"] = sum(
             report["bytes_wire"] for reports in observed["hops"].values() for report in reports.values()
         )
@@ -83,7 +85,8 @@ class FollowHandler:
     def _accepted(self, deed: Deed, replica: Side) -> SignedWord | None:
         """The word that accepts what `replica` alone may hold; DataError where one is needed and nobody gave it."""
         system = deed.system_plan.system.name
-        accepted = word_of(self.drivers, deed, "loss_accepted", replica, self.drivers.authority.read(system).number)
+        number = self.drivers.authority.read(system).number
+        accepted = word_of(self.drivers, deed, "loss_accepted", replica, number) or given_up(deed, replica)
         if accepted is None and is_lost(self.drivers, system, replica):
             raise DataError(
                 f"{system}: {replica.value} was lost while it had authority, and may hold writes that are nowhere else",
@@ -189,23 +192,8 @@ class _Hop:
     def still(self, tree: StillData) -> TransferReport:
         above, below = (host_at(self.deed, side, tree.name) for side in (self.upstream, self.replica))
         if self.accepted is not None:
-            self._keep(tree)
+            keep_given_up(self.drivers, self.deed, self.replica, tree, self._tell_loss)
         return StillDataMover(self.drivers).copy(tree, above, below, progress=self.progress)
-
-    def _keep(self, tree: StillData) -> None:
-        """What the replica's tree holds stays there as a point: files may exist in it that are nowhere else."""
-        below = host_at(self.deed, self.replica, tree.name)
-        point = "given-up-" + hashlib.sha256(f"{self.deed.key}/{self.replica.value}".encode()).hexdigest()[:16]
-        points = StillDataMover(self.drivers).points(tree, below)
-        try:
-            points.take(point)
-        except DataError as error:
-            raise DataError(
-                f"{below.name}: {tree.name} could not be kept as it is before it is overwritten: {error.message}",
-                hint=f"Make room for a copy of it on {below.name}, then: retry.",
-            ) from error
-        points.hold(point, self.deed.run)
-        self._tell_loss({"dataset": tree.name, "host": below.name, "kept_as_point": point})
 
     def _tell_loss(self, what: Mapping[str, Any]) -> None:
         if self.accepted is not None:

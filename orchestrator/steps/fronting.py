@@ -54,9 +54,8 @@ class SwitchFrontHandler:
         action = asked(deed, SwitchFront)
         front = deed.system_plan.system.front
         wanted = host_at(deed, action.side).address
-        before = self.drivers.front.current(front)
         progress(Progress(text=f"{front.name} → {wanted}"))
-        self.drivers.front.switch(front, wanted, key=deed.key)
+        before = self.drivers.front.switch(front, wanted, key=deed.key)
         after = self.drivers.front.current(front)
         if after is None or after.address != wanted:
             raise TargetError(

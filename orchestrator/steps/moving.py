@@ -1,9 +1,7 @@
 """Replicate: every dataset of a system from one side to the next, hop by hop."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from orchestrator.contracts.access_log import AccessReading
 from orchestrator.contracts.databases import Role
@@ -22,13 +20,10 @@ from orchestrator.steps.asked import asked
 from orchestrator.steps.damages import refuse_damaged
 from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.points import last_point
+from orchestrator.steps.readiness import in_parallel, stand_ready
 from orchestrator.steps.shrinking import refuse_shrunk
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
-
-DATASETS_PARALLEL_MAX = 4
 CATCH_UP_SECONDS_MAX = 300.0
 LAST_SECONDS_MAX = 20.0  # a standby that was caught up a moment ago needs milliseconds
 CHANGED_NAMES_KEPT_MAX = 50
@@ -36,15 +31,6 @@ CHANGED_NAMES_KEPT_MAX = 50
 
 def hop_name(source: Side, replica: Side) -> str:
     return f"{source.value}_to_{replica.value}"
-
-
-def in_parallel(work: Callable[[Item], Value], items: Sequence[Item]) -> list[Value]:
-    """`work` over `items`, a few at a time; the first error is raised after all have ended."""
-    if not items:
-        return []
-    with ThreadPoolExecutor(max_workers=min(len(items), DATASETS_PARALLEL_MAX)) as pool:
-        futures = [pool.submit(work, item) for item in items]
-    return [future.result() for future in futures]
 
 
 @dataclass(frozen=True)
@@ -75,6 +61,8 @@ class ReplicateHandler:
             return self._copy(deed, action, dataset, progress)
 
         reports = in_parallel(move, datasets)
+        if action.pace == "ahead":
+            stand_ready(self.drivers, deed, action.source, action.replica)
         hop = hop_name(action.source, action.replica)
         for report in reports:
             emit("transfer.finished", {"hop": hop, **_kept(report)})

@@ -16,10 +16,12 @@ from orchestrator.model.action import Check, RunPlaybook
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe, Result
 from orchestrator.model.site import Side
+from orchestrator.model.step import Phase
 from orchestrator.model.system import HaproxyFront, HttpCheck
 from orchestrator.steps.asked import asked
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
+from orchestrator.steps.readiness import stand_ready
 
 # Only the side that holds authority may be let serve.
 FOR_THE_HOLDER = ("unfence", "start")
@@ -179,6 +181,8 @@ class CheckHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Check)
+        if deed.step.phase is Phase.FREEZE and deed.mode == "do":
+            stand_ready(self.drivers, deed, *Side)  # the next step takes the service away
         return self.check(deed, action, progress, emit)
 
     def check(self, deed: Deed, action: Check, progress: ProgressSink, emit: Emit) -> Outcome:

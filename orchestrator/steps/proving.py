@@ -15,8 +15,8 @@ from orchestrator.model.site import Side
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.steps.asked import asked
 from orchestrator.steps.damages import note_sound
-from orchestrator.steps.moving import in_parallel
 from orchestrator.steps.places import clusters, host_at
+from orchestrator.steps.readiness import in_parallel
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 
 

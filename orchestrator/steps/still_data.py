@@ -1,17 +1,22 @@
 """Datasets that lie still as files or blocks, and are copied, held and digested alike: file trees and block volumes."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.contracts.trees import PointStore, Reading
+from orchestrator.foundation.errors import DataError
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
+from orchestrator.model.site import Side
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from orchestrator.steps.places import host_at
 
 StillData = FileTree | BlockVolume
 
@@ -21,6 +26,24 @@ def still_data(deed: Deed) -> Iterator[StillData]:
     for dataset in deed.system_plan.system.datasets:
         if isinstance(dataset, FileTree | BlockVolume):
             yield dataset
+
+
+def keep_given_up(
+    drivers: Drivers, deed: Deed, side: Side, dataset: StillData, tell: Callable[[dict[str, Any]], None]
+) -> None:
+    """What `side` holds stays there as a point: files may exist in it that are nowhere else."""
+    host = host_at(deed, side, dataset.name)
+    point = "given-up-" + hashlib.sha256(f"{deed.key}/{side.value}".encode()).hexdigest()[:16]
+    points = StillDataMover(drivers).points(dataset, host)
+    try:
+        points.take(point)
+    except DataError as error:
+        raise DataError(
+            f"{host.name}: {dataset.name} could not be kept as it is before it is given up: {error.message}",
+            hint=f"Make room for a copy of it on {host.name}, then: retry.",
+        ) from error
+    points.hold(point, deed.run)
+    tell({"dataset": dataset.name, "host": host.name, "kept_as_point": point})
 
 
 def digest_while_copying(

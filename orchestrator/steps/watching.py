@@ -14,9 +14,10 @@ from orchestrator.model.action import Check, Watch
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.transfer import TransferReport
 from orchestrator.steps.asked import asked
-from orchestrator.steps.moving import hop_name, in_parallel
+from orchestrator.steps.moving import hop_name
 from orchestrator.steps.places import host_at, trees
 from orchestrator.steps.playing import CheckHandler
+from orchestrator.steps.readiness import in_parallel
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 
 WATCH_PAUSE_SECONDS = 2.0

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
-from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.model.site import Side
 from orchestrator.model.word import SignedWord, WordKind
 
@@ -19,12 +20,30 @@ def word_of(drivers: Drivers, deed: Deed, kind: WordKind, side: Side, number: in
 
     It was judged against people.yml when it was given; its envelope goes into the evidence when it is relied on.
     """
-    system = deed.system_plan.system.name
-    now = timestamp(drivers.clock.now())
-    for _, document in drivers.catalogue.list("word", prefix=word_key(kind, system, side, number)):
+    return word_in_force(drivers.catalogue, drivers.clock, kind, deed.system_plan.system.name, side, number)
+
+
+def word_in_force(
+    catalogue: Catalogue, clock: Clock, kind: WordKind, system: str, side: Side, number: int
+) -> SignedWord | None:
+    """As `word_of`, for who has no deed."""
+    now = timestamp(clock.now())
+    for _, document in catalogue.list("word", prefix=word_key(kind, system, side, number)):
         word = SignedWord.model_validate(document)
         if word.expires_at > now:
             return word
+    return None
+
+
+def given_up(deed: Deed, side: Side) -> SignedWord | None:
+    """The word by which this run left behind what `side` alone holds; it holds for the rest of the run.
+
+    A step that relied on it observed it as `given_up`. Authority has moved since, and the word itself is spent.
+    """
+    for observed in deed.earlier.values():
+        word = observed.get("given_up")
+        if word is not None and word["side"] == side.value:
+            return SignedWord.model_validate(word)
     return None
 
 

@@ -18,11 +18,10 @@ class FrontsByKind:
             return self.haproxy.current(front)
         return self.route53.current(front)
 
-    def switch(self, front: Route53Front | HaproxyFront, address: str, *, key: str) -> None:
+    def switch(self, front: Route53Front | HaproxyFront, address: str, *, key: str) -> FrontAnswer | None:
         if isinstance(front, HaproxyFront):
-            self.haproxy.switch(front, address, key=key)
-        else:
-            self.route53.switch(front, address, key=key)
+            return self.haproxy.switch(front, address, key=key)
+        return self.route53.switch(front, address, key=key)
 
     def lower_ttl(self, front: Route53Front | HaproxyFront, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
         if isinstance(front, HaproxyFront):

@@ -46,9 +46,9 @@ class HaproxyTraffic:
             )
         return FrontAnswer(address=ready[0].address, ttl_seconds=0) if ready else None
 
-    def switch(self, front: HaproxyFront, address: str, *, key: str) -> None:
+    def switch(self, front: HaproxyFront, address: str, *, key: str) -> FrontAnswer | None:
         """Send clients to `address`. Asked twice it changes nothing. Connections to the others are ended."""
-        self.current(front)  # refuses a backend that is not ours to change
+        before = self.current(front)  # refuses a backend that is not ours to change
         servers = self._servers(front)
         wanted = [server for server in servers if server.address == address]
         if len(wanted) != 1:
@@ -62,6 +62,7 @@ class HaproxyTraffic:
                 named = f"{front.backend}/{server.name}"
                 words += [f"set server {named} state maint", f"shutdown sessions server {named}"]
         self._say(front, [*words, f"set server {front.backend}/{wanted[0].name} state ready"])
+        return before
 
     def lower_ttl(self, front: HaproxyFront, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
         return self.current(front)

@@ -69,6 +69,7 @@ def bind_drivers(
     at_end.callback(trees.release_last)
     return Drivers(
         transports=transports,
+        ready=transports,
         playbooks=playbooks,
         prepared=prepared,
         trees=SnapshotSendMover(

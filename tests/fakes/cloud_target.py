@@ -90,10 +90,11 @@ class FakeFront:
         self._check(front)
         return self.records.get(front.name)
 
-    def switch(self, front: Route53Front, address: str, *, key: str) -> None:
+    def switch(self, front: Route53Front, address: str, *, key: str) -> FrontAnswer | None:
         before = self.current(front)
         ttl_seconds = min(front.ttl_seconds, before.ttl_seconds) if before else front.ttl_seconds
         self.records[front.name] = FrontAnswer(address=address, ttl_seconds=ttl_seconds)
+        return before
 
     def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
         before = self.current(front)

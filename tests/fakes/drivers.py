@@ -7,6 +7,7 @@ machine answers once it runs and its keys are known, a service takes writes only
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from orchestrator.contracts.authority import Order
@@ -35,6 +36,7 @@ from orchestrator.model.system import (
     System,
 )
 from orchestrator.model.transfer import TransferReport
+from orchestrator.steps.authority import STOPPED_PROGRAM
 from orchestrator.steps.quiescing import PROGRAM as QUIESCE_GUARD
 from tests.fakes.access_log import MemoryAccessLog
 from tests.fakes.authority import MemoryAuthority
@@ -154,6 +156,16 @@ class SeenTreeMover(FakeTreeMover):
         return super().copy(tree, source, replica, from_point=from_point, progress=progress)
 
 
+@dataclass
+class FakeReadyHosts:
+    """Notes who was told, by host; it changes nothing, as the contract has it."""
+
+    told: dict[str, list[str | None]] = field(default_factory=dict)
+
+    def stand_ready(self, host: Host, users: Sequence[str | None]) -> None:
+        self.told[host.name] = list(users)
+
+
 class FakeWorld:
     """The source serves, with a few filings; DR and cloud are empty. `drivers` is all that handlers get.
 
@@ -204,6 +216,7 @@ class FakeWorld:
             }
         )
         self.transports = FakeTransports({name: self._transport(host) for name, host in HOSTS.items()})
+        self.ready = FakeReadyHosts()
         self.drivers = self._drivers()
 
         self.databases.create(REGISTER, SOURCE)
@@ -302,6 +315,7 @@ class FakeWorld:
 
         return Drivers(
             transports=watched(self._reach),
+            ready=self.ready,
             playbooks=watched(self.playbooks),
             prepared=watched(self.playbooks),
             trees=watched(self.trees),
@@ -357,6 +371,10 @@ class FakeWorld:
     def _python(self, host: Host, words: Sequence[str], stdin: bytes) -> tuple[int, bytes, bytes]:
         if stdin == program_text(QUIESCE_GUARD):
             return 0, b"result " + json.dumps(self._guarded(json.loads(words[-1]))).encode(), b""
+        if stdin == program_text(STOPPED_PROGRAM):
+            asked = json.loads(words[-1])["services"]
+            found = [self._service(host, service["name"]) for service in asked]
+            return 0, b"result " + json.dumps({"services": found}).encode(), b""
         return 0, json.dumps(self._asked(host, json.loads(stdin))).encode(), b""
 
     def _guarded(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -366,9 +384,7 @@ class FakeWorld:
         return {"folder": "/tmp/guard"} if request["do"] == "hold" else {"in_time": in_time}
 
     def _asked(self, host: Host, asked: Any) -> Any:
-        """The two questions that handlers put to a host's Python, told apart by their form."""
-        if isinstance(asked, list):
-            return [self._service(host, service["name"]) for service in asked]
+        """What the preflight asks of a host's Python."""
         there = set(self.tools[host.name])
         if host.name == CLOUD.name and self.uninstalled_tries > 0:
             self.uninstalled_tries -= 1

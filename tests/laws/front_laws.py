@@ -30,7 +30,8 @@ class FrontLaws:
         self, front: Front[Any], wish: Any, authority: Callable[[Any], str | None]
     ) -> None:
         for address in (*self.addresses, self.addresses[0]):
-            front.switch(wish, address, key="k")
+            before = front.current(wish)
+            assert front.switch(wish, address, key="k") == before
             assert authority(wish) == address
             told = front.current(wish)
             assert told is not None

@@ -49,6 +49,50 @@ def transport(sshd: LocalSshd, transports: SshTransports) -> SshTransport:
     return transports(sshd.host)
 
 
+class TestTransportWithAHand(TransportLaws):
+    """Commands go through a process that stands ready: nothing else is different."""
+
+    @pytest.fixture
+    def transport(self, sshd: LocalSshd, transports: SshTransports) -> SshTransport:
+        transports.stand_ready(sshd.host, [None])
+        assert transports.pool(sshd.host).hands.of(None) is not None
+        return transports(sshd.host)
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> str:
+        (tmp_path / "empty").mkdir()
+        return str(tmp_path / "empty")
+
+    def test_a_connection_that_breaks_under_a_command_is_told_and_the_next_goes_the_long_way(
+        self, sshd: LocalSshd, transport: SshTransport, transports: SshTransports, tmp_path: Path
+    ) -> None:
+        marker = tmp_path / "begun"
+        standing = transports.pool(sshd.host).hands.of(None)
+        assert standing is not None
+        caught: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                transport.run(["sh", "-c", f"echo $$ > {marker}; exec sleep 60"])
+            except HostUnreachable as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        deadline = time.monotonic() + 30
+        while not (marker.exists() and marker.read_text().strip()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        standing.connection.close()
+        thread.join(30)
+        assert len(caught) == 1
+        assert "whether it took effect is unknown" in str(caught[0])
+        while Path(f"/proc/{marker.read_text().strip()}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert transport.run(["printf", "on"]).text == "on"
+
+
 class TestSshTransport(TransportLaws, ReachingLaws):
     @pytest.fixture
     def folder(self, tmp_path: Path) -> str:

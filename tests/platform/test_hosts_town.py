@@ -30,6 +30,7 @@ from orchestrator.survey.access import HostAccessLog
 from tests.laws.playbooks_laws import VARIABLES, PlaybooksLaws
 from tests.laws.transfer_access_laws import TransferAccessLaws
 from tests.laws.transport_laws import TransportLaws
+from tests.unit.test_ready_hand import ends_with_its_caller
 
 pytestmark = pytest.mark.platform("hosts")
 
@@ -664,3 +665,7 @@ def test_a_host_that_loses_power_in_the_middle_of_a_command(
         transport.run(["true"])
     town.power_on(served.name)
     assert transport.run(["printf", "back"]).text == "back"
+
+
+def test_a_command_that_ignores_its_end_is_killed_when_its_caller_is_gone(tmp_path: Path) -> None:
+    ends_with_its_caller(tmp_path / "pid", "trap '' TERM; sleep 60; sleep 60")

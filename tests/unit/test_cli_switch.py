@@ -9,11 +9,12 @@ import pytest
 
 from orchestrator.cli.app import main
 from orchestrator.contracts.authority import Authority
+from orchestrator.foundation.errors import PlanningError
 from orchestrator.model.site import Side
 from orchestrator.operations.accounts import account_of_loss
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.plan import find_plan
+from orchestrator.operations.plan import find_plan, list_plans
 from orchestrator.operations.switch import give_word
 from tests.fakes.surveys import healthy
 from tests.fakes.written_answers import example, holds
@@ -71,6 +72,22 @@ def test_a_switch_makes_its_plan_and_waits_for_the_approval_of_just_that(office,
     assert skerry(kind, system, "--as", "bo", "--json")[2] == err, "the same words give the same plan"
     wanted = {"runbooks/failback.yml", "runbooks/cutover.yml"} if kind == "failback" else {f"runbooks/{kind}.yml"}
     assert wanted <= set(plan.closure)
+
+
+@pytest.mark.parametrize("words", [["failback"], ["rollback", "--without-record"], ["cutover", "--set", "to=source"]])
+def test_nothing_leads_back_to_a_source_that_was_given_up(office, skerry, words):
+    system = system_of(office)
+    assert skerry(words[0], system, *words[1:], "--set", "from=cloud", "--as", "bo")[0] == 41
+    with open_desk(office / "estate") as desk:
+        word = {"by": "bo", "at": "2026-11-22T10:00:00.000Z", "wave": "pilot", "plan": "sha256:0"}
+        desk.catalogue.put("retired_source", system, word)
+        plan = list_plans(desk.catalogue)[0]
+        with pytest.raises(PlanningError, match="its source was given up by bo at 2026-11-22"):
+            desk.ensure_allowed(plan, "bo")
+    code, _, err = skerry(words[0], system, *words[1:], "--set", "from=cloud", "--as", "bo")
+    assert code == 12
+    assert f"{system}: its source was given up by bo at 2026-11-22T10:00:00.000Z (wave pilot)" in err
+    assert skerry("cutover", system, "--as", "bo")[0] == 41, "only what leads back there is refused"
 
 
 def test_a_failover_is_planned_with_the_source_dead_and_a_cutover_is_not(office, skerry):

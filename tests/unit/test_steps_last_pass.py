@@ -53,6 +53,12 @@ def last_words(world: FakeWorld) -> None:
     world.fenced[SOURCE.name] = world.authority.read("filing").number
 
 
+def test_before_clients_wait_every_host_is_told_that_commands_come_soon(world):
+    followed(world)
+    users = [None, "root" if SOURCE.become else None, "postgres"]
+    assert world.ready.told == {SOURCE.name: users, DR.name: users, CLOUD.name: users}
+
+
 def test_the_last_pass_brings_what_was_written_last_to_every_side_and_the_digests_say_so(world):
     followed(world)
     last_words(world)

@@ -364,7 +364,7 @@ def test_a_move_says_who_was_confirmed_stopped_and_at_which_checkpoint(world):
 
 
 def test_the_question_put_to_a_host_tells_a_listener_from_a_closed_port(tmp_path):
-    """The words that go to real hosts, run here, with a systemctl that says inactive whatever listens."""
+    """The program that goes to real hosts, run here, with a systemctl that says inactive whatever listens."""
     program = tmp_path / "systemctl"
     program.write_text("#!/bin/sh\nfor unit in a b; do echo ActiveState=inactive; echo UnitFileState=disabled; done\n")
     program.chmod(0o755)
@@ -374,11 +374,11 @@ def test_the_question_put_to_a_host_tells_a_listener_from_a_closed_port(tmp_path
         "closed = socket.create_server(('127.0.0.1', 0)); gone = closed.getsockname()[1]; closed.close()\n"
         "asked = [{'name': 'a', 'port': port, 'address': '127.0.0.1'},\n"
         "         {'name': 'b', 'port': gone, 'address': '127.0.0.1'}]\n"
-        "print(subprocess.run([sys.executable, '-c', sys.argv[1]], input=json.dumps(asked), text=True,\n"
-        "                     capture_output=True, check=True).stdout)\n"
+        "words = [sys.executable, sys.argv[1], json.dumps({'services': asked})]\n"
+        "print(subprocess.run(words, text=True, capture_output=True, check=True).stdout)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", asked, authority_steps._STOPPED_QUESTION],
+        [sys.executable, "-c", asked, str(authority_steps.STOPPED_PROGRAM)],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,

@@ -310,6 +310,65 @@ def test_after_a_failover_the_lost_side_comes_home_and_no_write_of_it_is_overwri
     assert "only-at-the-source" in files
 
 
+# -- a rollback that carries nothing home, because a named person accepted the loss
+
+
+def test_a_rollback_gives_up_what_cannot_be_carried_on_a_signed_word_and_on_nothing_less():
+    world = replicated()
+    run = LinkBreaks(world, plan_of("cutover"))
+    assert run.live().status == "failed", "what the cloud writes is brought back to nobody"
+    run.ask_rollback()
+    state = run.live()
+    assert state.status == "rollback_failed"
+    assert "inverse of promote" in state.reason
+    assert world.authority.read("filing").side is Side.CLOUD
+    a_word(world, "loss_accepted", Side.CLOUD, valid=False)
+    a_word(world, "loss_accepted", Side.SOURCE)
+    run.ask("retry")
+    assert run.live().status == "rollback_failed", "neither an expired word nor one about another side counts"
+
+    before = world.databases.rows(REGISTER, SOURCE)
+    a_word(world, "loss_accepted", Side.CLOUD)
+    run.ask("retry")
+    state = run.live()
+    assert state.status == "rolled_back", state.reason
+    assert world.violations == []
+    assert world.takes_writes(SOURCE)
+    assert world.authority.read("filing").side is Side.SOURCE
+    assert world.databases.rows(REGISTER, SOURCE)[: len(before)] == before
+    assert world.databases.rows(REGISTER, DR) == world.databases.rows(REGISTER, SOURCE), "DR follows home again"
+    lost = [each for each in told(world, "loss.accepted") if each["side"] == "cloud"]
+    assert {each["dataset"] for each in lost} == {"register", "attachments"}
+    assert all(each["word"]["person"] == "ana" for each in lost)
+    point = next(each["kept_as_point"] for each in lost if "kept_as_point" in each)
+    assert run.filed_last in world.trees.hosts.points[CLOUD.name, ATTACHMENTS.name][point][1]
+
+
+def test_a_rollback_without_the_record_obeys_the_same_word():
+    world = at_the_cloud_by_cutover()
+    world.client_files()
+    a_word(world, "loss_accepted", Side.CLOUD)
+    state = go(world, "rollback")
+    assert state.status == "committed", state.reason
+    assert state.earlier["carry_back"]["given_up"]["person"] == "ana"
+    assert world.takes_writes(SOURCE)
+    assert world.violations == []
+
+
+class LinkBreaks(RunInHand):
+    """A run whose new side takes one more filing once it serves; then nothing of its trees reaches DR any more."""
+
+    filed_last = ""
+
+    def _perform(self, state: Any, key: Any) -> Any:
+        ended = super()._perform(state, key)
+        if key == ("check_front", "do"):
+            self.world.client_files()
+            self.filed_last = self.world.acknowledged[-1]
+            self.world.trees.hosts.cut.add(DR.name)
+        return ended
+
+
 # -- rollback as a plan of its own
 
 

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,30 @@ def test_many_names_arrive_whole(tree, watch):
     for name in names:
         (tree / name).write_bytes(b"")
     assert set(names) <= set(settle(watch)["changed"])
+
+
+def test_what_changed_is_read_before_anybody_asks(tree, watch):
+    deadline = time.monotonic() + 30
+    while True:
+        replace(tree / "b/c", os.urandom(10_000))
+        time.sleep(0.5)
+        answer = settle(watch)
+        assert answer["digest"] == whole(tree)
+        assert "b/c" in answer["changed"]
+        if answer["unread"] == 0:
+            break
+        assert time.monotonic() < deadline, "nothing was ever read ahead"
+
+
+def test_nothing_is_read_ahead_while_it_is_written(tree, watch):
+    settle(watch)
+    with (tree / "a").open("ab") as stream:
+        for _ in range(10):
+            stream.write(b"x" * 100_000)
+            stream.flush()
+            time.sleep(0.1)
+        assert settle(watch)["bytes"] < 1_500_000, "it was read again for every piece"
+    assert settle(watch)["digest"] == whole(tree)
 
 
 def test_a_new_beginning_forgets_names_and_no_change(tree, watch):

@@ -21,6 +21,8 @@ if MYPY:
     from collections.abc import Callable
     from typing import Any
 
+IDLE_SECONDS = 0.2  # so often what is better done before a question is done
+IDLE_SHARE = 5  # and of the time, at most one part of so many
 PART_CHARACTERS = 20_000  # a longer line would be heard in pieces
 PLACES = ("/run", "/dev/shm", tempfile.gettempdir())  # noqa: S108 - the folder is made for us alone
 
@@ -45,7 +47,11 @@ def private_folder() -> str:
 
 
 class Asked:
-    """Takes questions until the end. `besides` are descriptors whose callbacks are served meanwhile."""
+    """Takes questions until the end. `besides` are descriptors whose callbacks are served meanwhile; `idle` is called
+    now and then while nobody asks.
+    """
+
+    idle: Callable[[], None] | None = None
 
     def __init__(self, folder: str, seconds: float) -> None:
         self.path = folder + "/ask"
@@ -62,12 +68,18 @@ class Asked:
         self.chooser.register(descriptor, selectors.EVENT_READ, call)
 
     def serve(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        rests_until = 0.0
         while time.monotonic() < self.until:
-            for key, _ in self.chooser.select(timeout=5.0):
+            for key, _ in self.chooser.select(timeout=5.0 if self.idle is None else IDLE_SECONDS):
                 if key.data is not None:
                     key.data()
                 elif self.answer_all(answer):
                     return
+            began = time.monotonic()
+            if self.idle is not None and began >= rests_until:
+                self.idle()
+                ended = time.monotonic()
+                rests_until = ended + max(IDLE_SECONDS, IDLE_SHARE * (ended - began))
 
     def answer_all(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> bool:
         """Whether the end was asked for."""

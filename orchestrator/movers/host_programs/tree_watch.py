@@ -10,6 +10,7 @@ whose files are written aside and renamed may be watched (their inventory says `
 
 Usage: python3 - REQUEST, a JSON object {path, seconds}. Answers {do: settle} with the digest and the names that changed
 since it began, or since it was last told {do: begin}; `all` instead of the names where they are too many, or were lost.
+`unread` says how many of them were still to be read: what changed long before the question was read already.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Watch:
         self.watch_of: dict[bytes, int] = {}
         self.dirty: set[tuple[bytes, bytes]] = set()  # folder and name; no name: the folder itself
         self.renewed: set[tuple[bytes, bytes]] = set()  # names that became folders, or other folders
+        self.being_written: set[tuple[bytes, bytes]] = set()  # folder and name
         self.changed: set[bytes] = set()
         self.lost = False  # events, or more names than are kept
         self.linked = False  # a file with several names was seen
@@ -193,13 +195,15 @@ class Watch:
 
     def take_event(self, watch: int, mask: int, name: bytes) -> None:
         if mask & IN_Q_OVERFLOW:
-            self.lost = True
-            self.dirty.add((b"", b""))
-            self.renewed.add((b"", b""))
+            self.distrust()
             return
         path = self.path_of.get(watch)
         if path is None or mask & IN_IGNORED:
             return
+        if mask & (IN_CLOSE_WRITE | NAMES_CHANGED):
+            self.being_written.discard((path, name))
+        elif mask & IN_MODIFY:
+            self.being_written.add((path, name))
         if not name:
             self.dirty.add((path, b""))
         elif mask & IN_ISDIR and not mask & NAMES_CHANGED:
@@ -210,6 +214,24 @@ class Watch:
             self.dirty.add((path, b""))
             if mask & IN_ISDIR:
                 self.renewed.add((path, name))
+
+    def distrust(self) -> None:
+        """All of it is read again with the next question."""
+        self.lost = True
+        self.being_written.clear()
+        self.dirty.add((b"", b""))
+        self.renewed.add((b"", b""))
+
+    def read_ahead(self) -> None:
+        """Read what changed while nobody asks: who asks has clients waiting. Nothing is read while it is written."""
+        self.take_events()
+        if not self.dirty or self.being_written or (b"", b"") in self.renewed:
+            return
+        try:
+            self.settle()
+            self.digest()
+        except (CannotWatch, OSError):
+            self.distrust()  # who asks next is told what it is
 
     def settle(self) -> None:
         """Read again what changed, until nothing did while it was read."""
@@ -307,6 +329,8 @@ class Watch:
             self.changed.clear()
             self.lost = False
             return {}
+        self.take_events()
+        unread = len(self.dirty)
         try:
             self.settle()
         except (CannotWatch, OSError) as error:
@@ -318,6 +342,7 @@ class Watch:
             "digest": self.digest(),
             "entries": sum(1 + len(kept.files) for kept in self.kept.values()),
             "bytes": read,
+            "unread": unread,
             "all": self.lost,
             "linked": self.linked and any(self.has_other_names(path) for path in self.changed),
             "changed": [] if self.lost else [text(path) for path in sorted(self.changed)],
@@ -346,6 +371,7 @@ def main() -> None:
     def asked_of(asked: Asked) -> None:
         # Events are taken as they come, or a busy tree would overrun the kernel's queue.
         asked.besides(watches[0].inotify, watches[0].take_events)
+        asked.idle = watches[0].read_ahead
 
     try:
         stay(prepare, asked_of, request["seconds"])

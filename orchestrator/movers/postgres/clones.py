@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.contracts.bubbles import CarriedBack
+from orchestrator.contracts.databases import SERVER_USER
 from orchestrator.contracts.programs import run_program
 from orchestrator.foundation.errors import DataError, DigestMismatch, NoSpace, OrchestratorError
 from orchestrator.model.transfer import ClusterCheck
-from orchestrator.movers.postgres.cluster_host import SERVER_USER, STOP_SECONDS_MAX, ClusterHost
+from orchestrator.movers.postgres.cluster_host import STOP_SECONDS_MAX, ClusterHost
 from orchestrator.movers.postgres.lsn import parse_lsn
 
 PROGRAM = Path(__file__).parent.parent / "host_programs" / "postgres_clone.py"

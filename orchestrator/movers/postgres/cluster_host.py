@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestrator.contracts.authority import Order
-from orchestrator.contracts.databases import Role
+from orchestrator.contracts.databases import SERVER_USER, Role
 from orchestrator.contracts.programs import run_program
 from orchestrator.contracts.transport import CommandResult, Transport
 from orchestrator.foundation.errors import AuthorityError, CommandFailed, DataError, MissingTool
@@ -13,26 +13,26 @@ from orchestrator.model.dataset import PostgresCluster
 
 IN_ORDER_PROGRAM = Path(__file__).parent.parent / "host_programs" / "in_order.py"
 ORDERS_FOLDER = "/etc/skerry/fence"  # where playbooks/files/fence.py keeps what a host obeyed
-SERVER_USER = "postgres"  # owns the data directory and is the cluster's superuser
 SQL_SECONDS_MAX = 60.0
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 120.0
 STANDBY_STOP_SECONDS_MAX = 5.0
 
-# The running server itself says where it listens, so that nothing has to be configured twice.
+# The running server itself says where it listens, so that nothing has to be configured twice. The shell reads that
+# without another process: clients wait.
+_WHERE = '{ read -r _; read -r _; read -r _; read -r port; read -r sockets; } 2>/dev/null < "$data/postmaster.pid"'
 _PSQL = (
-    'data="$1"; binaries="$2"; database="$3"; pid="$data/postmaster.pid";'
-    ' [ -r "$pid" ] || { echo "no server runs on $data" >&2; exit 3; };'
-    ' exec "$binaries/psql" -XAtq -v ON_ERROR_STOP=1 -h "$(sed -n 5p "$pid" | cut -d, -f1)" -p "$(sed -n 4p "$pid")"'
-    ' -U postgres -d "$database" -f -'
+    'data="$1"; binaries="$2"; database="$3";'
+    ' [ -r "$data/postmaster.pid" ] || { echo "no server runs on $data" >&2; exit 3; };'
+    f' {_WHERE} || {{ echo "the database system is starting up" >&2; exit 3; }};'
+    ' exec "$binaries/psql" -XAtq -v ON_ERROR_STOP=1 -h "${sockets%%,*}" -p "$port" -U postgres -d "$database" -f -'
 )
 # `missing`, `stopped`, or `running` and whether it is a standby; the last word is missing while the server starts.
 _STATE = (
     'data="$1"; binaries="$2"; [ -s "$data/PG_VERSION" ] || { echo missing; exit 0; };'
     ' [ -x "$binaries/pg_ctl" ] || { echo "$binaries/pg_ctl: not found" >&2; exit 127; };'
     ' "$binaries/pg_ctl" -D "$data" status >/dev/null 2>&1 || { echo stopped; exit 0; };'
-    ' pid="$data/postmaster.pid";'
-    ' standby=$("$binaries/psql" -XAtq -h "$(sed -n 5p "$pid" | cut -d, -f1)" -p "$(sed -n 4p "$pid")"'
+    f' {_WHERE} && standby=$("$binaries/psql" -XAtq -h "${{sockets%%,*}}" -p "$port"'
     ' -U postgres -d postgres -c "select pg_is_in_recovery()" 2>/dev/null); echo "running $standby"'
 )
 _STARTING = ("the database system is starting up", "not yet accepting connections", "No such file or directory")

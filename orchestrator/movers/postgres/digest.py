@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.contracts.databases import Role
+from orchestrator.contracts.databases import SERVER_USER, Role
 from orchestrator.contracts.programs import run_program
 from orchestrator.foundation.errors import DataError, OrchestratorError, ReplicaLagging
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.movers.postgres.clones import hold_clone
-from orchestrator.movers.postgres.cluster_host import SERVER_USER, ClusterHost
+from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.configuration import settings_of, with_settings
 from orchestrator.movers.postgres.lsn import format_lsn, parse_lsn
 from orchestrator.movers.postgres.standby import AUTO_CONF, POLL_SECONDS

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from orchestrator.contracts.bandwidth import Bandwidth
+from orchestrator.contracts.databases import SERVER_USER
 from orchestrator.contracts.programs import PYTHON_WORDS, program_text
 from orchestrator.contracts.transport import CommandResult
 from orchestrator.movers.limits import limit_kept_at
-from orchestrator.movers.postgres.cluster_host import SERVER_USER, ClusterHost
+from orchestrator.movers.postgres.cluster_host import ClusterHost
 
 PROGRAM = Path(__file__).parent.parent / "host_programs" / "postgres_line.py"
 PORT_PLACE = "{port}"  # in the words: the port of loopback through which the limited program reaches its upstream

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from orchestrator.contracts.databases import SERVER_USER
 from orchestrator.contracts.joined_program import with_libraries
 from orchestrator.contracts.kept_program import KeptProgram
 from orchestrator.foundation.errors import CommandFailed, RunInProgress
-from orchestrator.movers.postgres.cluster_host import SERVER_USER, ClusterHost
+from orchestrator.movers.postgres.cluster_host import ClusterHost
 
 _PROGRAMS = Path(__file__).parent.parent / "host_programs"
 HELD_SECONDS_MAX = 8 * 24 * 3600.0  # longer than any base backup may take

@@ -42,7 +42,7 @@ class Route53Traffic:
             )
         return FrontAnswer(address=_address(serving[0]), ttl_seconds=int(serving[0]["TTL"]))
 
-    def switch(self, front: Route53Front, address: str, *, key: str) -> None:
+    def switch(self, front: Route53Front, address: str, *, key: str) -> FrontAnswer | None:
         """Point the name at `address`. Asked twice it changes nothing, and still returns only when in force."""
         before = self.current(front)  # refuses a record that is not ours to replace
         ttl_seconds = min(front.ttl_seconds, before.ttl_seconds) if before else front.ttl_seconds
@@ -53,6 +53,7 @@ class Route53Traffic:
         else:
             changes = list(_changed_places(front, address, ttl_seconds, self._records(front)))
         self._change(front, changes, f"pointing {front.name} at {address}", key)
+        return before
 
     def lower_ttl(self, front: Route53Front, ttl_seconds: int, *, key: str) -> FrontAnswer | None:
         before = self.current(front)

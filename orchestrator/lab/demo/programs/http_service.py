@@ -158,13 +158,14 @@ class _Handler(BaseHTTPRequestHandler):
 def serve(address: str, port: int, service: Service) -> None:
     """Serve until SIGTERM or SIGINT, then end in order."""
     server = _Server((address, port), service)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked in every thread and waited for: a handler runs in the main thread alone, and the kernel may well give the
+    # signal to another one, which wakes nobody.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     print(f"{service.site}: serving on {address}:{port} as process {os.getpid()}", flush=True)
-    stop.wait()
+    signal.sigwait(ends)
     server.shutdown()  # nothing more is accepted
     server.socket.close()
     service.gate.end()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shlex
 import sys
 import time
 
@@ -38,13 +37,23 @@ def environment_of(settings: Settings, unit: str, invocation: str) -> dict[str, 
                 if equals and key[0] not in "#;":
                     environment[key] = map_word(value.strip("\"'"))
     for line in settings.get("Environment", []):
-        for word in shlex.split(line):
+        for word in words_of(line):
             key, _, value = word.partition("=")
             environment[key] = map_word(value)
     pid = main_pid(unit)
     if pid:
         environment["MAINPID"] = str(pid)
     return environment
+
+
+def words_of(line: str) -> list[str]:
+    import shlex  # what only asks does not wait for it
+
+    return shlex.split(line)
+
+
+def program_of(line: str) -> str:
+    return words_of(line.lstrip("-@+!:"))[0]
 
 
 def expand(word: str, environment: dict[str, str]) -> list[str]:
@@ -91,7 +100,7 @@ def run(settings: Settings, unit: str, line: str, invocation: str, *, wait: bool
         except KeyError:
             pass  # words_as_user says so
     line = line.lstrip("-@+!:").replace("%n", unit).replace("%N", unit.removesuffix(".service"))
-    words = [part for word in shlex.split(line) for part in expand(map_word(word), environment)]
+    words = [part for word in words_of(line) for part in expand(map_word(word), environment)]
     words = words_as_user(words, "" if "+" in marks else user)
     folder = on_this_host(last(settings, "WorkingDirectory", PREFIX or "/").lstrip("-"))
     for name in last(settings, "RuntimeDirectory").split():

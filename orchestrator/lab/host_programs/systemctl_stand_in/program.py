@@ -9,7 +9,6 @@ On loopback labs SKERRY_LAB_PREFIX is put before every path that belongs to the 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -148,6 +147,8 @@ def ask(verb: str, unit: str, flags: set[str], options: dict[str, list[str]]) ->
             print(f"# {path}\n{stream.read()}")
         return 0
     if verb == "kill":
+        import signal  # it takes as long as all the rest of this program
+
         text = (options.get("-s", []) + options.get("--signal", []) or ["SIGTERM"])[-1]
         number = int(text) if text.isdigit() else getattr(signal, "SIG" + text.removeprefix("SIG"))
         only_main = options.get("--kill-who") == ["main"]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
+from typing import IO
 
-from orchestrator.lab.host_programs.systemctl_stand_in.exec_lines import LOGS, conditions_hold, run
+from orchestrator.lab.host_programs.systemctl_stand_in.exec_lines import LOGS, conditions_hold, program_of, run
 from orchestrator.lab.host_programs.systemctl_stand_in.processes import (
     STATES,
     active_state,
@@ -37,6 +34,7 @@ from orchestrator.lab.host_programs.systemctl_stand_in.unit_files import (
     wants_links,
 )
 
+SIGKILL = 9
 EARLY_DEATH_SECONDS = 0.06  # a service that dies within this time after its start has failed to start
 
 
@@ -61,7 +59,7 @@ def start(unit: str, *, at_boot: bool = False, seen: frozenset[str] = frozenset(
         if active_state(unit) == "active":  # another start came first and has ended well
             return
         # A former life may have left processes: they would hold the port or the data.
-        send(members(unit), signal.SIGKILL)
+        send(members(unit), SIGKILL)
         forget(unit)
         invocation = os.urandom(16).hex()
         # Written before the first process: should this program be killed now, its processes are still found.
@@ -69,21 +67,21 @@ def start(unit: str, *, at_boot: bool = False, seen: frozenset[str] = frozenset(
         try:
             launch(unit, settings, invocation, at_boot=at_boot)
         except UnitError as error:
-            send(members(unit), signal.SIGKILL)
+            send(members(unit), SIGKILL)
             remember(unit, "failed", "1")
             raise UnitError(f"Job for {unit} failed: {error}\nSee {LOGS}/{unit}.log for details.") from None
 
 
-@contextlib.contextmanager
-def alone_with(unit: str) -> Iterator[None]:
+def alone_with(unit: str) -> IO[str]:
     """One job at a time for a unit, as under systemd: a second start waits for the first and kills nothing of it.
 
-    A lock of this process alone: the services that it forks do not inherit it, and it ends with the process.
+    The lock is held while what this gives is open. It is of this process alone: the services that it forks do not
+    inherit it, and it ends with the process.
     """
     os.makedirs(STATES, exist_ok=True)
-    with open(f"{STATES}/.{unit}.job", "w", encoding="utf-8") as job:
-        fcntl.lockf(job, fcntl.LOCK_EX)
-        yield
+    job = open(f"{STATES}/.{unit}.job", "w", encoding="utf-8")  # noqa: SIM115 - whoever asked closes it
+    fcntl.lockf(job, fcntl.LOCK_EX)
+    return job
 
 
 def launch(unit: str, settings: Settings, invocation: str, *, at_boot: bool) -> None:
@@ -117,7 +115,7 @@ def launch(unit: str, settings: Settings, invocation: str, *, at_boot: bool) -> 
 
 def must_pass(unit: str, line: str, code: int) -> None:
     if code:
-        raise UnitError(f"{shlex.split(line.lstrip('-@+!:'))[0]} of {unit} ended with {code}")
+        raise UnitError(f"{program_of(line)} of {unit} ended with {code}")
 
 
 def await_pid_file(settings: Settings) -> int:
@@ -137,7 +135,7 @@ def await_early_death(line: str, pid: int) -> None:
     while time.monotonic() < deadline:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
-            raise UnitError(f"{shlex.split(line.lstrip('-@+!:'))[0]} ended with {os.waitstatus_to_exitcode(status)}")
+            raise UnitError(f"{program_of(line)} ended with {os.waitstatus_to_exitcode(status)}")
         time.sleep(0.01)
 
 
@@ -158,6 +156,8 @@ def end(unit: str) -> None:
     mode = last(settings, "KillMode", "control-group")
     group = members(unit)
     first = [main] if mode in ("process", "mixed") else group
+    import signal  # it takes as long as all the rest of this program
+
     number = getattr(signal, last(settings, "KillSignal", "SIGTERM"), signal.SIGTERM)
     send([pid for pid in first if pid], number)
     # A stopped process gets the signal only when it goes on.
@@ -167,8 +167,8 @@ def end(unit: str) -> None:
     while any(stat_of(pid) for pid in watched) and time.monotonic() < deadline:
         time.sleep(0.005)
     if mode != "process":
-        send(members(unit) if main else group, signal.SIGKILL)
-        while any(stat_of(pid) for pid in group):
+        while left := members(unit):  # one that is killed may just have begun another
+            send(left, SIGKILL)
             time.sleep(0.005)
     forget(unit)
 

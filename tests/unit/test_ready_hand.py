@@ -1,0 +1,170 @@
+"""The process that runs commands on a host for a caller that waits: here on this machine, without a connection."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.contracts.programs import PYTHON_WORDS
+from orchestrator.hosts.process_pump import Pumped
+from orchestrator.hosts.ready_hands import WORDS, HandGone, ReadyHand
+
+SECONDS_MAX = 30.0
+
+
+@pytest.fixture
+def hand() -> Iterator[ReadyHand]:
+    opened = ReadyHand([sys.executable, *WORDS[1:]])
+    yield opened
+    opened.close()
+
+
+def asked(hand: ReadyHand, *words: str, stdin: bytes = b"", seconds: float = SECONDS_MAX) -> Pumped:
+    return hand.run(words, stdin=stdin, timeout_seconds=seconds, environment=None)
+
+
+def program(hand: ReadyHand, text: str, request: str = "{}", *, seconds: float = SECONDS_MAX) -> Pumped:
+    return asked(hand, *PYTHON_WORDS, request, stdin=text.encode(), seconds=seconds)
+
+
+def await_true(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_program_runs_as_python_would_run_it(hand: ReadyHand) -> None:
+    text = (
+        "from __future__ import annotations\nimport atexit, sys, dataclasses\n"
+        "@dataclasses.dataclass\nclass One:\n    number: int\n"
+        "atexit.register(lambda: print('at its end'))\n"
+        "if __name__ == '__main__':\n"
+        "    print(sys.argv, One(3), repr(sys.stdin.read()), sys.flags.isolated)\n"
+        "    print('complaint', file=sys.stderr)\n    sys.exit(3)\n"
+    )
+    ended = program(hand, text, '{"a": 1}')
+    assert ended.stdout.decode() == "['-', '{\"a\": 1}'] One(number=3) '' 1\nat its end\n"
+    assert (ended.stderr, ended.exit_code) == (b"complaint\n", 3)
+
+
+def test_what_one_program_leaves_behind_the_next_does_not_see(hand: ReadyHand) -> None:
+    first = "import os, sys\nos.environ['LEFT'] = 'x'\nos.chdir('/tmp')\nsys.modules['left'] = 1\nmark = 1\n"
+    assert program(hand, first).exit_code == 0
+    second = (
+        "import os, sys\nopened = sorted(os.listdir('/proc/self/fd'), key=int)\n"
+        "print(os.environ.get('LEFT'), os.getcwd(), 'left' in sys.modules, 'mark' in globals(), opened)\n"
+    )
+    # The fourth descriptor is that of the folder which is listed.
+    assert program(hand, second).stdout.decode() == "None / False False ['0', '1', '2', '3']\n"
+
+
+def test_a_program_that_breaks_says_so_and_the_next_runs(hand: ReadyHand) -> None:
+    ended = program(hand, "raise ValueError('broken')")
+    assert ended.exit_code == 1
+    assert ended.stderr.decode().splitlines()[-1] == "ValueError: broken"
+    assert program(hand, "raise SystemExit('no')").stderr == b"no\n"
+    assert program(hand, "print('on')").stdout == b"on\n"
+
+
+def test_commands_get_their_words_input_and_environment(hand: ReadyHand) -> None:
+    content = bytes(range(256)) * 512
+    assert asked(hand, "cat", stdin=content).stdout == content
+    assert asked(hand, "printf", "[%s]", "a b", "$HOME").stdout == b"[a b][$HOME]"
+    given = hand.run(["printenv", "LAW"], stdin=b"", timeout_seconds=SECONDS_MAX, environment={"LAW": "a;b"})
+    assert given.stdout == b"a;b\n"
+    assert asked(hand, "no-such-program").exit_code == 127
+    assert asked(hand, "printf", "x" * 200_000).exit_code == 126  # longer than a word may be: it is refused, not fatal
+    assert asked(hand, "sh", "-c", "kill -9 $$").exit_code == 137
+
+
+def test_a_program_that_is_no_python_is_no_end_of_the_hand(hand: ReadyHand) -> None:
+    assert b"SyntaxError" in program(hand, "this is no program").stderr
+    assert program(hand, "print('on')").stdout == b"on\n"
+
+
+def test_commands_run_beside_each_other(hand: ReadyHand) -> None:
+    answers: dict[int, bytes] = {}
+
+    def ask(number: int) -> None:
+        answers[number] = program(hand, f"import time\ntime.sleep(0.2)\nprint({number})").stdout
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(12)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {number: f"{number}\n".encode() for number in range(12)}
+    assert time.monotonic() - began < 12 * 0.2
+
+
+@pytest.mark.parametrize("kind", ["program", "command"])
+def test_what_outlives_its_time_is_ended_with_its_group(hand: ReadyHand, kind: str) -> None:
+    if kind == "program":
+        text = (
+            "import subprocess, sys, time\nchild = subprocess.Popen(['sleep', '60'])\n"
+            "print(child.pid, flush=True)\ntime.sleep(60)\n"
+        )
+        ended = program(hand, text, seconds=0.5)
+    else:
+        ended = asked(hand, "sh", "-c", "sleep 60 & echo $!; wait", seconds=0.5)
+    assert ended.exit_code == 124
+    assert ended.seconds >= 0.5
+    await_true(lambda: not is_there(int(ended.stdout)))
+
+
+def test_what_is_left_in_the_group_of_a_command_ends_with_it(hand: ReadyHand) -> None:
+    ended = asked(hand, "sh", "-c", "sleep 60 & echo $!")
+    assert ended.exit_code == 0
+    await_true(lambda: not is_there(int(ended.stdout)))
+
+
+def test_all_that_runs_ends_with_the_caller(tmp_path: Path) -> None:
+    ends_with_its_caller(tmp_path / "pid", "sleep 60")
+
+
+def ends_with_its_caller(marker: Path, text: str) -> None:
+    """A shell that runs `text` is there until the hand is closed, and not after."""
+    hand = ReadyHand([sys.executable, *WORDS[1:]])
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asked(hand, "sh", "-c", f"echo $$ > {marker}; {text}")
+        except HandGone as gone:
+            caught.append(gone)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    await_true(lambda: marker.exists() and marker.stat().st_size > 0)
+    pid = int(marker.read_text())
+    hand.close()
+    thread.join(SECONDS_MAX)
+    assert [getattr(error, "may_have_run", None) for error in caught] == [True]
+    await_true(lambda: not is_there(pid))
+
+
+def test_a_hand_that_is_gone_is_asked_nothing(hand: ReadyHand) -> None:
+    assert program(hand, "pass").exit_code == 0
+    hand.close()
+    assert not hand.alive
+    with pytest.raises(HandGone) as caught:
+        asked(hand, "true")
+    assert not caught.value.may_have_run
+
+
+def test_where_there_is_no_python_no_hand_stands_ready() -> None:
+    with pytest.raises(OSError, match="no hand"):
+        ReadyHand(["sh", "-c", "exit 127"])
