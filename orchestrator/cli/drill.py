@@ -5,8 +5,8 @@ from typing import Any, cast
 import click
 
 from orchestrator.cli import drill_ransomware
-from orchestrator.cli.drill_show import moment
-from orchestrator.cli.durations import DURATION
+from orchestrator.cli.drill_show import moment, teller
+from orchestrator.cli.durations import DURATION, wait_option
 from orchestrator.cli.exercise import commands as exercise
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
@@ -16,6 +16,7 @@ INJECTS = (
     *("quota_full", "dead_link", "slow_disk", "clock_off", "replica_behind", "tampered_file"),
 )  # as the model names them; it is not imported to answer --help
 DRILL = click.argument("drill")
+UNASKED = ("latest", "0s")
 POINTS_HELP = (
     "latest, latest_app_consistent, latest_common (one run held all), worst (the oldest within the RPO), or an id."
 )
@@ -128,31 +129,41 @@ _BEGINS = exit_codes_of("InventoryError", "GateClosed", "RunInProgress", "RunFai
 @commands.command("run", epilog=_BEGINS)
 @DRILL
 @click.option("--as", "operator", metavar="PERSON", help="Who drills a system or wave, by the id in people.yml.")
+@click.option("--at", type=click.Choice(["dr", "cloud"]), default="dr", help="Where it comes to life: by default dr.")
 @click.option("--point", default="latest", help=POINTS_HELP)
 @click.option("--older-than", default="0s", metavar="TIME", help="Only points at least so old: 1h, 7d.")
+@wait_option
 @JSON_OPTION
-def run(drill: str, operator: str | None, point: str, older_than: str, as_json: bool) -> None:
+def run(
+    drill: str, operator: str | None, at: str, point: str, older_than: str, wait: float, as_json: bool
+) -> None:
     """Run DRILL now, whatever its calendar says, by its approved plan; until it has ended or waits for a person.
 
     DRILL may be a system or a wave too: its plan by the drill runbook is made, run once people have approved it, and
-    refused with its digest until then.
+    refused with its digest until then. With --at cloud its volumes are seeded as images, and machines of the cloud
+    start from them where nothing leads out.
     """
     from orchestrator.cli.run import carry_out
     from orchestrator.cli.runbook_words import runbook_file
-    from orchestrator.operations.drill_asked import plan_asked
+    from orchestrator.operations.drill_asked import await_turn, plan_asked
     from orchestrator.operations.drill_views import run_drill
 
+    show = teller(as_json=as_json)
     if operator is not None:
         from orchestrator.foundation.errors import UsageError
 
-        inputs = {"point": point, "older-than": older_than}
-        plan = plan_asked(drill, author=operator, runbook_file=runbook_file("drill"), inputs=inputs)
+        asked = {name: said for name, said in (("point", point), ("older-than", older_than)) if said not in UNASKED}
+        if at == "cloud" and asked:
+            raise UsageError("at the cloud a new point is taken and seeded", hint="Leave --point and --older-than out.")
+        runbook = runbook_file("drill" if at == "dr" else "drill-at-cloud")
+        plan = plan_asked(drill, author=operator, runbook_file=runbook, inputs=asked)
         if plan is None:
             hint = "A drill of drills.yml runs without --as."
             raise UsageError(f"no system and no wave is called {drill}", hint=hint)
+        await_turn(plan, operator=operator, wait_seconds=wait, show=show)
         carry_out(plan.digest, operator, "", kind="drill", as_json=as_json)
         return
-    fire = run_drill(drill)
+    fire = run_drill(drill, wait_seconds=wait, show=show)
     _tell([fire], as_json=as_json)
     _complain([fire])
 
@@ -179,9 +190,10 @@ def due(as_json: bool) -> None:
 @click.option("--point", default="latest", help=POINTS_HELP)
 @click.option("--older-than", type=DURATION, default=0.0, metavar="TIME", help="Only points at least so old: 1h, 7d.")
 @click.option("--inject", type=click.Choice(INJECTS), help="Break something within; passes when it is found and named.")
+@wait_option
 @JSON_OPTION
 def bubble(
-    system: str, operator: str, point: str, older_than: float, inject: str | None, as_json: bool
+    system: str, operator: str, point: str, older_than: float, inject: str | None, wait: float, as_json: bool
 ) -> None:
     """Start SYSTEM from a held recovery point at DR, in a bubble that cannot reach production; check it; take it away.
 
@@ -199,7 +211,8 @@ def bubble(
         point=point,
         older_than_seconds=older_than,
         inject=cast("InjectName | None", inject),
-        tell=lambda text: None if as_json else click.echo(f"  {text}", err=True),
+        wait_seconds=wait,
+        show=teller(as_json=as_json),
     )
     if as_json:
         print_json({**found.model_dump(mode="json"), "passed": found.passed})

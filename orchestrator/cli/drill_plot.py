@@ -7,7 +7,8 @@ from orchestrator.cli.console import bad, console, good, heading, print_json, qu
 from orchestrator.foundation.amounts import seconds_text
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import UsageError
-from orchestrator.operations.drill_trend import Measured, picture
+from orchestrator.operations.drill_trend import picture
+from orchestrator.steps.drill_measures import Measured
 
 BAR = 30
 OBJECTIVES = ("RTO", "RPO")

@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.drill_show import teller
+from orchestrator.cli.durations import wait_option
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 
@@ -11,8 +13,9 @@ from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 @click.argument("system")
 @click.option("--as", "operator", required=True, metavar="PERSON", help="Who drills, by the id in people.yml.")
 @click.option("--look-only", is_flag=True, help="Find the last clean point, and start nothing.")
+@wait_option
 @JSON_OPTION
-def command(system: str, operator: str, look_only: bool, as_json: bool) -> None:
+def command(system: str, operator: str, look_only: bool, wait: float, as_json: bool) -> None:
     """Look through the points of SYSTEM at DR for signs of ransomware; drill the last one before the first of them.
 
     Each point of each file tree is compared with the one before it: files that became noise, files that all got one
@@ -23,17 +26,20 @@ def command(system: str, operator: str, look_only: bool, as_json: bool) -> None:
     from orchestrator.operations.ransomware import search_points
     from orchestrator.steps.bubble_drill import complain
 
-    def tell(text: str) -> None:
-        if not as_json:
-            click.echo(f"  {text}", err=True)
-
-    found = search_points(system, by=operator)
+    show = teller(as_json=as_json)
+    found = search_points(system, by=operator, wait_seconds=wait, show=show)
     if not as_json:
         _show(found)
     drilled = None
     if not look_only:
         drilled = drill_in_bubble(
-            system, by=operator, point=found.last_clean, older_than_seconds=0.0, inject=None, tell=tell
+            system,
+            by=operator,
+            point=found.last_clean,
+            older_than_seconds=0.0,
+            inject=None,
+            wait_seconds=wait,
+            show=show,
         )
     if as_json:
         told = drilled.model_dump(mode="json") | {"passed": drilled.passed} if drilled else None

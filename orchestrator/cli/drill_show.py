@@ -1,6 +1,14 @@
 """What a drill in a bubble showed, as a table; and moments as drills print them."""
 
+from collections.abc import Callable
 from typing import Any
+
+import click
+
+
+def teller(*, as_json: bool) -> Callable[[Any], None]:
+    """Says how it goes on, to people."""
+    return lambda progress: None if as_json else click.echo(f"  {progress.text}", err=True)
 
 
 def moment(text: str) -> str:
@@ -22,16 +30,11 @@ def show_bubble(drill: Any) -> None:
             else f"{sum(each.reached for each in drill.attempts)} of {len(drill.attempts)} attempts got through",
         ),
         ("started", ", ".join(f"{each.unit} after {seconds_text(each.seconds)}" for each in drill.started)),
+        ("seconds", ", ".join(f"{what} {seconds_text(spent)}" for what, spent in drill.seconds.items())),
         *((f"check {each.name}", "passed" if each.passed else "; ".join(each.wrong)) for each in drill.checks),
-        *(
-            (
-                each.objective,
-                f"{seconds_text(each.actual_seconds)} of {seconds_text(each.target_seconds)}"
-                + ("" if each.met else ", missed"),
-            )
-            for each in drill.verdicts
-        ),
-        *((f"with {each.system}", f"from {each.point}") for each in drill.with_systems),
+        *((each.objective, _verdict_told(each)) for each in drill.verdicts),
+        *((f"with {each.system}", _verdicts_told(each.verdicts, f"from {each.point}")) for each in drill.with_systems),
+        *((("the service", _verdicts_told(drill.service)),) if drill.service else ()),
         *((f"without {each}", "its replica lies on another host") for each in drill.without_systems),
         (
             "way back",
@@ -51,3 +54,14 @@ def show_bubble(drill: Any) -> None:
         rows.append((f"inject {drill.inject}", f"found: {drill.found}" if drill.found else "not found"))
     out.print(table(("drill", drill.system), rows))
     out.print(good("passed") if drill.passed else bad("failed"))
+
+
+def _verdict_told(verdict: Any) -> str:
+    from orchestrator.cli.console import seconds_text
+
+    told = f"{seconds_text(verdict.actual_seconds)} of {seconds_text(verdict.target_seconds)}"
+    return told + ("" if verdict.met else ", missed")
+
+
+def _verdicts_told(verdicts: Any, *first: str) -> str:
+    return ", ".join([*first, *(f"{each.objective} {_verdict_told(each)}" for each in verdicts)])

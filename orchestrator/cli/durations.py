@@ -23,3 +23,7 @@ class Duration(click.ParamType[float]):
 
 
 DURATION = Duration()
+# A drill does not disturb a run: it comes after it.
+wait_option = click.option(
+    "--wait", type=DURATION, default="10m", metavar="TIME", help="Wait so long for a run to end, or for a move: 10m."
+)

@@ -85,7 +85,7 @@ class BubbleClone(Frozen):
 
 
 class Attempt(Frozen):
-    attempt: Literal["network", "socket", "write", "interfaces"]
+    attempt: Literal["network", "socket", "write", "interfaces", "cloud"]  # the cloud is asked, not tried
     target: str
     reached: bool
     outcome: str
@@ -110,19 +110,21 @@ class Leftovers(Frozen):
     processes: tuple[int, ...] = ()
     mounts: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()  # of the cloud
 
     @property
     def any(self) -> bool:
-        return bool(self.processes or self.mounts or self.files)
+        return bool(self.processes or self.mounts or self.files or self.machines)
 
 
 class Bubbles(Protocol):
     """Bubbles on one host at a time, one bubble on a host.
 
     Laws (tests/platform/test_bubbles.py):
-      open    clones what is held and never changes it; starts no service. Where a bubble is open it refuses; what ended
-              ones left is taken away first. A bubble ends by itself after `seconds_max`, whoever lives then;
-              what it wrote is erased as soon as it has ended
+      open    clones what is held and never changes it; starts no service. Where a bubble is open it waits for as long
+              as one lives whose opener was killed, then refuses; what ended ones left is taken away first. A bubble
+              ends by itself after `seconds_max`, whoever lives then, and soon after whoever opened it does not; what
+              it wrote is erased as soon as it has ended
       prove   tries, from within, to reach each target, every socket of the host and to write to its file systems
       start   starts units in the order given, each once the one before takes connections
       stop    ends units that were started, in the order given, with all that they started

@@ -71,6 +71,7 @@ class SystemStory:
     """What happened to one system, in the order of the log."""
 
     name: str
+    planned: dict[str, dict[str, Any]] = field(default_factory=dict)  # its steps by their ids
     attempts: list[Attempt] = field(default_factory=list)
     other: list[LoggedEvent] = field(default_factory=list)
 
@@ -89,6 +90,16 @@ class SystemStory:
     @property
     def was_committed(self) -> bool:
         return bool(self.of("system.committed")) and not self.of("rollback.started")
+
+    @property
+    def was_carried_out(self) -> bool:
+        """A plan that commits nothing, such as a drill, has ended well when each of its steps passed."""
+        commits = any((step.get("action") or {}).get("verb") == "commit" for step in self.planned.values())
+        return bool(self.planned) and not commits and all(self.passed(step) is not None for step in self.planned)
+
+    @property
+    def has_succeeded(self) -> bool:
+        return self.was_committed or self.was_carried_out
 
 
 @dataclass
@@ -211,7 +222,7 @@ def tell_story(events: Sequence[LoggedEvent], artifact: ArtifactReader) -> RunSt
             story.plan = plan if isinstance(plan, dict) else {}
         for event in whole:
             if event.system:
-                system = story.systems.setdefault(event.system, SystemStory(event.system))
+                system = story.systems.setdefault(event.system, SystemStory(event.system, story.planned(event.system)))
                 _tell_of_system(system, event, artifact)
     return story
 

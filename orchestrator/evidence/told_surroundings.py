@@ -106,6 +106,8 @@ def scope_rows(plan: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(name, str(scope[key])) for key, name in _SINGLE if scope.get(key)]
     for key, name in _LISTED:
         rows += [(name, _participant(each) if isinstance(each, dict) else str(each)) for each in scope.get(key) or ()]
+    if scope.get("announced") is not None:
+        rows.append(("Announced", "yes" if scope["announced"] is True else "no"))
     return rows
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.evidence.envelope import LoggedEvent
-from orchestrator.evidence.story import RunStory, SystemStory
+from orchestrator.evidence.story import RunStory
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,6 @@ def way_of(story: RunStory, system: str) -> Way:
         stays = str(commits[-1].get("side")) if commits else "source"
         return Way(stays, "cloud" if not actions else stays)
     return Way(str(moves[0].get("from_side")), str(moves[-1].get("to_side")))
-
-
-def passed_without_a_commit(story: RunStory, system: SystemStory) -> bool:
-    """A plan that commits nothing, such as a drill, has ended well when each of its steps passed."""
-    planned = story.planned(system.name)
-    commits = any((step.get("action") or {}).get("verb") == "commit" for step in planned.values())
-    return bool(planned) and not commits and all(system.passed(step) is not None for step in planned)
 
 
 def sides_to_compare(story: RunStory, system: str, moved: LoggedEvent, goal: str) -> set[str]:

@@ -1,5 +1,8 @@
 """contracts.bubbles.Bubbles by a program on the host: namespaces of Linux, clones by layers or shared blocks."""
 
+import contextlib
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from orchestrator.contracts.bubbles import (
 )
 from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.transport import CommandResult, Transport, Transports
-from orchestrator.foundation.errors import DataError
+from orchestrator.foundation.errors import DataError, HostError
 from orchestrator.hosts.small_files import read_small_file, write_small_file
 from orchestrator.model.host import Host
 from orchestrator.model.names import Name
@@ -29,6 +32,11 @@ ROOT = "/var/lib/skerry/bubbles"
 CLONE_SECONDS_MAX = 6 * 3600.0
 START_SECONDS_MAX = 900.0
 ASK_SECONDS_MAX = 120.0
+LEASE_SECONDS = 45.0  # a bubble ends so long after whoever opened it was last heard of
+RENEWALS_PER_LEASE = 5
+ENDED_SECONDS = 5.0  # until what had a lease is gone
+LOOK_AGAIN_SECONDS = 1.0
+HERE_ALREADY = "a bubble is here already"
 
 
 class BubbleTransport:
@@ -77,8 +85,10 @@ class BubbleTransport:
 class HostBubbles:
     """Needs root on the host, and namespaces and layers that its kernel allows."""
 
-    def __init__(self, transports: Transports) -> None:
+    def __init__(self, transports: Transports, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._transports = transports
+        self._lease_seconds = lease_seconds
+        self._over: dict[tuple[str, str], threading.Event] = {}
 
     def open(
         self, host: Host, bubble: str, data: Sequence[BubbleData], units: Sequence[Name], *, seconds_max: float
@@ -92,17 +102,37 @@ class HostBubbles:
             {"name": one.name, "from": one.held, "places": list(map(list, one.places)), "bytes_max": one.bytes_max}
             for one in data
         ]
-        result = self._ask(
-            host,
-            "open",
-            bubble,
-            CLONE_SECONDS_MAX,
-            datasets=datasets,
-            units=list(units),
-            addresses=[host.address],
-            seconds_max=seconds_max,
-        )
+        request = {
+            "datasets": datasets,
+            "units": list(units),
+            "addresses": [host.address],
+            "seconds_max": seconds_max,
+            "lease_seconds": self._lease_seconds,
+        }
+        deadline = time.monotonic() + self._lease_seconds + ENDED_SECONDS
+        while True:
+            try:
+                result = self._ask(host, "open", bubble, CLONE_SECONDS_MAX, **request)
+                break
+            except DataError as error:
+                if HERE_ALREADY not in error.message or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOOK_AGAIN_SECONDS)
+        self._renew(host, bubble, seconds_max)
         return [BubbleClone.model_validate(clone) for clone in result["clones"]]
+
+    def _renew(self, host: Host, bubble: str, seconds_max: float) -> None:
+        """Let the host hear of us, until the bubble is closed; it ends where we are killed."""
+        over = self._over[host.name, bubble] = threading.Event()
+        until = time.monotonic() + seconds_max
+
+        def go_on() -> None:
+            while not over.wait(self._lease_seconds / RENEWALS_PER_LEASE) and time.monotonic() < until:
+                with contextlib.suppress(HostError):  # unreachable for longer than the lease, and the bubble has ended
+                    words = ["touch", "-c", f"{ROOT}/{bubble}/lease"]
+                    self._transports(host).run(words, user=root_user(host), check=False)
+
+        threading.Thread(target=go_on, daemon=True).start()
 
     def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation:
         asked = [target.model_dump(mode="json") for target in targets]
@@ -119,9 +149,7 @@ class HostBubbles:
             services=[service.model_dump(mode="json") for service in services],
             clusters=[cluster.model_dump(mode="json") for cluster in clusters],
         )
-        return [
-            StartedUnit(unit=one["unit"], port=one["port"], seconds=one["seconds"]) for one in result["started"]
-        ]
+        return [StartedUnit(unit=one["unit"], port=one["port"], seconds=one["seconds"]) for one in result["started"]]
 
     def transport(self, host: Host, bubble: str) -> Transport:
         keeper = self._ask(host, "keeper", bubble, ASK_SECONDS_MAX)["keeper"]
@@ -137,6 +165,8 @@ class HostBubbles:
         )
 
     def close(self, host: Host, bubble: str) -> Leftovers:
+        if over := self._over.pop((host.name, bubble), None):
+            over.set()
         return Leftovers.model_validate(self._ask(host, "close", bubble, ASK_SECONDS_MAX)["left"])
 
     def listed(self, host: Host) -> Sequence[str]:

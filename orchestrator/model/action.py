@@ -95,6 +95,16 @@ class DrillInBubble(Frozen):
     way_back: bool = True
 
 
+class DrillAtCloud(Frozen):
+    """Start the cloud side's machines from the images of the last seeded point where nothing leads out, and end them.
+
+    As `start_test_machine` and `end_test_machine`, measured against the objectives, with production looked at before
+    and after.
+    """
+
+    verb: Literal["drill_at_cloud"] = "drill_at_cloud"
+
+
 class RunPlaybook(Frozen):
     """Run a playbook on the hosts of one side.
 
@@ -298,6 +308,7 @@ Action = Annotated[
     | Replicate
     | TakeRecoveryPoint
     | DrillInBubble
+    | DrillAtCloud
     | RunPlaybook
     | VerifyDigests
     | MoveAuthority

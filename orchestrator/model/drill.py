@@ -56,6 +56,10 @@ class ScheduledDrill(Frozen):
     missed: Literal["catch_up", "report"] = "catch_up"  # when nobody was there in time
     # One of these is put into each of its systems, in a bubble, every time: whichever was longest ago.
     injects: tuple[InjectName, ...] = Field(default=INJECTS, min_length=1)
+    # By their ids; what is not said here is as the runbook's scope has it.
+    participants: tuple[Name, ...] = ()
+    observers: tuple[Name, ...] = ()
+    announced: bool | None = None  # to those whom it concerns
 
 
 class DrillCalendar(Frozen):

@@ -24,3 +24,4 @@ class Scope(Frozen):
     participants: tuple[Participant, ...] = ()
     third_parties: tuple[str, ...] = ()
     observers: tuple[str, ...] = ()
+    announced: bool | None = None  # of a drill: whether those whom it concerns are told before

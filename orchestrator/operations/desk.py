@@ -16,6 +16,7 @@ from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.facts import Facts
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
+from orchestrator.model.scope import Scope
 from orchestrator.model.wave import WaveTerms
 from orchestrator.operations import approve as approving
 from orchestrator.operations import migrate
@@ -42,6 +43,7 @@ class Desk(Workshop):
         systems: Sequence[SystemName] = (),
         inputs: Mapping[str, Scalar] | None = None,
         terms: WaveTerms | None = None,
+        scope: Scope | None = None,
     ) -> Plan:
         try:
             return planning.make_plan(
@@ -55,6 +57,7 @@ class Desk(Workshop):
                 systems=systems,
                 inputs=inputs,
                 terms=terms,
+                scope=scope,
             )
         except PlanningError as error:
             raise PlanningError(with_places(error.message, self.estate), hint=error.hint) from error

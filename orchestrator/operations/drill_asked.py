@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.estate import inventory_folder
+from orchestrator.operations.migrate import unfinished_run
+from orchestrator.operations.standing import when_free
 from orchestrator.operations.survey import newest_facts
 from orchestrator.operations.waves import has_waves, read_waves
 from orchestrator.planning.runbook import Scalar
@@ -34,3 +37,15 @@ def plan_asked(named: str, *, author: Name, runbook_file: Path, inputs: Mapping[
         return desk.make_plan(
             runbook_file, wave=named, author=author, facts=facts, systems=systems, inputs=inputs
         )
+
+
+def await_turn(plan: Plan, *, operator: Name, wait_seconds: float, show: ProgressSink) -> None:
+    """Return once nobody carries runs and no system of the plan is being moved; RunInProgress after `wait_seconds`.
+
+    A plan that may not run is refused before anything is waited for.
+    """
+    with open_desk(inventory_folder()) as desk:
+        if unfinished_run(desk.runs, plan.digest) is None:
+            desk.ensure_allowed(plan, operator)
+        with when_free(desk, wait_seconds, show, unmoved=[each.system.name for each in plan.systems]):
+            return

@@ -20,7 +20,7 @@ def injecting(desk: Desk) -> InjectNext:
     def put(name: SystemName, drill: ScheduledDrill) -> Injected:
         system, why_not = find_system(desk.inventory, name), ""
         last = {inject: kept["at"] for inject, kept in kept_injects(desk, name).items()}
-        with when_free(desk, 0.0) as recorder:
+        with when_free(desk, 0.0, unmoved=[name]) as recorder:
             driller = BubbleDriller(
                 desk.inventory.systems, desk.inventory.hosts, desk.drivers, recording(desk, recorder)
             )

@@ -1,39 +1,13 @@
-"""The trend of a system's drills: recovery time and point of each against what is asked for, also as a picture."""
+"""The trend of a system's drills as a picture: recovery time or point of each against what is asked for."""
 
 from collections.abc import Sequence
 from html import escape
 
-from orchestrator.contracts.catalogue import Catalogue
-from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import SystemName
-from orchestrator.steps.drill_measures import Verdict
+from orchestrator.steps.drill_measures import Measured
 
-DRILLS_MAX = 1000
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 260, 70, 20, 40, 50
 MET, MISSED, AIM = "#1f6feb", "#b3261e", "#9a6700"
-
-
-class Measured(Frozen):
-    """One drill in a bubble, without an inject: what it measured against the objectives of that time."""
-
-    drill: str
-    at: str
-    passed: bool
-    verdicts: tuple[Verdict, ...]
-
-    def of(self, objective: str) -> Verdict | None:
-        return next((each for each in self.verdicts if each.objective == objective), None)
-
-
-def trend_of(catalogue: Catalogue, system: SystemName, *, limit: int = DRILLS_MAX) -> list[Measured]:
-    """Oldest first. Drills with an inject are left out: what is broken on purpose says nothing of how long it takes."""
-    kept = [document for _, document in catalogue.list("drill_result", prefix=f"{system}/", limit=DRILLS_MAX)]
-    found = [
-        Measured(drill=each["id"], at=each["begun_at"], passed=each["passed"], verdicts=each["verdicts"])
-        for each in kept
-        if each["inject"] is None and each["verdicts"]
-    ]
-    return sorted(found, key=lambda each: each.at)[-limit:]
 
 
 def picture(system: SystemName, objective: str, trend: Sequence[Measured]) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import EngineUnavailable, GateClosed, HostError, InventoryError, PlanningError
 from orchestrator.model.drill import InjectName, ScheduledDrill
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.drill_injects import inject_rows, injecting
-from orchestrator.operations.drill_trend import Measured, trend_of
 from orchestrator.operations.drills import (
     DrillBook,
     drill_named,
@@ -20,9 +20,10 @@ from orchestrator.operations.drills import (
 from orchestrator.operations.estate import inventory_folder
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.replication import find_system
-from orchestrator.operations.standing import recording, when_free
+from orchestrator.operations.standing import once_possible, recording, when_free
 from orchestrator.planning.drill_schedule import next_fires
 from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
+from orchestrator.steps.drill_measures import Measured, trend_of
 
 
 def scheduled_drills() -> list[dict[str, Any]]:
@@ -91,11 +92,12 @@ def look_once() -> list[dict[str, Any]]:
         return fires_as_data(changed.values())
 
 
-def run_drill(named: str) -> dict[str, Any]:
-    """Begin it now and carry it on."""
+def run_drill(named: str, *, wait_seconds: float, show: ProgressSink) -> dict[str, Any]:
+    """Begin it now, or once nothing is in its way, and carry it on."""
     with open_desk(inventory_folder()) as desk:
         book = DrillBook(desk, read_drills(inventory_folder(), desk.inventory), injecting(desk))
-        begun = book.begin_now(drill_named(book.calendar, named))
+        drill = drill_named(book.calendar, named)
+        begun = once_possible(lambda: book.begin_now(drill), desk.clock, wait_seconds, show)
         book.carry()
         ended = [fire for fire in kept_fires(desk.catalogue, begun.drill) if fire.id == begun.id]
         return fires_as_data(ended)[0]
@@ -123,18 +125,20 @@ def drill_in_bubble(
     point: str,
     older_than_seconds: float,
     inject: InjectName | None,
-    tell: Callable[[str], None],
+    wait_seconds: float,
+    show: ProgressSink,
 ) -> BubbleDrill:
-    """A drill in a bubble, between runs, on record."""
-    with open_desk(inventory_folder()) as desk, when_free(desk, 0.0) as recorder:
+    """A drill in a bubble, between runs, on record. A run that is under way, or moves the system, is waited for."""
+    with open_desk(inventory_folder()) as desk:
         find_system(desk.inventory, system)
-        driller = BubbleDriller(
-            desk.inventory.systems,
-            desk.inventory.hosts,
-            desk.drivers,
-            recording(desk, recorder),
-            progress=lambda progress: tell(progress.text),
-        )
-        return driller.drill(
-            system, bubble=new_run_id(), by=by, point=point, older_than_seconds=older_than_seconds, inject=inject
-        )
+        with when_free(desk, wait_seconds, show, unmoved=[system]) as recorder:
+            driller = BubbleDriller(
+                desk.inventory.systems,
+                desk.inventory.hosts,
+                desk.drivers,
+                recording(desk, recorder),
+                progress=show,
+            )
+            return driller.drill(
+                system, bubble=new_run_id(), by=by, point=point, older_than_seconds=older_than_seconds, inject=inject
+            )

@@ -27,11 +27,12 @@ from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
+from orchestrator.model.scope import Participant, Scope
 from orchestrator.model.site import Side
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.estate import content_of
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.plan import find_plan
+from orchestrator.operations.plan import find_plan, read_runbook
 from orchestrator.planning.drill_file import parse_drill_file
 from orchestrator.planning.drill_schedule import fires_until, late
 
@@ -69,9 +70,26 @@ def drill_named(calendar: DrillCalendar, named: str) -> ScheduledDrill:
 
 def plan_drill(desk: Desk, drill: ScheduledDrill, *, runbook_file: Path, author: Name, facts: Facts) -> Plan:
     """Compile and keep the plan that the drill runs by from now on, once people approved it. Touches no host."""
-    plan = desk.make_plan(runbook_file, wave=drill.name, author=author, facts=facts, systems=drill.systems)
+    scope = scope_of(drill, read_runbook(runbook_file).scope, desk.inventory)
+    plan = desk.make_plan(runbook_file, wave=drill.name, author=author, facts=facts, systems=drill.systems, scope=scope)
     desk.catalogue.put("drill_plan", drill.name, {"plan": plan.digest})
     return plan
+
+
+def scope_of(drill: ScheduledDrill, written: Scope | None, inventory: Inventory) -> Scope | None:
+    """What the runbook says of its purpose, with those who take part in this drill and whether they are told before."""
+    people = {name: inventory.people[name] for name in (*drill.participants, *drill.observers)}
+    said: dict[str, Any] = {}
+    if drill.participants:
+        taking_part = [people[name] for name in drill.participants]
+        said["participants"] = tuple(
+            Participant(role=next(iter(each.roles), "participant"), who=each.name or each.id) for each in taking_part
+        )
+    if drill.observers:
+        said["observers"] = tuple(people[name].name or name for name in drill.observers)
+    if drill.announced is not None:
+        said["announced"] = drill.announced
+    return (written or Scope()).model_copy(update=said) if said else written
 
 
 def plan_of(catalogue: Catalogue, drill: ScheduledDrill) -> Plan | None:
@@ -222,6 +240,8 @@ class DrillBook:
             raise PlanningError(f"nobody planned it: skerry drill plan {drill.name} --as PERSON")
         if {each.system.name for each in plan.systems} != set(drill.systems):
             raise PlanningError(f"plan {plan.digest} is of other systems than the calendar names now")
+        if plan.scope != scope_of(drill, plan.scope, self.desk.inventory):
+            raise PlanningError(f"plan {plan.digest} tells of other people than the calendar names now")
         self.desk.ensure_allowed(plan, drill.operator)
         return plan
 

@@ -24,6 +24,7 @@ from orchestrator.model.names import Digest, HostName, Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.price import SizeChoice
 from orchestrator.model.runbook import Runbook
+from orchestrator.model.scope import Scope
 from orchestrator.model.site import Side
 from orchestrator.model.wave import WaveTerms
 from orchestrator.planning.compile import STAYING, compile_plan
@@ -63,12 +64,15 @@ def make_plan(
     systems: Sequence[SystemName] = (),
     inputs: Mapping[str, Scalar] | None = None,
     terms: WaveTerms | None = None,
+    scope: Scope | None = None,
 ) -> Plan:
     """Compile and keep the plan of one wave; without `systems`, of every system that moves. Touches no host.
 
-    The same files, facts and words give the same plan, whose digest names it. Raises RunbookError or PlanningError.
+    `scope` stands in for the runbook's own. The same files, facts and words give the same plan, whose digest names it.
+    Raises RunbookError or PlanningError.
     """
     runbook = read_runbook(runbook_file, inputs=inputs)
+    runbook = runbook.model_copy(update={"scope": scope}) if scope is not None else runbook
     chosen = list(systems) or [name for name, system in inventory.systems.items() if system.strategy not in STAYING]
     plan = compile_plan(
         runbook,

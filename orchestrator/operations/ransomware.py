@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.point_looks import PointLook, PointLooks
+from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.errors import DataError, UsageError
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.frozen import Frozen
@@ -43,9 +44,9 @@ class CleanSearch(Frozen):
     not_looked_at: tuple[Name, ...] = ()
 
 
-def search_points(named: str, *, by: Name) -> CleanSearch:
-    """Between runs, on record."""
-    with open_desk(inventory_folder()) as desk, when_free(desk, 0.0) as recorder:
+def search_points(named: str, *, by: Name, wait_seconds: float, show: ProgressSink) -> CleanSearch:
+    """Between runs, on record; a run that is under way is waited for."""
+    with open_desk(inventory_folder()) as desk, when_free(desk, wait_seconds, show) as recorder:
         search = CleanPoints(desk.inventory.hosts, desk.drivers, desk.point_looks, recording(desk, recorder))
         return search.search(find_system(desk.inventory, named), by=by)
 

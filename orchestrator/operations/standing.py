@@ -3,19 +3,20 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.contracts.observer import Recorder
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.foundation.atomic_file import replace_file
-from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import EngineError, Interrupted, OrchestratorError, RunInProgress, UsageError
 from orchestrator.model.event import RunEvent
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import SystemName
 from orchestrator.model.replication import Round
 from orchestrator.model.site import Side
+from orchestrator.model.step import Phase
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.lag import SystemLag, lag_of_estate
 from orchestrator.operations.metrics import exposition, replication_families
@@ -26,12 +27,18 @@ from orchestrator.operations.replication import (
     Replication,
     Tell,
     error_named,
+    rests_at_new_side,
     seconds_since,
 )
 from orchestrator.operations.verify import Verifier
 from orchestrator.wiring.workshop import Workshop
 
+Done = TypeVar("Done")
 WAIT_POLL_SECONDS = 2.0
+# From the first of them on a system is on its way from one side to the other.
+MOVING = frozenset(
+    {Phase.QUIESCE, Phase.FINAL_SYNC, Phase.FENCE_SOURCE, Phase.PROMOTE, Phase.START, Phase.SWITCH_TRAFFIC}
+)
 
 
 def systems_named(desk: Workshop, names: Sequence[str], *, every: bool) -> list[SystemName]:
@@ -47,21 +54,57 @@ def systems_named(desk: Workshop, names: Sequence[str], *, every: bool) -> list[
 
 @contextmanager
 def when_free(
-    desk: Desk, wait_seconds: float, show: ProgressSink = lambda progress: None
+    desk: Desk,
+    wait_seconds: float,
+    show: ProgressSink = lambda progress: None,
+    *,
+    unmoved: Sequence[SystemName] = (),
 ) -> Iterator[Recorder]:
-    """The ledger between runs; waits for a run, or another of these, for so long, then RunInProgress."""
-    deadline = desk.clock.monotonic_seconds() + wait_seconds
-    with ExitStack() as stack:
-        while True:
-            try:
-                recorder = stack.enter_context(desk.between_runs())
-                break
-            except RunInProgress as error:
-                if desk.clock.monotonic_seconds() >= deadline:
-                    raise
-                show(Progress(text=f"waiting: {error.message}"))
-                desk.clock.sleep(WAIT_POLL_SECONDS)
+    """The ledger between runs; waits for a run, or another of these, for so long, then RunInProgress.
+
+    A run that is just moving a system of `unmoved` is waited for too, even where nobody carries it on. What is waited
+    for is shown once.
+    """
+
+    def enter() -> tuple[ExitStack, Recorder]:
+        with ExitStack() as stack:
+            recorder = stack.enter_context(desk.between_runs())
+            _ensure_unmoved(desk, unmoved)
+            return stack.pop_all(), recorder
+
+    stack, recorder = once_possible(enter, desk.clock, wait_seconds, show)
+    with stack:
         yield recorder
+
+
+def once_possible(attempt: Callable[[], Done], clock: Clock, wait_seconds: float, show: ProgressSink) -> Done:
+    """What `attempt` gives as soon as no run is in its way; RunInProgress after `wait_seconds`."""
+    deadline = clock.monotonic_seconds() + wait_seconds
+    waits_for = ""
+    while True:
+        try:
+            return attempt()
+        except RunInProgress as error:
+            if clock.monotonic_seconds() >= deadline:
+                raise
+            if error.message != waits_for:
+                show(Progress(text=f"waiting: {error.message}"))
+            waits_for = error.message
+        clock.sleep(WAIT_POLL_SECONDS)
+
+
+def _ensure_unmoved(desk: Desk, systems: Sequence[SystemName]) -> None:
+    """RunInProgress where a run has begun to move one of them, and clients are not sent to the new side yet."""
+    for name in systems:
+        run = desk.replication.run_holding(name)
+        if not run:
+            continue
+        moving = {step.id for step in desk.runs.plan(run).system_plan(name).steps if step.phase in MOVING}
+        [found] = [each for each in desk.runs.status(run).systems if each.system == name]
+        if not moving.isdisjoint(row.step for row in found.steps) and not rests_at_new_side(desk.runs, run, name):
+            raise RunInProgress(
+                f"run {run} is moving {name}", hint=f"Let it end first. See it with: skerry runs show {run}"
+            )
 
 
 def recording(desk: Desk, recorder: Recorder) -> Record:

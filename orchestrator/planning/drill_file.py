@@ -30,6 +30,9 @@ class WrittenDrill(Frozen):
     late_by: Seconds = 6 * 3600.0
     missed: Literal["catch_up", "report"] = "catch_up"
     injects: tuple[InjectName, ...] = Field(default=INJECTS, min_length=1)
+    participants: tuple[Name, ...] = ()
+    observers: tuple[Name, ...] = ()
+    announced: bool | None = None
 
 
 class WrittenDrills(Frozen):
@@ -75,9 +78,12 @@ def _judge_drill(
         if system not in inventory.systems:
             near = did_you_mean(system, list(inventory.systems))
             findings.append(written.finding((*at, "systems", position), f"no system is called {system}{near}"))
-    if drill.operator not in inventory.people:
-        near = did_you_mean(drill.operator, list(inventory.people))
-        findings.append(written.finding((*at, "operator"), f"no person is called {drill.operator}{near}"))
+    named = [("operator", drill.operator)]
+    named += [("participants", each) for each in drill.participants] + [("observers", each) for each in drill.observers]
+    for key, person in named:
+        if person not in inventory.people:
+            near = did_you_mean(person, list(inventory.people))
+            findings.append(written.finding((*at, key), f"no person is called {person}{near}"))
 
 
 def _scheduled(drill: WrittenDrill) -> ScheduledDrill:
@@ -93,4 +99,7 @@ def _scheduled(drill: WrittenDrill) -> ScheduledDrill:
         late_seconds=drill.late_by,
         missed=drill.missed,
         injects=drill.injects,
+        participants=drill.participants,
+        observers=drill.observers,
+        announced=drill.announced,
     )

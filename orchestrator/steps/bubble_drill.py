@@ -4,10 +4,10 @@ Production is looked at before and after. The bubble is proved isolated before a
 at the end, whatever came of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.contracts.bubbles import (
     Attempt,
@@ -19,6 +19,7 @@ from orchestrator.contracts.bubbles import (
     Leftovers,
     StartedUnit,
 )
+from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
@@ -35,11 +36,21 @@ from orchestrator.steps.bubble_replication import Streams, StreamSeen
 from orchestrator.steps.bubble_system import CheckSeen, SystemWithin
 from orchestrator.steps.bubble_way_back import carry_back, second_clones
 from orchestrator.steps.drill_checks import look_within
-from orchestrator.steps.drill_measures import Verdict, choose_points, verdicts_of
+from orchestrator.steps.drill_measures import (
+    Measured,
+    Spent,
+    Verdict,
+    choose_points,
+    missed,
+    trend_of,
+    verdicts_of,
+    verdicts_of_service,
+)
 from orchestrator.steps.injects import Inject, Record
 
 Held = tuple[list[BubbleData], list[BubbleCluster]]
 HEALTHY_SECONDS_MAX = 120.0
+TREND_TOLD = 12  # earlier drills that stand beside a result
 
 
 class DrilledSystem(Frozen):
@@ -58,6 +69,7 @@ class BubbleDrill(Frozen):
 
     id: str
     system: SystemName
+    at: Literal[Side.DR, Side.CLOUD] = Side.DR
     by: Name
     host: str
     point: str
@@ -69,12 +81,15 @@ class BubbleDrill(Frozen):
     without_systems: tuple[SystemName, ...] = ()  # it depends on them, and their replicas lie on other hosts
     operational_at: str = ""
     erased_at: str = ""
+    seconds: dict[str, float] = {}  # what they went into: looks, clone, isolation, data, start, checks, back, close
     clones: tuple[BubbleClone, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     isolated: bool = False
     started: tuple[StartedUnit, ...] = ()
     checks: tuple[CheckSeen, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    service: tuple[Verdict, ...] = ()  # of it and `with_systems` together; alone, its own are those of the service
+    trend: tuple[Measured, ...] = ()  # what its drills before measured, oldest first
     carried_back: tuple[CarriedBack, ...] = ()
     replication: tuple[StreamSeen, ...] = ()
     production_changed: tuple[str, ...] = ()
@@ -86,6 +101,12 @@ class BubbleDrill(Frozen):
     @property
     def passed(self) -> bool:
         return not self.why_not
+
+    def keep(self, catalogue: Catalogue, tell: Callable[[str, dict[str, Any]], None]) -> None:
+        """On record, and where the next drills find it."""
+        result = {**self.model_dump(mode="json"), "attempts": len(self.attempts), "passed": self.passed}
+        tell("drill.finished", result)
+        catalogue.put("drill_result", f"{self.system}/{self.id}", {**result, "trend": []})
 
 
 def complain(drill: BubbleDrill) -> None:
@@ -128,7 +149,8 @@ class BubbleDriller:
         rules = self._rules([*needed, main], by)
         chosen = choose_points(self.drivers, main, needed, point, older_than_seconds=older_than_seconds)
         injects = [*(Inject(None, each) for each in needed), wrong]
-        withins = [self._placed(each, chosen, host, bubble) for each in injects]
+        spent = Spent(self.drivers.clock)
+        withins = [self._placed(each, chosen, host, bubble, spent) for each in injects]
         held = [within.held() for within in withins]
         begun = self.drivers.clock.now()
         drill = BubbleDrill(
@@ -146,13 +168,32 @@ class BubbleDriller:
         self.record(main.name, "drill.begun", drill.model_dump(mode="json"))
         looks = Looks(self.hosts, self.drivers, wrong)
         systems = [within.system for within in withins]
-        before, _ = looks.production(systems)
         streams = Streams(systems, self.hosts, self.drivers)
-        streams.begin()
+        with spent.on("looks"):
+            before, _ = looks.production(systems)
+            streams.begin()
         drill = self._within(drill, withins, held, looks, streams, rules.erased_after, way_back=way_back)
         behind = streams.after()
         after, unseen = looks.production(systems)
-        changed = tuple(differences(before, after))
+        drill = self._concluded(drill, wrong, tuple(differences(before, after)), unseen, behind)
+        told = {
+            "replication": tuple(streams.seen),
+            "trend": tuple(trend_of(self.drivers.catalogue, main.name, limit=TREND_TOLD)),
+        }
+        drill = drill.model_copy(update=told)
+        wrong.keep(self.drivers.catalogue, self.record, drill.id, at=drill.begun_at, found=drill.found)
+        drill.keep(self.drivers.catalogue, lambda kind, data: self.record(main.name, kind, data))
+        return drill
+
+    def _concluded(
+        self,
+        drill: BubbleDrill,
+        wrong: Inject,
+        changed: tuple[str, ...],
+        unseen: Sequence[str],
+        behind: Sequence[str],
+    ) -> BubbleDrill:
+        """Whether it passed: by what was wrong within, and what was seen around it."""
         recovered = bool(drill.operational_at)
         found, reasons = wrong.judge(drill.why_not, unseen, isolated=drill.isolated, recovered=recovered)
         why = [*reasons, *behind]
@@ -160,28 +201,15 @@ class BubbleDriller:
             why.append(f"production changed meanwhile: {'; '.join(changed)}")
         if drill.left.any:
             why.append(f"the bubble left something behind: {drill.left.model_dump(mode='json')}")
-        drill = drill.model_copy(
-            update={
-                "production_changed": changed,
-                "replication": tuple(streams.seen),
-                "inject": wrong.name,
-                "found": found,
-                "why_not": tuple(why),
-            }
-        )
-        wrong.keep(self.drivers.catalogue, self.record, drill.id, at=drill.begun_at, found=found)
-        result = {**drill.model_dump(mode="json"), "passed": drill.passed}
-        self.record(main.name, "drill.finished", result)
-        kept = {**result, "attempts": len(drill.attempts)}
-        self.drivers.catalogue.put("drill_result", f"{main.name}/{drill.id}", kept)
-        return drill
+        told = {"production_changed": changed, "inject": wrong.name, "found": found, "why_not": tuple(why)}
+        return drill.model_copy(update=told)
 
     def _placed(
-        self, inject: Inject, chosen: Mapping[SystemName, RecoveryPoint], host: Host, bubble: str
+        self, inject: Inject, chosen: Mapping[SystemName, RecoveryPoint], host: Host, bubble: str, spent: Spent
     ) -> SystemWithin:
         system = inject.system
         point = chosen[system.name]
-        return SystemWithin(self.drivers, system, point, host, bubble, inject, self.healthy_seconds_max)
+        return SystemWithin(self.drivers, system, point, host, bubble, inject, self.healthy_seconds_max, spent)
 
     def _within(
         self,
@@ -196,7 +224,7 @@ class BubbleDriller:
     ) -> BubbleDrill:
         """Open, prove, start, check, go back; then close, whatever happened."""
         main, bubbles = withins[-1], self.drivers.bubbles
-        host, inject = main.host, main.inject
+        host, inject, spent = main.host, main.inject, main.spent
         seen: dict[str, Any] = {"why_not": ()}
         try:
             self._say(f"opening a bubble on {host.name}")
@@ -204,28 +232,34 @@ class BubbleDriller:
             data = [each for of_system, _ in held[:-1] for each in of_system]
             given = distinct([*data, *inject.given(held[-1][0])])
             back = second_clones(held[-1][0]) if way_back and inject.name is None else []
-            seen["clones"] = tuple(bubbles.open(host, drill.id, [*given, *back], units, seconds_max=seconds_max))
-            self._prove(drill, host, seen, looks.forbidden([within.system for within in withins]))
+            with spent.on("clone"):
+                seen["clones"] = tuple(bubbles.open(host, drill.id, [*given, *back], units, seconds_max=seconds_max))
+            with spent.on("isolation"):
+                self._prove(drill, host, seen, looks.forbidden([within.system for within in withins]))
             inside = bubbles.transport(host, drill.id)
             inject.act(host, inside)
             look_within(inside, main.system, host, inject.clock(self.drivers.clock))
             for within, (_, clusters) in zip(withins, held, strict=True):
                 self._say(f"starting {within.system.name} in the bubble")
                 seen["started"] = (*seen.get("started", ()), *within.start(inside, clusters))
-                self._checked(drill, within, seen, within.check(inside))
+                with spent.on("checks"):
+                    self._checked(drill, within, seen, within.check(inside))
+            if len(withins) > 1:
+                self._judge_service(drill, withins, seen)
             seen["why_not"] += tuple(streams.during())
-            if back and not seen["why_not"]:
+            if back and "operational_at" in seen:  # also where an objective was missed
                 self._say("carrying back what was written in the bubble")
-                seen["carried_back"] = tuple(carry_back(self.drivers, drill.id, main.system, host, inside))
+                with spent.on("back"):
+                    seen["carried_back"] = tuple(carry_back(self.drivers, drill.id, main.system, host, inside))
         except OrchestratorError as error:
             seen["why_not"] += (error.message,)
         finally:
-            seen |= self._closed(drill, host, seen["why_not"])
+            with spent.on("close"):
+                seen |= self._closed(drill, host, seen["why_not"])
+            seen["seconds"] = spent.seconds
         return drill.model_copy(update=seen)
 
-    def _prove(
-        self, drill: BubbleDrill, host: Host, seen: dict[str, Any], targets: Sequence[ForbiddenTarget]
-    ) -> None:
+    def _prove(self, drill: BubbleDrill, host: Host, seen: dict[str, Any], targets: Sequence[ForbiddenTarget]) -> None:
         isolation = self.drivers.bubbles.prove(host, drill.id, targets)
         seen |= {"attempts": isolation.attempts, "isolated": isolation.isolated}
         self.record(drill.system, "bubble.proved", {"drill": drill.id, **isolation.model_dump(mode="json")})
@@ -236,10 +270,14 @@ class BubbleDriller:
     def _checked(
         self, drill: BubbleDrill, within: SystemWithin, seen: dict[str, Any], checks: Sequence[CheckSeen]
     ) -> None:
-        """Note what the checks of one system saw, and its measures against its objectives."""
+        """Note what the checks of one system saw; once all passed, its measures against its objectives."""
         now, point = self.drivers.clock.now(), within.point
-        verdicts = verdicts_of(within.system, begun_at=drill.begun_at, point_at=point.at, now=now)
-        found = {"operational_at": timestamp(now), "checks": tuple(checks), "verdicts": verdicts}
+        wrong = [f"{each.name}: {'; '.join(each.wrong)}" for each in checks if not each.passed]
+        found: dict[str, Any] = {"checks": tuple(checks)}
+        if not wrong:
+            verdicts = verdicts_of(within.system, begun_at=drill.begun_at, point_at=point.at, now=now)
+            found |= {"operational_at": timestamp(now), "verdicts": verdicts}
+            wrong = missed(verdicts)
         prefix = ""
         if within.system.name == drill.system:
             seen |= found
@@ -247,13 +285,15 @@ class BubbleDriller:
             prefix = f"{within.system.name}: "
             done = DrilledSystem(system=within.system.name, point=point.id, point_at=point.at, **found)
             seen["with_systems"] = (*seen.get("with_systems", ()), done)
-        wrong = [f"{prefix}{each.name}: {'; '.join(each.wrong)}" for each in checks if not each.passed]
-        wrong += [
-            f"{prefix}{each.objective} missed: {each.actual_seconds:.1f} s of {each.target_seconds:g} s"
-            for each in verdicts
-            if not each.met
-        ]
-        seen["why_not"] += tuple(wrong)
+        seen["why_not"] += tuple(f"{prefix}{each}" for each in wrong)
+
+    def _judge_service(self, drill: BubbleDrill, withins: Sequence[SystemWithin], seen: dict[str, Any]) -> None:
+        """All of them as one service, once each is back."""
+        if "operational_at" in seen and all(each.operational_at for each in seen["with_systems"]):
+            held = [(within.system, within.point) for within in withins]
+            now = self.drivers.clock.now()
+            seen["service"] = verdicts_of_service(withins[-1].system, held, begun_at=drill.begun_at, now=now)
+            seen["why_not"] += tuple(missed(seen["service"], "the service: "))
 
     def _closed(self, drill: BubbleDrill, host: Host, why: tuple[str, ...]) -> dict[str, Any]:
         """What closing it left. A clean-up that fails is told, and fails the drill."""

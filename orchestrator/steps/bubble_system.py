@@ -17,7 +17,7 @@ from orchestrator.model.names import Name
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.system import System
 from orchestrator.steps.drill_checks import ask_credential, verify_files
-from orchestrator.steps.drill_measures import held_before, points_at_dr
+from orchestrator.steps.drill_measures import Spent, held_before, points_at_dr
 from orchestrator.steps.injects import Inject
 from orchestrator.steps.places import services_in_start_order
 
@@ -43,6 +43,7 @@ class SystemWithin:
     bubble: str
     inject: Inject
     healthy_seconds_max: float
+    spent: Spent
 
     @property
     def units(self) -> list[Name]:
@@ -81,20 +82,24 @@ class SystemWithin:
 
     def start(self, inside: Transport, clusters: Sequence[BubbleCluster]) -> Iterator[StartedUnit]:
         """Each dataset is compared with what was proved when the point was taken, as soon as it can be read within."""
-        for dataset in self.system.datasets:
-            if isinstance(dataset, FileTree):
-                self._compare(dataset, inside)
-            if isinstance(dataset, PostgresCluster):
-                verify_files(dataset, self.host, inside)
+        with self.spent.on("data"):
+            for dataset in self.system.datasets:
+                if isinstance(dataset, FileTree):
+                    self._compare(dataset, inside)
+                if isinstance(dataset, PostgresCluster):
+                    verify_files(dataset, self.host, inside)
         left_out = self.inject.not_started(self.system)
         databases = [each for each in _databases(self.system, self.host) if each.name not in left_out]
-        yield from self.drivers.bubbles.start(self.host, self.bubble, databases, clusters)
-        for cluster in clusters_of(self.system):
-            self._compare(cluster, inside)
-            self.inject.act_on_cluster(cluster, inside, self.drivers.clusters_within)
-            ask_credential(self.drivers.clusters_within, cluster, inside)
+        with self.spent.on("start"):
+            yield from self.drivers.bubbles.start(self.host, self.bubble, databases, clusters)
+        with self.spent.on("data"):
+            for cluster in clusters_of(self.system):
+                self._compare(cluster, inside)
+                self.inject.act_on_cluster(cluster, inside, self.drivers.clusters_within)
+                ask_credential(self.drivers.clusters_within, cluster, inside)
         services = [each for each in _services(self.system, self.host) if each.name not in left_out]
-        yield from self.drivers.bubbles.start(self.host, self.bubble, services, [])
+        with self.spent.on("start"):
+            yield from self.drivers.bubbles.start(self.host, self.bubble, services, [])
 
     def _compare(self, dataset: FileTree | PostgresCluster, inside: Transport) -> None:
         points = points_at_dr(self.drivers.catalogue, self.system.name)

@@ -45,7 +45,8 @@ def _carry_tree(drivers: Drivers, tree: FileTree, host: Host, inside: Transport,
     inside.run(["touch", f"{host.path(tree.path)}/{TRACE}"])
     written = drivers.digest_within(tree, host, inside)
     started = time.monotonic()
-    words = ["rsync", "-aHAX", "--numeric-ids", "--delete", "--stats", "--no-human-readable"]
+    # Times are compared to the nanosecond: what was written within one second is not the same.
+    words = ["rsync", "-aHAX", "--numeric-ids", "--modify-window=-1", "--delete", "--stats", "--no-human-readable"]
     done = inside.run([*words, f"{host.path(tree.path)}/", f"{folder}/"], timeout_seconds=COPY_SECONDS_MAX)
     found = drivers.digest_within(tree.model_copy(update={"path": folder}), host, inside)
     if found != written:

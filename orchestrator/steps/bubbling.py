@@ -15,6 +15,7 @@ from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
 from orchestrator.steps.places import hosts_at
 
 ANOTHER = "a bubble is here already"
+MEASURED = ("RTO", "RPO")
 
 
 def bubble_id(deed: Deed) -> str:
@@ -49,10 +50,23 @@ class DrillInBubbleHandler:
             older_than_seconds=action.older_than,
             way_back=action.way_back,
         )
-        if drill.passed:
-            return Outcome.done(f"{drill.system} came to life from {drill.point} on {drill.host}", **_observed(drill))
-        why = "; ".join(drill.why_not)
-        return Outcome.failed(why, error="RunFailed", retryable=ANOTHER in why, **_observed(drill))
+        tell_measures(drill, emit)
+        return outcome_of(drill)
+
+
+def tell_measures(drill: BubbleDrill, emit: Emit) -> None:
+    """As every run tells what it recovered."""
+    for verdict in (each for each in drill.verdicts if each.objective in MEASURED):
+        told = {"objective": verdict.objective.lower(), "target_seconds": verdict.target_seconds, "met": verdict.met}
+        emit("objective.measured", {**told, "achieved_seconds": verdict.actual_seconds})
+
+
+def outcome_of(drill: BubbleDrill) -> Outcome:
+    """Of the step that did it."""
+    if drill.passed:
+        return Outcome.done(f"{drill.system} came to life from {drill.point} on {drill.host}", **_observed(drill))
+    why = "; ".join(drill.why_not)
+    return Outcome.failed(why, error="RunFailed", retryable=ANOTHER in why, **_observed(drill))
 
 
 def _observed(drill: BubbleDrill) -> dict[str, Any]:
@@ -65,6 +79,7 @@ def _observed(drill: BubbleDrill) -> dict[str, Any]:
         "with_systems": [each.system for each in drill.with_systems],
         "clones": {each.dataset: each.how for each in drill.clones},
         "measured_seconds": measured,
+        "service_seconds": {each.objective.lower(): each.actual_seconds for each in drill.service},
         "carried_back": {each.dataset: each.digest for each in drill.carried_back},
         "production_changed": len(drill.production_changed),
         "left_behind": drill.left.any,

@@ -1,11 +1,14 @@
 """What a drill is measured by: which recovery point it takes, and its objectives against what was seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.trees import Point, PointStore
+from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import DatasetName, SystemName
@@ -15,6 +18,7 @@ from orchestrator.model.system import System
 from orchestrator.steps.damages import damages, refuse_damaged
 
 POINTS_MAX = 1000
+DRILLS_MAX = 1000
 
 
 class Verdict(Frozen):
@@ -24,6 +28,35 @@ class Verdict(Frozen):
     target_seconds: float
     actual_seconds: float
     met: bool
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Where the time of a drill went: seconds by what they were for."""
+
+    clock: Clock
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        begun = self.clock.monotonic_seconds()
+        try:
+            yield
+        finally:
+            took = self.clock.monotonic_seconds() - begun
+            self.seconds[what] = round(self.seconds.get(what, 0.0) + took, 3)
+
+
+class Measured(Frozen):
+    """One drill, without an inject: what it measured against the objectives of that time."""
+
+    drill: str
+    at: str
+    passed: bool
+    verdicts: tuple[Verdict, ...]
+
+    def of(self, objective: str) -> Verdict | None:
+        return next((each for each in self.verdicts if each.objective == objective), None)
 
 
 def choose_point(drivers: Drivers, system: System, named: str, *, older_than_seconds: float = 0.0) -> RecoveryPoint:
@@ -140,3 +173,41 @@ def verdicts_of(system: System, *, begun_at: str, point_at: str, now: datetime) 
         Verdict(objective=name, target_seconds=target, actual_seconds=round(actual, 3), met=actual <= target)
         for name, target, actual in rows
     )
+
+
+def verdicts_of_service(
+    main: System, held: Sequence[tuple[System, RecoveryPoint]], *, begun_at: str, now: datetime
+) -> tuple[Verdict, ...]:
+    """All systems that started, as the one service that `main` gives, against what is asked of `main`.
+
+    It is back when the last of them is, has lost as much as the one with the oldest point, and work is caught up with
+    when the slowest is.
+    """
+    slowest = max(system.objectives.wrt for system, _ in held)
+    service = main.model_copy(update={"objectives": main.objectives.model_copy(update={"wrt": slowest})})
+    return verdicts_of(service, begun_at=begun_at, point_at=min(point.at for _, point in held), now=now)
+
+
+def missed(verdicts: Sequence[Verdict], of: str = "") -> list[str]:
+    """In words, what was not met."""
+    return [
+        f"{of}{each.objective} missed: {each.actual_seconds:.1f} s of {each.target_seconds:g} s"
+        for each in verdicts
+        if not each.met
+    ]
+
+
+def trend_of(
+    catalogue: Catalogue, system: SystemName, *, at: Side = Side.DR, limit: int = DRILLS_MAX
+) -> list[Measured]:
+    """Of drills at that side, oldest first.
+
+    Drills with an inject are left out: what is broken on purpose says nothing of how long it takes.
+    """
+    kept = [document for _, document in catalogue.list("drill_result", prefix=f"{system}/", limit=DRILLS_MAX)]
+    found = [
+        Measured(drill=each["id"], at=each["begun_at"], passed=each["passed"], verdicts=each["verdicts"])
+        for each in kept
+        if each["inject"] is None and each["verdicts"] and each.get("at", Side.DR) == at
+    ]
+    return sorted(found, key=lambda each: each.at)[-limit:]

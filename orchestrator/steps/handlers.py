@@ -6,6 +6,7 @@ from orchestrator.foundation.errors import PlanningError
 from orchestrator.steps.accounting import AccountWritesHandler, WeighWindowHandler
 from orchestrator.steps.authority import CarryBackHandler, MoveAuthorityHandler, PromoteHandler
 from orchestrator.steps.bubbling import DrillInBubbleHandler
+from orchestrator.steps.cloud_drill import DrillAtCloudHandler
 from orchestrator.steps.committing import CommitHandler
 from orchestrator.steps.following import FollowHandler
 from orchestrator.steps.fronting import PrepareFrontHandler, SwitchFrontHandler
@@ -34,6 +35,7 @@ def handlers_over(drivers: Drivers) -> Handlers:
         "replicate": ReplicateHandler(drivers),
         "take_recovery_point": TakeRecoveryPointHandler(drivers),
         "drill_in_bubble": DrillInBubbleHandler(drivers),
+        "drill_at_cloud": DrillAtCloudHandler(drivers),
         "run_playbook": RunPlaybookHandler(drivers),
         "verify_digests": VerifyDigestsHandler(drivers),
         "move_authority": MoveAuthorityHandler(drivers),

@@ -185,7 +185,9 @@ class Inject:
         told = (*within, *unseen) if isolated or self.shows_before_opening else ()
         named = [why for why in told if self.is_named_by(why)]
         left = within if self.must_not_stop else unseen
-        if named and (recovered or not self.must_not_stop):
+        if named and self.must_not_stop and not recovered:
+            return "", tuple(within)
+        if named:
             return "; ".join(named), tuple(left)
         missed = f"{self.name} was put into the drill ({self.about}), and nothing named it"
         return "", (missed, *within, *unseen)

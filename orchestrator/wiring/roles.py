@@ -13,7 +13,8 @@ from orchestrator.steps.handlers import handlers_over
 from orchestrator.targets.aws.session import open_session
 from orchestrator.wiring.drivers import cloud_drivers
 
-ROLES: dict[str, CloudRole] = {"seed_image": "replicator", "start_test_machine": "drill", "end_test_machine": "drill"}
+_DRILL: dict[str, CloudRole] = dict.fromkeys(("start_test_machine", "end_test_machine", "drill_at_cloud"), "drill")
+ROLES: dict[str, CloudRole] = {"seed_image": "replicator", **_DRILL}
 KEPT_MAX = 32  # of a worker that serves many runs, the sessions used last
 
 

@@ -135,7 +135,7 @@ def do_towards_a_switch(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
             return {"bytes_wire": 0}
         case actions.TakeRecoveryPoint():
             return {"point": "p-1", "digest": "sha256:" + "0" * 64}
-        case actions.DrillInBubble():
+        case actions.DrillInBubble() | actions.DrillAtCloud():
             return {"isolated": True, "left_behind": False, "production_changed": 0, "replication_streamed": True}
         case actions.AccountWrites() as action:
             return {"transactions": system.only_at(action.at.value, action.beside.value)}

@@ -81,7 +81,7 @@ def there(transports: SshTransports, host: Host) -> SshTransport:
 @pytest.fixture
 def bubbles(transports: SshTransports, host: Host, there: SshTransport) -> Iterator[HostBubbles]:
     sh(there, "mkdir -p /srv/app /srv/held && echo production > /srv/app/state && echo held > /srv/held/state")
-    made = HostBubbles(transports)
+    made = HostBubbles(transports, lease_seconds=LEASE_SECONDS)
     yield made
     for name in made.listed(host):
         made.close(host, name)
@@ -90,6 +90,7 @@ def bubbles(transports: SshTransports, host: Host, there: SshTransport) -> Itera
 
 HELD = BubbleData(name="state", held="/srv/held", places=(("", "/srv/app"),))
 SERVICE = BubbleService(name="app", address="10.20.1.11", port=PORT)
+LEASE_SECONDS = 4.0
 GET = f"import urllib.request; print(urllib.request.urlopen('http://10.20.1.11:{PORT}/state').read().decode())"
 
 
@@ -162,9 +163,7 @@ def test_a_way_out_is_found(bubbles: HostBubbles, host: Host, there: SshTranspor
     }
 
 
-def test_what_an_ended_bubble_left_is_swept_by_the_next(
-    bubbles: HostBubbles, host: Host, there: SshTransport
-) -> None:
+def test_what_an_ended_bubble_left_is_swept_by_the_next(bubbles: HostBubbles, host: Host, there: SshTransport) -> None:
     """Somebody killed all of it, what would have erased it too."""
     opened(bubbles, host)
     note = json.loads(sh(there, f"cat {ROOT}/one/note.json"))
@@ -245,14 +244,28 @@ from orchestrator.hosts.bubbles import HostBubbles
 from orchestrator.hosts.ssh import open_transports
 from orchestrator.model.host import Host
 host = Host.model_validate_json(sys.argv[1])
-bubbles = HostBubbles(open_transports(Path(sys.argv[2]), Path(sys.argv[3])))
+bubbles = HostBubbles(open_transports(Path(sys.argv[2]), Path(sys.argv[3])), lease_seconds=4.0)
 held = BubbleData(name="state", held="/srv/held", places=(("", "/srv/app"),))
 for _ in range(1000):
     print("go", flush=True)
-    bubbles.open(host, "killed", [held], ["app"], seconds_max=20)
+    bubbles.open(host, "killed", [held], ["app"], seconds_max=600)
     bubbles.prove(host, "killed", [])
+    print("proved", flush=True)
     bubbles.close(host, "killed")
 """
+
+
+def killed(host: Host, town: Town, folder: Path, *, after: str, seconds: float = 0.0) -> None:
+    """Somebody opens bubbles and closes them; is killed so long after saying that word."""
+    words = [sys.executable, "-c", OPENER, host.model_dump_json(), str(town.ssh_config), str(folder / "child")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, text=True) as child:
+        assert child.stdout is not None
+        while child.stdout.readline().strip() != after:
+            pass
+        time.sleep(seconds)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
 
 
 @pytest.mark.parametrize("after_seconds", [0.05, 0.15, 0.3, 0.45, 0.7])
@@ -260,22 +273,28 @@ def test_killed_anywhere_nothing_of_production_changes_and_the_next_drill_works(
     bubbles: HostBubbles, host: Host, there: SshTransport, town: Town, tmp_path: Path, after_seconds: float
 ) -> None:
     before = bubbles.shown(host, ["app"])
-    words = [sys.executable, "-c", OPENER, host.model_dump_json(), str(town.ssh_config), str(tmp_path / "child")]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        time.sleep(after_seconds)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    # The command that was under way on the host ends with its connection; its bubble is closed as any other.
-    time.sleep(1)
-    assert not bubbles.close(host, "killed").any
+    killed(host, town, tmp_path, after="go", seconds=after_seconds)
+    # The command that was under way on the host ends with its connection; its bubble ends with its lease.
     opened(bubbles, host, "next")
     assert list(bubbles.listed(host)) == ["next"]
     assert not bubbles.close(host, "next").any
     assert sh(there, "cat /srv/app/state /srv/held/state; ls /srv/app /srv/held | wc -l") == "production\nheld\n5"
     assert bubbles.shown(host, ["app"]) == before
+
+
+def test_a_bubble_whose_opener_was_killed_ends_and_one_whose_opener_lives_does_not(
+    bubbles: HostBubbles, host: Host, there: SshTransport, town: Town, tmp_path: Path
+) -> None:
+    opened(bubbles, host)
+    time.sleep(3 * LEASE_SECONDS)
+    assert list(bubbles.listed(host)) == ["one"]
+    assert not bubbles.close(host, "one").any
+    killed(host, town, tmp_path, after="proved")
+    assert list(bubbles.listed(host)) == ["killed"]
+    deadline = time.monotonic() + 60
+    while bubbles.listed(host) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert sh(there, f"ls {ROOT}; grep -c {ROOT} /proc/self/mountinfo || true") == "0"
 
 
 def test_fifty_in_a_row_leave_nothing(bubbles: HostBubbles, host: Host, there: SshTransport) -> None:

@@ -120,6 +120,17 @@ def test_checks_that_never_pass_fail_the_drill(ground):
     ground.bubbles.wrong = [["status 503"]] * 10_000
     found = ground.driller.drill("filing", bubble="d1", by="ben")
     assert "answers: status 503" in found.why_not[0]
+    assert (found.operational_at, found.verdicts) == ("", ()), "what never came back has no recovery time"
+
+
+def test_earlier_drills_stand_beside_a_result_without_their_own(ground):
+    ground.held()
+    ground.pass_time(-50)
+    for name in ("d1", "d2", "d3"):
+        found = ground.driller.drill("filing", bubble=name, by="ben")
+        ground.pass_time(1)
+    assert [each.drill for each in found.trend] == ["d1", "d2"]
+    assert ground.world.catalogue.get("drill_result", "filing/d3")["trend"] == []
 
 
 def test_a_point_older_than_the_objective_is_a_miss(ground):

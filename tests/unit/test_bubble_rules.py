@@ -1,7 +1,7 @@
 """Around a drill in a bubble: who may enter, what it must not change, several systems as one service, as a step."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -10,7 +10,7 @@ from orchestrator.foundation.errors import GateClosed, UsageError
 from orchestrator.model.action import DrillInBubble
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
-from orchestrator.model.system import BubbleRules, Dependency, Look, Placement
+from orchestrator.model.system import BubbleRules, Dependency, Look, Objectives, Placement
 from orchestrator.steps.bubble_drill import BubbleDriller
 from orchestrator.steps.bubble_replication import Streams
 from orchestrator.steps.bubbling import bubble_id
@@ -136,6 +136,30 @@ class TestSeveralSystems:
         assert names[:4] == ["register", "attachments", "register-too", "attachments-too"]
         assert [each.objective for each in found.with_systems[0].verdicts] == ["RTO", "RPO", "MTPD"]
 
+    def test_the_service_is_measured_by_its_last_system_its_oldest_point_and_its_slowest_work(self, ground):
+        point = hold_permits_too(ground)
+        document = ground.world.catalogue.get("recovery_point", f"filing/{point}")
+        an_hour = {"at": (datetime.fromisoformat(document["at"]) - timedelta(hours=1)).isoformat()}
+        ground.world.catalogue.put("recovery_point", f"filing/{point}", {**document, **an_hour})
+        lax, strict = ({"rto": 60, "rpo": rpo, "wrt": wrt, "mtpd": 7200} for rpo, wrt in ((7200, 600), (60, 30)))
+        found = drill(
+            ground,
+            SYSTEM.model_copy(update={"objectives": Objectives(**lax)}),
+            permits(objectives=Objectives(**strict)),
+            point="latest_common",
+        )
+        assert all(each.met for each in (*found.verdicts, *found.with_systems[0].verdicts))
+        measured = {each.objective: each for each in found.service}
+        assert measured["RPO"].actual_seconds > 3600
+        assert measured["MTPD"].actual_seconds == pytest.approx(measured["RTO"].actual_seconds + 600, abs=0.01)
+        assert [why for why in found.why_not if why.startswith("the service: RPO missed: 36")] == list(found.why_not)
+
+    def test_a_service_of_which_a_part_never_came_back_is_not_measured(self, ground):
+        hold_permits_too(ground)
+        ground.bubbles.wrong = [["status 503"]] * 100
+        found = drill(ground, permits(), point="latest_common")
+        assert (found.service, found.with_systems[0].verdicts, found.operational_at) == ((), (), "")
+
     def test_what_has_its_replica_elsewhere_is_left_out_and_named(self, ground):
         hold_permits_too(ground)
         placements = {**SYSTEM.placements, Side.DR: Placement(host=SOURCE.name)}
@@ -167,7 +191,9 @@ class TestAsAStep:
             "isolated": True, "left_behind": False, "production_changed": 0,
         }  # fmt: skip
         assert outcome.observed["replication_streamed"]
-        assert [kind for kind, _ in ground.world.events] == ["drill.begun", "bubble.proved", "drill.finished"]
+        told = ["drill.begun", "bubble.proved", "drill.finished", "objective.measured", "objective.measured"]
+        assert [kind for kind, _ in ground.world.events] == told
+        assert [data["objective"] for _, data in ground.world.events[-2:]] == ["rto", "rpo"]
 
     def test_what_an_earlier_try_left_is_closed_first(self, ground):
         deed = self.deed()

@@ -1,12 +1,14 @@
 """Units as their files describe them, read without a service manager."""
 
+import os
 import pwd
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from orchestrator.hosts.host_programs.bubble.namespaces import Refused
+from orchestrator.hosts.host_programs.bubble.namespaces import Lease, Refused
 from orchestrator.hosts.host_programs.bubble.units import environment_of, read_unit, words_of
 
 
@@ -71,3 +73,19 @@ def test_the_programs_of_a_bubble_are_one_file_for_an_old_python():
     words = ["python3", "-I", "-S", "-c", joined, '{"do": "list", "root": "/nowhere"}']
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.stdout == 'result {"bubbles": []}\n', done.stderr
+
+
+def test_a_lease_is_over_when_nobody_touched_it_for_so_long_whatever_the_hosts_clock_says(tmp_path):
+    file = tmp_path / "lease"
+    file.touch()
+    assert not Lease(str(file), 60.0).is_over()
+    lease = Lease(str(file), 0.2)
+    os.utime(file, (1, 1))  # the clock was set to 1970
+    assert not lease.is_over()
+    time.sleep(0.15)
+    os.utime(file, (2, 2))
+    assert not lease.is_over()
+    time.sleep(0.25)
+    assert lease.is_over()
+    file.unlink()
+    assert Lease(str(file), 60.0).is_over(), "the bubble was taken away"

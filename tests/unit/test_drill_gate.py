@@ -10,11 +10,12 @@ from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import ApprovalMissing, GateClosed
 from orchestrator.model.drill import Fire, Injected
 from orchestrator.model.plan import Plan
-from orchestrator.operations.drill_trend import picture, trend_of
+from orchestrator.operations.drill_trend import picture
 from orchestrator.operations.durations import durations_of, p90
 from orchestrator.operations.wave import run_wave
 from orchestrator.operations.wave_status import readiness, wave_status
 from orchestrator.operations.wave_words import decide
+from orchestrator.steps.drill_measures import trend_of
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.surveys import healthy
 from tests.fakes.wave_desk import approved_plan, wave_desk_fixtures, waves_of

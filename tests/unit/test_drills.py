@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.foundation.errors import GateClosed, InventoryError, RunInProgress, UsageError
+from orchestrator.evidence.told_surroundings import scope_rows
+from orchestrator.foundation.errors import GateClosed, InventoryError, PlanningError, RunInProgress, UsageError
 from orchestrator.foundation.written_file import Finding
 from orchestrator.model.drill import DrillCalendar, Injected
 from orchestrator.operations.drills import (
@@ -315,3 +316,31 @@ def test_a_drill_that_is_not_there(estate):
 def test_the_clock_of_these_tests_stands_before_the_hour():
     assert SetHour().now().minute in (50, 51)
     assert SetHour().now() > datetime(2026, 1, 1, tzinfo=UTC)
+
+
+PEOPLED = """\
+drills:
+  schedule:
+    - {drill: first, systems: [s0], cron: "0 * * * *", time_zone: UTC, operator: ben, participants: [ana, ben],
+       observers: [ana], announced: false}
+"""
+
+
+def test_who_takes_part_and_whether_it_is_announced_is_part_of_the_plan(desk, estate, keys):
+    book = book_of(desk, estate, PEOPLED)
+    planned(book, keys, "first")
+    plan = book.allowed_plan(book.calendar.drills[0])
+    assert plan.scope is not None
+    assert [(each.role, each.who) for each in plan.scope.participants] == [
+        (estate.people[name].roles[0], estate.people[name].name or name) for name in ("ana", "ben")
+    ]
+    assert scope_rows(plan.model_dump(mode="json"))[-1] == ("Announced", "no")
+    other = book_of(desk, estate, PEOPLED.replace("[ana, ben]", "[ana]"))
+    with pytest.raises(PlanningError, match="tells of other people than the calendar names now"):
+        other.allowed_plan(other.calendar.drills[0])
+
+
+def test_whoever_takes_part_must_be_known(estate):
+    findings: list[Finding] = []
+    parse_drill_file(PEOPLED.replace("observers: [ana]", "observers: [karla]").encode(), "drills.yml", estate, findings)
+    assert ["no person is called karla" in str(each) for each in findings] == [True]

@@ -108,7 +108,7 @@ def test_the_schema_beside_the_documents_is_the_programs_own():
 def test_every_shipped_runbook_is_planned_whole(shipped):
     """Owner, verifier, a bound and what success is, for each step; a gate before clients move and before the end."""
     found = read_runbook(shipped)
-    assert found.kind == shipped.stem
+    assert found.kind == shipped.stem.partition("-")[0]  # drill-at-cloud is a drill
     for step in found.steps:
         assert step.owner_role
         assert step.verifier_role

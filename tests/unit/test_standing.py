@@ -49,7 +49,7 @@ def test_a_busy_desk_is_waited_for_as_long_as_was_said():
     desk = BusyDesk(10)
     told: list[Progress] = []
     assert entered(desk, 60.0, told.append) == "recorder"
-    assert {each.text for each in told} == {"waiting: process 7 carries the runs already"}
+    assert [each.text for each in told] == ["waiting: process 7 carries the runs already"]
     assert 10 <= desk.clock.monotonic_seconds() < 10 + WAIT_POLL_SECONDS
     for wait_seconds in (0.0, 5.0):
         desk = BusyDesk(1000)

@@ -7,6 +7,7 @@ from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.outcome import Result
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
+from orchestrator.steps.drill_measures import trend_of
 from orchestrator.steps.handlers import handlers_over
 from tests.fakes.drivers import CLOUD, FRONT, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
 
@@ -103,6 +104,46 @@ def test_where_something_leads_out_nothing_starts(world):
     assert outcome.error == "TargetForbidden"
     assert world.target.machines == {}
     assert "drill_subnet" in act(world, actions.StartTestMachine(), drill_subnet="").hint
+
+
+class TestDrillsAtTheCloud:
+    def drilled(self, world, **spec):
+        passed(world, actions.TakeRecoveryPoint())
+        passed(world, actions.SeedImage())
+        return act(world, actions.DrillAtCloud(), **spec)
+
+    def test_the_systems_machines_start_closed_in_are_measured_and_gone(self, world):
+        outcome = self.drilled(world)
+        assert outcome.passed, outcome.message
+        kinds = [kind for kind, _ in world.events]
+        assert kinds[-7:] == [
+            *("drill.begun", "test_machine.started", "bubble.proved", "test_machine.ended"),
+            *("drill.finished", "objective.measured", "objective.measured"),
+        ]
+        told = dict(world.events)["drill.finished"]
+        assert (told["at"], told["isolated"], told["attempts"], told["passed"]) == ("cloud", True, 1, True)
+        assert [each["objective"] for each in told["verdicts"]] == ["RTO", "RPO", "MTPD"]
+        assert {each.state for each in world.target.machines.values()} == {"terminated"}
+        assert trend_of(world.catalogue, "filing") == []
+        assert [each.passed for each in trend_of(world.catalogue, "filing", at=Side.CLOUD)] == [True]
+
+    def test_where_something_leads_out_nothing_starts_and_the_drill_failed(self, world):
+        world.isolation.leak = "route table rtb-1 leads to 0.0.0.0/0"
+        outcome = self.drilled(world)
+        assert "the drill's network is not closed: route table rtb-1" in outcome.message
+        assert (world.target.machines, dict(world.events)["drill.finished"]["passed"]) == ({}, False)
+
+    def test_a_machine_that_an_earlier_try_left_is_ended_first(self, world):
+        passed(world, actions.TakeRecoveryPoint())
+        passed(world, actions.SeedImage())
+        [left] = passed(world, actions.StartTestMachine()).observed["machines"].values()
+        assert act(world, actions.DrillAtCloud()).passed
+        assert world.target.machines[left["machine"]].state == "terminated"
+        assert len(world.target.machines) == 2
+
+    def test_what_starts_from_no_image_of_ours_cannot_be_drilled_there(self, world):
+        outcome = self.drilled(world, image="ami-1")
+        assert "has no images of one recovery point that machines would start from" in outcome.message
 
 
 def test_clients_are_made_to_follow_quickly_before_they_are_moved(world):

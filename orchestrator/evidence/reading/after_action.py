@@ -25,7 +25,7 @@ def rating(system: SystemStory) -> str:
     """HSEEP's letter, proposed from the log: first tries only, repeats needed, way back taken, neither."""
     if system.was_rolled_back:
         return "M"
-    if not system.was_committed:
+    if not system.has_succeeded:
         return "U"
     return "P" if all(each.passed and each.starts == 1 for each in system.attempts) else "S"
 
@@ -92,8 +92,8 @@ def _strengths(material: Material) -> str:
     found = []
     if compared and all(event.data.get("match") is True for event in compared):
         found.append(f"Every one of {len(compared)} comparisons of data between sites was equal.")
-    if systems and all(system.was_committed or system.was_rolled_back for system in systems):
-        found.append("Every system ended in a state that was planned: moved, or back where it started.")
+    if systems and all(system.has_succeeded or system.was_rolled_back for system in systems):
+        found.append("Every system ended in a state that was planned: moved, drilled, or back where it started.")
     measured = [event for system in systems for event in system.of("objective.measured")]
     if measured and all(event.data.get("met") is True for event in measured):
         found.append(f"All {len(measured)} measured objectives were met.")

@@ -19,6 +19,7 @@ NIST_BY_VERB: dict[str, tuple[str, ...]] = {
     "replicate": ("cp-6", "cp-6.1", "cp-9"),
     "take_recovery_point": ("cp-9", "cp-9.8"),
     "drill_in_bubble": ("cp-4", "cp-10", "sc-7"),
+    "drill_at_cloud": ("cp-4", "cp-10", "sc-7"),
     "verify_digests": ("cp-9.1", "si-7"),
     "run_playbook": ("cp-10", "cm-3"),
     "move_authority": ("cp-7", "cp-10"),
@@ -72,6 +73,7 @@ TO_BE_CONFIRMED: dict[str, Clauses] = {
     "replicate": {_ISO: ("A.8.13", "A.8.14"), _SOC: ("A1.2",), _DORA: ("Art. 12",), _HIPAA: ("(ii)(A)",)},
     "take_recovery_point": {_ISO: ("A.8.13",), _SOC: ("A1.2",), _DORA: ("Art. 12",), _HIPAA: ("(ii)(A)",)},
     "drill_in_bubble": _ACCEPT,
+    "drill_at_cloud": _ACCEPT,
     "verify_digests": {_ISO: ("A.8.13",), _SOC: ("A1.3",), _DORA: ("Art. 12",), _HIPAA: ("(ii)(D)",)},
     "run_playbook": _CHANGE,
     "move_authority": _FAIL_OVER,
@@ -120,7 +122,7 @@ def determinations(story: RunStory, *, approved: bool, reviewed: bool) -> list[D
     systems = list(story.systems.values())
     compared = [event for system in systems for event in system.of("digests.compared")]
     points = [event for system in systems for event in system.of("recovery_point.held")]
-    ended = bool(systems) and all(system.was_committed or system.was_rolled_back for system in systems)
+    ended = bool(systems) and all(system.has_succeeded or system.was_rolled_back for system in systems)
     measured = [event for system in systems for event in system.of("objective.measured")]
     met = bool(measured) and all(event.data.get("met") is True for event in measured)
     equal = bool(compared) and all(event.data.get("match") is True for event in compared[-len(systems) :])

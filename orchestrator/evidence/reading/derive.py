@@ -21,7 +21,7 @@ from orchestrator.evidence.story import as_logged
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.errors import BrokenLog
 
-RENDERING = 5
+RENDERING = 6
 PROVED_KINDS = (
     *("run.created", "approval.granted", "approval.revoked", "run.started", "run.finished"),
     *("result.signed", "review.signed", "review.accepted", "attendance.signed"),

@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.evidence.disclosure import logged_digests, read_disclosures
 from orchestrator.evidence.reading.after_action import after_action
 from orchestrator.evidence.reading.controls import TO_BE_CONFIRMED, determinations
+from orchestrator.evidence.reading.drills import drills
 from orchestrator.evidence.reading.material import Material, root_text
 from orchestrator.evidence.reading.report_parts import Cell, Html, chip, code, digest, facts, figures, table, whole
 from orchestrator.evidence.reading.report_style import STYLE
@@ -37,6 +38,7 @@ def report_page(material: Material) -> bytes:
         ("Timeline", _timelines),
         ("What ran, and who answers for it", _people),
         ("Recovery objectives", _objectives),
+        *((("Drills", drills),) if material.story.of("drill.finished") else ()),
         ("Data proved equal at every site", _digests),
         ("Data moved", _transfers),
         ("Gates", _gates),
@@ -68,9 +70,10 @@ def _header(material: Material) -> str:
     back = any(system.was_rolled_back for system in story.systems.values())
     result = chip("passed" if story.result == "passed" else "rolled back" if back else story.result)
     systems = list(story.systems.values())
+    drilled = sum(system.was_carried_out for system in systems)
     done = sum(system.was_committed for system in systems)
     returned = sum(system.was_rolled_back for system in systems)
-    lead = f"{done} of {len(systems)} systems moved and committed"
+    lead = f"{drilled or done} of {len(systems)} systems {'passed' if drilled else 'moved and committed'}"
     lead += f", {returned} brought back to where {'it' if returned == 1 else 'they'} started" if returned else ""
     seconds = duration(_span(material))
     return (

@@ -55,6 +55,8 @@ def outcome(system: SystemStory) -> str:
         return "committed"
     if system.was_rolled_back:
         return "rolled back"
+    if system.was_carried_out:
+        return "passed"
     if system.of("rollback.started"):
         return "rollback unfinished"
     return "stopped"

@@ -88,6 +88,26 @@ def _quiet(log: int) -> None:
     os.closerange(3, 256)
 
 
+class Lease:
+    """Whether whoever opened a bubble has been heard of lately: by a file that is touched again and again.
+
+    Measured by how long the file's time stays the same, so that a clock that is set does no harm.
+    """
+
+    def __init__(self, path: str, seconds: float) -> None:
+        self._path, self._seconds = path, seconds
+        self._seen, self._since = -1, time.monotonic()
+
+    def is_over(self) -> bool:
+        try:
+            touched = os.stat(self._path).st_mtime_ns
+        except OSError:
+            return True  # it is taken away
+        if touched != self._seen:
+            self._seen, self._since = touched, time.monotonic()
+        return time.monotonic() - self._since > self._seconds
+
+
 def fork_reaper(keeper_lives: Callable[[], bool], folder: str) -> int:
     """Start the process on the host that erases `folder` as soon as the keeper has ended, whoever ended it."""
     reaper = os.fork()
@@ -104,8 +124,15 @@ def fork_reaper(keeper_lives: Callable[[], bool], folder: str) -> int:
     os._exit(0)
 
 
-def keep(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sockets: list[str], seconds: float) -> None:
-    """What the first process does: set up, say so, and stay until its time is over."""
+def keep(
+    folder: str,
+    mounts: list[dict[str, Any]],
+    addresses: list[str],
+    sockets: list[str],
+    seconds: float,
+    lease: Lease,
+) -> None:
+    """What the first process does: set up, say so, and stay until its time is over, or its lease."""
     try:
         set_up(folder, mounts, addresses, sockets)
         answer = "ready"
@@ -114,7 +141,7 @@ def keep(folder: str, mounts: list[dict[str, Any]], addresses: list[str], socket
     os.write(1, (answer + "\n").encode())
     deadline = time.monotonic() + seconds
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    while answer == "ready" and time.monotonic() < deadline:
+    while answer == "ready" and time.monotonic() < deadline and not lease.is_over():
         try:
             ended, _ = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:

@@ -5,7 +5,8 @@ root: standard library, util-linux and iproute2. Requests: open, keeper, attempt
 
 Within a bubble there are: the host's files, all read-only; clones of the system's held data at their own paths; its
 addresses, on an interface that leads nowhere; processes of its own. It ends with its first process, at the latest when
-its time is over, whatever becomes of those who opened it; then a process on the host erases what it wrote.
+its time is over, whatever becomes of those who opened it, and soon after nobody renews its lease; then a process on
+the host erases what it wrote.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from orchestrator.hosts.host_programs.bubble.attempts import attempt_all
 from orchestrator.hosts.host_programs.bubble.clones import clone, open_cluster
 from orchestrator.hosts.host_programs.bubble.namespaces import (
+    Lease,
     Refused,
     await_ready,
     fork_keeper,
@@ -49,7 +51,9 @@ def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
         mounts = [clone(dataset, folder) for dataset in request["datasets"]]
         sockets = listening_sockets()
         seconds, addresses = float(request["seconds_max"]), request["addresses"]
-        keeper = fork_keeper(folder, lambda: keep(folder, mounts, addresses, sockets, seconds))
+        with open(os.path.join(folder, "lease"), "w", encoding="ascii") as stream:
+            lease = Lease(stream.name, float(request["lease_seconds"]))
+        keeper = fork_keeper(folder, lambda: keep(folder, mounts, addresses, sockets, seconds, lease))
         begun = begun_at(keeper)
         reaper = fork_reaper(lambda: begun_at(keeper) == begun != "", folder)
         note = {
