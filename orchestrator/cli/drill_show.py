@@ -57,7 +57,7 @@ def show_bubble(drill: Any) -> None:
 
 
 def _verdict_told(verdict: Any) -> str:
-    from orchestrator.cli.console import seconds_text
+    from orchestrator.foundation.amounts import seconds_text
 
     told = f"{seconds_text(verdict.actual_seconds)} of {seconds_text(verdict.target_seconds)}"
     return told + ("" if verdict.met else ", missed")
