@@ -20,7 +20,8 @@ def ground(town, tmp_path):
         made = TreeGround(town, transports, file_tree_mover(town, transports), tree)
         made.clear()
         yield made
-        made.clear()
+        for host in (made.source, made.replica):
+            transports(host).run(["rm", "-rf", "--", host.path("/srv/many")], user="root", timeout_seconds=600)
 
 
 def test_two_hundred_thousand_small_files_arrive_equal_and_their_changes_are_followed(ground):
