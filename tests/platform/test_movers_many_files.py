@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from orchestrator.contracts.programs import root_user
 from orchestrator.hosts.ssh import open_transports
 from orchestrator.model.dataset import FileTree
 from tests.platform.moving import TreeGround, file_tree_mover
@@ -21,7 +22,7 @@ def ground(town, tmp_path):
         made.clear()
         yield made
         for host in (made.source, made.replica):
-            transports(host).run(["rm", "-rf", "--", host.path("/srv/many")], user="root", timeout_seconds=600)
+            transports(host).run(["rm", "-rf", "--", host.path("/srv/many")], user=root_user(host), timeout_seconds=600)
 
 
 def test_two_hundred_thousand_small_files_arrive_equal_and_their_changes_are_followed(ground):

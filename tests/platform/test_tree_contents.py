@@ -307,21 +307,6 @@ def ground(town, transports):
     made.clear()
 
 
-def test_zeros_where_there_was_a_hole_are_no_difference(ground):
-    ground.write(ground.source, "sparse", b"")
-    os.truncate(ground.path(ground.source) / "sparse", SPARSE_BYTES)
-    ground.mover.copy(ground.tree, ground.source, ground.replica)
-    filled = ground.path(ground.replica) / "sparse"
-    times = filled.stat()
-    assert times.st_blocks * 512 < SPARSE_BYTES
-    filled.write_bytes(bytes(SPARSE_BYTES))
-    os.utime(filled, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert filled.stat().st_blocks * 512 >= SPARSE_BYTES
-    one, other = (ground.mover.digest(ground.tree, host) for host in (ground.source, ground.replica))
-    assert one.digest == other.digest
-    assert ground.mover.differences(ground.tree, ground.source, ground.replica) == []
-
-
 def test_what_an_ordinary_user_may_not_read_is_an_error_and_not_an_omission(ground, tmp_path):
     """The host is reached without becoming root; the tree has a file, then a folder, that this login may not read."""
     ground.write(ground.source, "open", b"x")
