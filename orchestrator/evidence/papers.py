@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.clock import Clock, timestamp
+from orchestrator.foundation.written_file import digest_of_bytes
 from orchestrator.model.approval import SignedApproval, SignedOrder
 
 NOT_LIVE = ("drill", "tabletop", "walkthrough")  # kinds of runs that leave service as it is
@@ -49,9 +50,20 @@ class RunPapers:
         return []
 
     def files(self, plan: str) -> dict[str, bytes]:
-        """The shipped files of the plan's closure. One that is elsewhere is in the closure by its digest alone."""
-        places = {path: self._shipped(path) for path in self._plan(plan).get("closure", {})}
-        return {path: place.read_bytes() for path, place in places.items() if place.is_file()}
+        """The files of the plan's closure: shipped ones, and the runbook that it was made from with what that includes.
+
+        One that is gone, or another by now, is in the closure by its digest alone.
+        """
+        origin = self._catalogue.get("plan_origin", plan)
+        own = Path(origin["runbook"]).parent if origin else None
+        found: dict[str, bytes] = {}
+        for path, digest in self._plan(plan).get("closure", {}).items():
+            if (shipped := self._shipped(path)).is_file():
+                found[path] = shipped.read_bytes()
+            for place in (own / path, own / path.partition("/")[2]) if own else ():
+                if path not in found and place.is_file() and digest_of_bytes(content := place.read_bytes()) == digest:
+                    found[path] = content
+        return found
 
     def facts(self, plan: str, kind: str) -> dict[str, Any]:
         """What `run.created` says beside the plan itself: mode, params, clock and environment."""

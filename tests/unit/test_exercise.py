@@ -48,6 +48,7 @@ def test_every_step_is_put_to_the_people_in_order_and_what_they_say_is_on_record
     assert desk.site.deeds("s0") == []
     story = finished_run(ledger_folder(), status.run).story
     assert (story.kind, story.result) == ("tabletop", "passed")
+    assert list(desk.papers.files(plan.digest)) == list(plan.closure), "its runbook goes on record though none ships it"
     told = [row.observed["reason"] for row in status.systems[0].steps if row.step == "recovery_point"]
     assert told == ["in doubt: who has the password of the vault?"]
 
