@@ -128,8 +128,7 @@ class EndTargetHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         system = deed.system_plan.system.name
-        if self.drivers.authority.read(system).side is Side.CLOUD:
-            raise AuthorityError(f"{system} lives at the cloud; its machines are not ended")
+        lives_there = self.drivers.authority.read(system).side is Side.CLOUD
         ended: dict[str, str] = {}
         kept: dict[str, str] = {}
         for host in hosts_at(deed, Side.CLOUD):
@@ -137,15 +136,19 @@ class EndTargetHandler:
             if machine is None:
                 continue
             if asked(deed, EndTarget).machines == "keep":
-                kept[host.name] = f"{machine.id}: kept for analysis; what it holds is a replica"
+                why = "the system lives there" if lives_there else "kept for analysis; what it holds is a replica"
+                kept[host.name] = f"{machine.id}: {why}"
             elif machine.tags.get("skerry:run") != deed.run or machine.tags.get("skerry:system") != system:
                 kept[host.name] = f"{machine.id}: made by run {machine.tags.get('skerry:run')}"
+            elif lives_there:
+                raise AuthorityError(f"{system} lives at the cloud; its machines are not ended")
             else:
                 progress(Progress(text=f"ending {host.name}"))
                 self.drivers.target.terminate(machine.id)
                 ended[host.name] = machine.id
                 emit("machine.ended", {"host": host.name, "machine": machine.id})
-        self._forget_standbys(deed, kept)
+        if not lives_there:
+            self._forget_standbys(deed, kept)
         return Outcome.done(f"{len(ended)} machines ended, {len(kept)} kept", ended=ended, kept=kept)
 
     def _forget_standbys(self, deed: Deed, kept: dict[str, str]) -> None:

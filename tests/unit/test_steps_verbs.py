@@ -176,14 +176,26 @@ def test_the_machine_that_a_run_made_is_ended_once_the_system_lives_elsewhere(wo
     assert passed(world, actions.EndTarget()).observed == {"ended": {}, "kept": {}}
 
 
-def test_a_machine_of_an_earlier_run_and_one_that_may_be_written_to_stay(world):
+def test_a_machine_of_an_earlier_run_stays_wherever_the_system_lives(world):
     tags = {"skerry:host": CLOUD.name, "skerry:run": "run-0", "skerry:system": "filing"}
     earlier = world.target.run(CLOUD.name, CLOUD.address, tags)
-    observed = passed(world, actions.EndTarget()).observed
-    assert observed == {"ended": {}, "kept": {CLOUD.name: f"{earlier}: made by run run-0"}}
+    stays = {"ended": {}, "kept": {CLOUD.name: f"{earlier}: made by run run-0"}}
+    assert passed(world, actions.EndTarget()).observed == stays
+    world.authority.move("filing", expected_number=1, to=CLOUD_SIDE, key="k")
+    assert passed(world, actions.EndTarget()).observed == stays
+    assert world.target.machines[earlier].state == "running"
+
+
+def test_a_machine_that_may_be_written_to_is_not_ended_and_may_be_kept(world):
+    """A run that was begun where the system lives already can go back: nothing is to be ended."""
+    passed(world, TO_DR)
+    passed(world, actions.ProvisionTarget())
     world.authority.move("filing", expected_number=1, to=CLOUD_SIDE, key="k")
     refused(world, actions.EndTarget(), "AuthorityError")
-    assert world.target.machines[earlier].state == "running"
+    kept = passed(world, actions.EndTarget(machines="keep")).observed
+    assert (kept["ended"], "the system lives there" in kept["kept"][CLOUD.name]) == ({}, True)
+    assert {machine.state for machine in world.target.machines.values()} == {"running"}
+    assert world.databases.forgotten == set()
 
 
 def test_a_machine_at_another_address_than_planned_is_refused(world):
