@@ -72,7 +72,9 @@ class ReadyHand:
     @property
     def alive(self) -> bool:
         """It may be asked."""
-        return not self._gone and time.monotonic() < self._asked_at + IDLE_SECONDS_MAX
+        with self._lock:
+            is_in_use = bool(self._waiting) or time.monotonic() < self._asked_at + IDLE_SECONDS_MAX
+            return not self._gone and is_in_use
 
     def run(
         self, words: Sequence[str], *, stdin: bytes, timeout_seconds: float, environment: Mapping[str, str] | None
@@ -177,13 +179,14 @@ class ReadyHands:
     def __init__(self, session: Callable[[], AbstractContextManager[SshConnection]]) -> None:
         self._session = session
         self._lock = threading.Lock()
+        self._beginning = threading.Lock()
         self._standing: dict[str | None, Standing] = {}
 
     def begin(self, user: str | None) -> None:
         """See that one stands ready for `user`, if that can be. Raises what opening a connection raises."""
-        if self.of(user) is not None:
-            return
-        with ExitStack() as opened:
+        with self._beginning, ExitStack() as opened:
+            if self.of(user) is not None:
+                return  # also where another thread began it meanwhile: what stands is in use
             connection = opened.enter_context(self._session())
             try:
                 hand = ReadyHand(connection.session_words(shell_line([*as_user(user), *WORDS])))

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.contracts.programs import PYTHON_WORDS
 from orchestrator.hosts.process_pump import Pumped
-from orchestrator.hosts.ready_hands import WORDS, HandGone, ReadyHand
+from orchestrator.hosts.ready_hands import IDLE_SECONDS_MAX, WORDS, HandGone, ReadyHand
 
 SECONDS_MAX = 30.0
 
@@ -168,3 +168,13 @@ def test_a_hand_that_is_gone_is_asked_nothing(hand: ReadyHand) -> None:
 def test_where_there_is_no_python_no_hand_stands_ready() -> None:
     with pytest.raises(OSError, match="no hand"):
         ReadyHand(["sh", "-c", "exit 127"])
+
+
+def test_a_hand_in_use_stands_and_one_that_nobody_asked_for_long_is_not_asked_again(hand: ReadyHand) -> None:
+    thread = threading.Thread(target=lambda: asked(hand, "sleep", "1"))
+    thread.start()
+    await_true(lambda: bool(hand._waiting))
+    hand._asked_at -= IDLE_SECONDS_MAX + 1
+    assert hand.alive, "closing it would end what it runs"
+    thread.join(SECONDS_MAX)
+    assert not hand.alive

@@ -163,7 +163,7 @@ class Hand:
                 code = self.compiled(stdin)
                 pid = os.fork()
                 if pid == 0:
-                    self.become(request, inner)
+                    self.become_alone(request, inner)
                     return code
             else:
                 pid = spawned(request, stdin, inner)
@@ -186,6 +186,13 @@ class Hand:
         if text not in self.texts:
             self.texts[text] = compile(text, "<stdin>", "exec", dont_inherit=True)
         return self.texts[text]
+
+    def become_alone(self, request: dict[str, Any], inner: list[int]) -> None:
+        """In the copy: it must never answer for us, whatever goes wrong."""
+        try:
+            self.become(request, inner)
+        except OSError:
+            os._exit(NOT_EXECUTABLE)
 
     def become(self, request: dict[str, Any], inner: list[int]) -> None:
         """In the copy: nothing of us is left but what is imported."""
