@@ -43,8 +43,8 @@ floors: $(STAMPS)/dev  ## the architecture tests alone: floors, names, sizes
 bench: packages-test $(STAMPS)/dev  ## measure and write benchmarks/results.json (BENCH=cli_start measures one)
 	@$(BIN)/python -m benchmarks.run $(BENCH)
 
-crash-matrix: $(STAMPS)/dev  ## break a run off at every boundary, go on or roll back, and print what came of each (REAL=1: on a lab's hosts)
-	@$(BIN)/python -m tests.crash.matrix_table $(if $(REAL),--real) $(CELLS)
+crash-matrix: packages-test $(STAMPS)/dev  ## break runs off at every boundary and print what came of each: simulated, then on hosts (SIMULATED=1, REAL=1: one of both; CELLS=cutover:drain: some)
+	@$(BIN)/python -m tests.crash.matrix_table $(if $(REAL),--real) $(if $(SIMULATED),--simulated) $(CELLS)
 
 protocol: packages-test  ## search the model of docs/protocol whole (MUTANTS=1: take each guard away in turn)
 	@scripts/check_protocol $(if $(MUTANTS),--mutants)

@@ -25,11 +25,13 @@ from tests.fakes.simulated_site import SimulatedSystem
 
 # Where a process dies round a deed, and what else goes wrong at it.
 KILLS = ("kill before the deed", "kill after the deed", "kill before evidence", "kill before the journal")
-ON_POSTGRESQL = "worker killed on PostgreSQL"
+# The same of a worker whose store is PostgreSQL: another one takes its work over.
+ON_POSTGRESQL = tuple(f"{kill}, on PostgreSQL" for kill in KILLS if kill != "kill before evidence")
 CUT_OFF = "site cut off"
 TROUBLES = (
     *KILLS,
     "host unreachable once",
+    "host unreachable after the deed",
     "host unreachable for good",
     CUT_OFF,
     "host disk full",
@@ -58,6 +60,15 @@ class Case:
         return self.step if self.mode == "do" else f"{self.step}.undo"
 
     @property
+    def on_postgresql(self) -> bool:
+        return self.trouble in ON_POSTGRESQL
+
+    @property
+    def strikes(self) -> str:
+        """The trouble, whichever store the worker has."""
+        return self.trouble.removesuffix(", on PostgreSQL")
+
+    @property
     def column(self) -> str:
         return f"{self.trouble}, {self.way}"
 
@@ -78,7 +89,7 @@ def steps_of(runbook: str) -> tuple[Step, ...]:
 
 
 def cases(runbook: str, *, postgresql: bool = False) -> Iterator[Case]:
-    troubles = (*TROUBLES, ON_POSTGRESQL) if postgresql else TROUBLES
+    troubles = (*TROUBLES, *ON_POSTGRESQL) if postgresql else TROUBLES
     steps = [step for step in steps_of(runbook) if step.action.verb not in PERSON_STEPS]
     for step in steps:
         for trouble in troubles:
@@ -217,11 +228,9 @@ def let_fail_what_is_undone(case: Case, trial: Trial) -> None:
 
 def arrange(case: Case, trial: Trial) -> None:
     """Order the trouble."""
-    match case.trouble:
+    match case.strikes:
         case "kill before the deed" | "kill after the deed":
-            at_the_boundary(trial, case.name, case.trouble.split()[1], crash)
-        case "worker killed on PostgreSQL":
-            at_the_boundary(trial, case.name, "after", crash)
+            at_the_boundary(trial, case.name, case.strikes.split()[1], crash)
         case "kill before evidence":
             before_evidence(trial, case, "step.finished", SimulatedCrash("before step.finished"))
         case "kill before the journal":
@@ -238,6 +247,9 @@ def arrange(case: Case, trial: Trial) -> None:
         case "host unreachable for good":
             trial.faults.retryable = True
             trial.faults.failures[case.name] += 99
+        case "host unreachable after the deed":
+            went = Outcome.failed("it went away before it answered", error="HostUnreachable", retryable=True)
+            trial.faults.outcomes[case.name] = [went]
         case "site cut off":
             step = next(found for found in steps_of(case.runbook) if found.id == case.step)
             action = step.action if case.mode == "do" else step.inverse.action
@@ -303,13 +315,13 @@ def expected_states(case: Case, runs: int, steps: tuple[Step, ...]) -> tuple[str
         return ("committed",)
     if is_beyond_return(step, steps) and not after_commit(step, steps):
         return ("committed",)  # nothing is undone there: it is done again
-    if case.trouble in (*KILLS, ON_POSTGRESQL, "ledger full"):
+    if case.trouble in (*KILLS, *ON_POSTGRESQL, "ledger full"):
         if case.way == "go on":
             return ("committed",)
         # What was under way is ended first; where that was the commit, it is too late to roll back.
         late = is_the_end(step, steps) or step.point_of_no_return
         return ("rolled_back", "committed") if late else ("rolled_back",)
-    if case.trouble == "host unreachable once" and step.retry.attempts_max > 1:
+    if case.trouble in ("host unreachable once", "host unreachable after the deed") and step.retry.attempts_max > 1:
         # Nobody notices; but where a step waits for a person, that person may ask to go back instead.
         asks = any(found.action.verb in PERSON_VERBS for found in steps)
         return ("rolled_back",) if asks and case.way == "roll back" else ("committed",)

@@ -2,14 +2,18 @@
 
 Nothing of a run differs between the cells of a step until that step begins. So one process carries the run, copies
 itself (`fork`) before each step as often as the step has cells, and goes on when the copies have told how theirs ended.
-Nothing is threaded in it, and its store lies in memory, so that a copy is the whole of it.
+Nothing is threaded in it, and its store lies in memory, so that a copy is the whole of it. A copy whose cell is one of
+PostgreSQL brings all rows there before the step begins: the worker that is killed, and those that follow it, have that.
 """
 
 import asyncio
 import faulthandler
 import gc
+import multiprocessing
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from tests.crash.crash_matrix import (
@@ -22,6 +26,8 @@ from tests.crash.crash_matrix import (
     plan_of,
     steps_of,
 )
+from tests.fakes.engine_lives import shared_store
+from tests.fakes.postgres_server import BINARIES, PostgresServer, running_postgres
 from tests.fakes.simulated_site import SimulatedSystem
 
 CELL_SECONDS_MAX = 300.0
@@ -30,9 +36,13 @@ NEVER_TRIED = "never tried: the run did not come to that step"
 
 @dataclass
 class Walk:
-    """The cells of one runbook whose trouble comes on the way out, or on the way back; and the one without trouble."""
+    """The cells of one runbook whose trouble comes on the way out, or on the way back; and the one without trouble.
+
+    `url` is that of the PostgreSQL of this process, where cells need one.
+    """
 
     cells: list[Case]
+    url: str = ""
     found: dict[Case, str] = field(default_factory=dict)
 
     def go(self) -> dict[Case, str]:
@@ -73,6 +83,8 @@ class Walk:
             asyncio._set_running_loop(loop)  # asyncio takes a copied process for one without a loop
             self.case, self.answer = case, writing
             arrange(case, self.trial)
+            if case.on_postgresql:
+                self.trial.move_to(self.url)
             return
         os.close(writing)
         with os.fdopen(reading, "rb") as answer:
@@ -81,13 +93,37 @@ class Walk:
         self.found[case] = told if status == 0 else f"its process ended with {status}"
 
 
-def walks(cells: Iterable[Case]) -> list[Walk]:
-    """The longest first, so that several processes end at about the same time."""
+def try_walking(cells: Iterable[Case], *, jobs: int) -> Iterator[tuple[Case, str]]:
+    """Each cell with what was wrong, `jobs` walks at once. Without PostgreSQL its cells are left out."""
     of: dict[tuple[str, str], list[Case]] = {}
     for case in cells:
-        of.setdefault((case.runbook, case.mode), []).append(case)
-    return [Walk(found) for found in sorted(of.values(), key=len, reverse=True)]
+        if not case.on_postgresql or (BINARIES / "postgres").exists():
+            of.setdefault((case.runbook, case.mode), []).append(case)
+    # The longest first, so that several processes end at about the same time.
+    longest_first = sorted(of.values(), key=len, reverse=True)
+    with ExitStack() as stack:
+        on_server = any(case.on_postgresql for found in longest_first for case in found)
+        server = stack.enter_context(running_postgres()) if on_server else None
+        fresh = multiprocessing.get_context("spawn")  # no process of ours is copied with its threads
+        pool = ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_make_database, initargs=(server,))
+        for outcomes in stack.enter_context(pool).map(_walk, longest_first):
+            yield from outcomes.items()
 
 
-def go(walk: Walk) -> dict[Case, str]:
-    return walk.go()
+_made: list[str] = [""]  # URL of the database of this process, the last one
+
+
+def _make_database(server: PostgresServer | None) -> None:
+    """Its tables are made and its statements compiled; no connection to it stays open, for copies would share that."""
+    if server is not None:
+        url = server.new_database()
+        case = Case("failback", steps_of("failback")[0].id, "do", NO_TROUBLE, "go on")
+        trial = SimulatedTrial(plan_of(case.runbook), kind=case.runbook, url=url)
+        trial.site.place(trial.system, SimulatedSystem.before(case.runbook))
+        judge(lambda: case, trial)
+        shared_store(url).close()
+        _made.append(url)
+
+
+def _walk(cells: list[Case]) -> dict[Case, str]:
+    return Walk(cells, _made[-1]).go()

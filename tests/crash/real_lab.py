@@ -1,38 +1,36 @@
 """Cells of the crash matrix on the hosts of a lab: real SSH, real databases, clients that file all the time.
 
 A life is a process (`real_worker`) that kills itself by SIGKILL, or puts a fault of the lab in force, at the boundary
-of its cell. Tried are the runbooks that lead from one side to the other and back without the lab being built anew:
-no failover, whose source is lost, no seed, which makes machines, and no drill, which waits for a person's decision.
+of its cell. Where the state is on PostgreSQL, a worker of another machine stands by and takes over.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from orchestrator.contracts.engine import AT_REST, SystemStatus
 from orchestrator.contracts.requests import Operation
-from orchestrator.foundation.places import ledger_folder, shipped_folder
+from orchestrator.foundation.errors import OrchestratorError
+from orchestrator.foundation.places import shipped_folder
 from orchestrator.lab import estate_town
 from orchestrator.lab.demo import town_plan
-from orchestrator.lab.town import Town
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.operations.audit import verify_ledger
-from orchestrator.operations.desk import Desk, open_desk
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.survey import newest_facts, survey_estate
+from orchestrator.operations.survey import newest_facts
 from orchestrator.planning.runbook import Scalar
 from tests.crash.crash_matrix import (
     CUT_OFF,
     KILLS,
     NO_TROUBLE,
+    ON_POSTGRESQL,
     Case,
     after_commit,
     cases,
@@ -40,71 +38,81 @@ from tests.crash.crash_matrix import (
     judge,
     steps_of,
 )
+from tests.crash.real_estate import FILING, MACHINE, ROOT, SOURCE_HOST, Ground, lab
+from tests.crash.real_worker import SITE_OF
 from tests.fakes.handlers import SimulatedCrash
 
-SYSTEM = "filing"
-HOSTS = {Side.SOURCE: "onprem-filing1", Side.CLOUD: "cloud-filing1"}
-SITES = {Side.SOURCE: "onprem", Side.CLOUD: "cloud"}
+HOSTS = {Side.SOURCE: SOURCE_HOST, Side.CLOUD: "cloud-filing1"}
 # Evidence is written before the journal within one call of the product: before evidence is after the deed there.
 REAL_KILLS = tuple(kill for kill in KILLS if kill != "kill before evidence")
-REAL_TROUBLES = (*REAL_KILLS, "host unreachable for good", CUT_OFF, "host disk full", "timeout, absent")
-STARTS_AT = {"migrate": Side.SOURCE, "cutover": Side.SOURCE, "failback": Side.CLOUD, "rollback": Side.CLOUD}
+REAL_TROUBLES = (
+    *REAL_KILLS,
+    *ON_POSTGRESQL,
+    "host unreachable for good",
+    CUT_OFF,
+    "host disk full",
+    "timeout, absent",
+)
+SYSTEM_OF = {"seed": MACHINE}
+STARTS_AT = {"failback": Side.CLOUD, "rollback": Side.CLOUD}  # the others start at the source
+INPUTS: dict[str, dict[str, Scalar]] = {"rollback": {}, "seed": {}, "drill": {"settle": "1s"}}
 LIFE_SECONDS_MAX = 1200.0
+BEGUN_SECONDS_MAX = 120.0
 SERVED_SECONDS_MAX = 180.0
+
+Life = tuple["subprocess.Popen[bytes]", IO[bytes]]
 
 
 def real_cases(runbooks: Iterable[str]) -> list[Case]:
     return [
-        case
-        for runbook in runbooks
-        if runbook in STARTS_AT
-        for case in cases(runbook)
-        if case.trouble in REAL_TROUBLES
+        case for runbook in runbooks for case in cases(runbook, postgresql=True) if case.trouble in REAL_TROUBLES
     ]
 
 
 def try_on_hosts(chosen: Sequence[Case]) -> Iterator[tuple[Case, str]]:
     """Each with what was wrong, empty where it passes. A cell that fails leaves no lab to the next one."""
-    todo = list(chosen)
+    todo = sorted(chosen, key=lambda case: case.on_postgresql)
     while todo:
-        with lab() as (town, desk):
-            while todo:
+        on_postgresql = todo[0].on_postgresql
+        with lab(on_postgresql=on_postgresql) as ground:
+            prepare(ground, on_postgresql=on_postgresql)
+            while todo and todo[0].on_postgresql == on_postgresql:
                 case = todo.pop(0)
-                problem = try_real_case(case, town, desk)
+                problem = try_real_case(case, ground)
                 yield case, problem
                 if problem:
                     break
 
 
-@contextmanager
-def lab() -> Iterator[tuple[Town, Desk]]:
-    """A lab of its own, the system replicated to every side, clients at work."""
-    with tempfile.TemporaryDirectory(prefix="skm", ignore_cleanup_errors=True) as home, ExitStack() as stack:
-        os.environ["SKERRY_HOME"] = home
-        town = estate_town.open_lab()
-        stack.callback(estate_town.purge, town)
-        estate_town.up(town, filings=60, documents=1)
-        desk = stack.enter_context(open_desk(estate_town.lab_inventory()))
-        estate_town.claim_source(desk.inventory, desk.authority)
-        estate_town.traffic_start(town)
-        survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=lambda _: None)
-        bring_to(Side.CLOUD, town, desk, runbook="migrate")
-        yield town, desk
+def prepare(ground: Ground, *, on_postgresql: bool) -> None:
+    """The system is replicated to every side; where a database is shared, there is a second machine."""
+    bring_to(Side.CLOUD, ground, runbook="migrate")
+    if on_postgresql:
+        ground.add_machine(Path(tempfile.mkdtemp(prefix="two", dir=ground.home)))
 
 
-def try_real_case(case: Case, town: Town, desk: Desk) -> str:
-    bring_to(STARTS_AT[case.runbook], town, desk)
-    return judge(lambda: case, RealTrial(case, town, desk))
+def try_real_case(case: Case, ground: Ground) -> str:
+    try:
+        bring_to(STARTS_AT.get(case.runbook, Side.SOURCE), ground)
+        trial = RealTrial(case, ground)
+        try:
+            return judge(lambda: case, trial)
+        finally:
+            trial.end()
+    except (OrchestratorError, RuntimeError, subprocess.TimeoutExpired) as error:
+        return f"broke: {error!r}"
 
 
-def bring_to(side: Side, town: Town, desk: Desk, runbook: str = "cutover") -> None:
+def bring_to(side: Side, ground: Ground, runbook: str = "") -> None:
     """A move without trouble, where the system is not there."""
-    at = desk.authority.read(SYSTEM).side
+    was_lost = ground.source_is_lost
+    ground.find_source()
+    at = ground.desk.authority.read(FILING).side
     if at is side:
         return
-    case = Case(runbook, "", "do", NO_TROUBLE, "go on")
-    inputs: dict[str, Scalar] = {} if runbook == "migrate" else {"from": at.value, "to": side.value}
-    trial = RealTrial(case, town, desk, inputs)
+    runbook = runbook or ("failback" if was_lost else "cutover")
+    inputs: dict[str, Scalar] = {"from": at.value, "to": side.value} if runbook == "cutover" else {}
+    trial = RealTrial(Case(runbook, "", "do", NO_TROUBLE, "go on"), ground, inputs)
     ended = trial.live()
     if ended is not None or trial.status().state != "committed":
         raise RuntimeError(f"to {side.value}: {trial.status().state} ({trial.status().reason}) {ended or ''}")
@@ -113,90 +121,143 @@ def bring_to(side: Side, town: Town, desk: Desk, runbook: str = "cutover") -> No
 class RealTrial:
     """One run on hosts. Law: contracts as AnyTrial."""
 
-    def __init__(self, case: Case, town: Town, desk: Desk, inputs: dict[str, Scalar] | None = None) -> None:
+    def __init__(self, case: Case, ground: Ground, inputs: dict[str, Scalar] | None = None) -> None:
         self._case = case
-        self._town = town
-        self._desk = desk
-        self._plan = approved(desk, case.runbook, inputs or {})
+        self._ground = ground
+        self._system = SYSTEM_OF.get(case.runbook, FILING)
+        self._plan = approved(ground, case.runbook, self._system, inputs or {})
         self._trouble = True  # still to come
+        self._standing_by: Life | None = None
         self.runs = 0
+        if case.runbook == "failover":
+            ground.lose_source()
         self.submit()
 
     def submit(self) -> None:
         self.runs += 1
         self._run = new_run_id()
-        self._desk.ensure_allowed(self._plan, "ben")
-        self._desk.runs.submit(self._run, self._plan, kind=self._case.runbook, operator="ben")
+        self._ground.desk.ensure_allowed(self._plan, "ben")
+        self._ground.desk.runs.submit(self._run, self._plan, kind=self._case.runbook, operator="ben")
 
     def live(self) -> BaseException | None:
-        case = self._case if self._trouble else Case(self._case.runbook, "", "do", NO_TROUBLE, "go on")
-        words = [sys.executable, "-m", "tests.crash.real_worker", self._run, *told(case)]
-        root = Path(__file__).resolve().parents[2]
-        ended = subprocess.run(words, capture_output=True, text=True, cwd=root, timeout=LIFE_SECONDS_MAX, check=False)
+        """A worker's life; of two that share a database, that of the one which was killed before the other one's."""
+        if self._standing_by is not None:
+            life, self._standing_by = self._standing_by, None
+            return end_of(life)
+        quiet = Case(self._case.runbook, "", "do", NO_TROUBLE, "go on")
+        life = self._begin(self._case if self._trouble else quiet, self._ground.home)
+        if self._trouble and self._case.on_postgresql and self._ground.second is not None:
+            self._await_begun(life)
+            self._standing_by = self._begin(quiet, self._ground.second)
         self._trouble = False
-        if ended.returncode == -signal.SIGKILL:
-            return SimulatedCrash("killed")
-        return RuntimeError(ended.stderr[-2000:]) if ended.returncode else None
+        ended = end_of(life)
+        if self._standing_by is not None and ended is None:  # its trouble never came
+            return self.live()
+        return ended
+
+    def end(self) -> None:
+        """Whoever still stands by is ended."""
+        if self._standing_by is not None:
+            self._standing_by[0].kill()
+            end_of(self._standing_by)
+
+    def _begin(self, case: Case, home: Path) -> Life:
+        told = json.dumps([case.runbook, case.step, case.mode, case.trouble, case.way])
+        words = [sys.executable, "-m", "tests.crash.real_worker", str(self._ground.estate), self._run, told]
+        stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed in end_of
+        environment = self._ground.environment(home)
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=stderr, cwd=ROOT, env=environment), stderr
+
+    def _await_begun(self, life: Life) -> None:
+        """Until the worker carries the run, so that it is clear which one is killed."""
+        until = time.monotonic() + BEGUN_SECONDS_MAX
+        while not self.status().steps and life[0].poll() is None and time.monotonic() < until:
+            time.sleep(0.1)
 
     def status(self) -> SystemStatus:
-        return self._desk.runs.status(self._run).systems[0]
+        return self._ground.desk.runs.status(self._run).systems[0]
 
     def is_over(self) -> bool:
-        return self._desk.runs.status(self._run).state == "finished" and self.status().state in AT_REST
+        return self._ground.desk.runs.status(self._run).state == "finished" and self.status().state in AT_REST
 
     def ask(self, operation: Operation) -> None:
-        self._desk.runs.request(self._run, SYSTEM, operation, by="ana", reason="cells are tried")
+        by = "carla" if operation == "confirm" else "ana"
+        self._ground.desk.runs.request(self._run, self._system, operation, by=by, reason="cells are tried")
 
     def heal(self, case: Case) -> None:
-        self._town.heal()
+        self._ground.town.heal()
 
     def wanted(self, case: Case) -> tuple[str, ...]:
         """A fault that touches nothing of what a step does is no fault to it: it may go either way."""
         steps = steps_of(case.runbook)
-        if case.trouble in KILLS:
+        if case.trouble in (*KILLS, *ON_POSTGRESQL):
             return expected_states(case, self.runs, steps)
         step = next(found for found in steps if found.id == case.step)
         return ("committed", "rolled_back", "failed") if after_commit(step, steps) else ("committed", "rolled_back")
 
     def problems(self) -> list[str]:
-        side = self._desk.authority.read(SYSTEM).side
-        other = next(found for found in HOSTS if found is not side)
-        active = {found: self._is_active(HOSTS[found]) for found in HOSTS}
+        side = self._ground.desk.authority.read(FILING).side
+        if side is Side.SOURCE or not self._ground.source_is_lost:
+            self._ground.find_source()
+        estate_town.traffic_start(self._ground.town)
+        active = [found for found in HOSTS if self._is_active(HOSTS[found])]
         found = []
-        if not active[side] or active[other]:
-            names = [at.value for at in active if active[at]]
-            found.append(f"authority is at {side.value}; services are active at {names}")
-        found += self._clients_complain_of(side)
-        if not verify_ledger(ledger_folder()).verified:
-            found.append("the evidence does not verify")
+        if active != [side]:
+            found.append(f"authority is at {side.value}; services are active at {[at.value for at in active]}")
+        found += self._clients_complain_of(side) + self._left_behind()
+        for home in (self._ground.home, self._ground.second):
+            if home is not None and not verify_ledger(home / "ledger").verified:
+                found.append(f"the evidence in {home} does not verify")
         return found
 
     def _is_active(self, host: str) -> bool:
-        return self._town.run_inside(host, ["systemctl", "is-active", "filing-app"], check=False).text == "active"
+        if host == SOURCE_HOST and self._ground.source_is_lost:
+            return False
+        told = self._ground.town.run_inside(host, ["systemctl", "is-active", "filing-app"], check=False)
+        return told.text == "active"
 
     def _clients_complain_of(self, side: Side) -> list[str]:
         began, until = time.time(), time.monotonic() + SERVED_SECONDS_MAX
-        while town_plan.traffic_report(self._town, from_time=began)[SYSTEM]["by_site"].get(SITES[side], 0) < 3:
+        town = self._ground.town
+        while town_plan.traffic_report(town, from_time=began)[FILING]["by_site"].get(SITE_OF[side.value], 0) < 3:
             if time.monotonic() > until:
                 return [f"{side.value} serves no client"]
             time.sleep(0.5)
-        report = town_plan.traffic_report(self._town)[SYSTEM]
+        report = town_plan.traffic_report(town)[FILING]
         lost = report["lost"] + report["duplicates_differing"]
         return [f"{lost} acknowledged filings are lost or differ"] if lost else []
 
+    def _left_behind(self) -> list[str]:
+        """What a drill or a test machine must take away, whatever comes of it."""
+        desk = self._ground.desk
+        dr = desk.inventory.hosts["dr-filing1"]
+        bubbles = desk.drivers.bubbles.listed(dr) if self._case.runbook == "drill" else ()
+        machines = [name for name in self._ground.town.hosts() if name.endswith("-drill")]
+        return [f"left behind: {name}" for name in (*bubbles, *machines)]
 
-def approved(desk: Desk, runbook: str, inputs: dict[str, Scalar]) -> Plan:
+
+def end_of(life: Life) -> BaseException | None:
+    process, stderr = life
+    with stderr:
+        try:
+            code = process.wait(LIFE_SECONDS_MAX)
+        finally:
+            process.kill()
+        stderr.seek(0)
+        if code == -signal.SIGKILL:
+            return SimulatedCrash("killed")
+        return RuntimeError(stderr.read().decode(errors="replace")[-2000:]) if code else None
+
+
+def approved(ground: Ground, runbook: str, system: str, inputs: dict[str, Scalar]) -> Plan:
+    desk = ground.desk
     plan = desk.make_plan(
         shipped_folder("runbooks") / f"{runbook}.yml",
         wave=f"cell-{new_run_id()[-12:]}",
         author="ben",
         facts=newest_facts(desk.inventory, desk.catalogue),
-        systems=[SYSTEM],
-        inputs=inputs | ({} if runbook == "rollback" else {"watch": "1s"}),
+        systems=[system],
+        inputs=INPUTS.get(runbook, {"watch": "1s"}) | inputs,
     )
     desk.approve(plan, person="ana", role="system-owner", key_file=str(estate_town.person_key("ana")))
     return plan
-
-
-def told(case: Case) -> list[str]:
-    return [json.dumps([case.runbook, case.step, case.mode, case.trouble, case.way])]

@@ -1,7 +1,7 @@
-"""One life of a worker on a lab: `python -m tests.crash.real_worker RUN CELL`.
+"""One life of a worker on a lab: `python -m tests.crash.real_worker ESTATE RUN CELL`.
 
-It carries the run until that rests, and meets the trouble of its cell at the boundary; where that is a kill, it kills
-itself.
+It carries the run until that rests, or waits for a person, and meets the trouble of its cell at the boundary; where
+that is a kill, it kills itself.
 """
 
 import json
@@ -9,23 +9,29 @@ import os
 import signal
 import sys
 from functools import cached_property
+from pathlib import Path, PurePosixPath
 
+from orchestrator.contracts.engine import AT_REST, Worker
 from orchestrator.contracts.handler import Deed, Emit, Handler, Handlers
 from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.foundation.database_name import named_database
 from orchestrator.foundation.errors import CommandTimedOut
+from orchestrator.foundation.limits import WORKER_DEAD_SECONDS_MIN
 from orchestrator.lab import estate_town
 from orchestrator.lab.faults import Fault
+from orchestrator.model.dataset import FileTree
 from orchestrator.model.event import RunEvent
 from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.site import Side
+from orchestrator.model.system import System
 from orchestrator.operations.desk import Desk
-from orchestrator.operations.migrate import await_rest
+from orchestrator.operations.drills import waits_for_person
 from orchestrator.wiring.workshop import open_workshop
 from tests.crash.crash_matrix import CUT_OFF, Case, last_step_before_commit, steps_of
 from tests.fakes.handlers import PERSON_STEPS, name_of, sides_of
 
-HOST_OF = {"source": "onprem-filing1", "dr": "dr-filing1", "cloud": "cloud-filing1"}
 SITE_OF = {"source": "onprem", "dr": "dr", "cloud": "cloud"}
-DATA = "/srv/filing/attachments"
+LOOK_SECONDS = 0.25
 
 
 def die() -> None:
@@ -49,30 +55,37 @@ class Troubled:
         if name_of(deed) != case.name or self._desk.has_come:
             return self._inner.act(deed, progress, emit)
         self._desk.has_come = True
-        if case.trouble == "kill before the deed":
+        if case.strikes == "kill before the deed":
             die()
-        fault = fault_of(case, sides_of(deed.action) or ["dr"])
+        fault = fault_of(case, deed.system_plan.system, sides_of(deed.action) or ["dr"])
         if fault is not None:
             estate_town.open_lab().put_fault(fault)
         outcome = self._inner.act(deed, progress, emit)
-        if case.trouble == "kill after the deed":
+        if case.strikes == "kill after the deed":
             die()
         if case.trouble == "timeout, absent":
             raise CommandTimedOut(f"{case.name} did not end in time")
         return outcome
 
 
-def fault_of(case: Case, sides: list[str]) -> Fault | None:
+def fault_of(case: Case, system: System, sides: list[str]) -> Fault | None:
     """The lab's fault at the last of the sides that the deed is about."""
     side = sides[-1]
+    host = system.host_of(Side(side))
     if case.trouble == "host unreachable for good":
-        return Fault("cut-cable", (HOST_OF[side],))
+        return Fault("cut-cable", (host,))
     if case.trouble == CUT_OFF:
         other = next(found for found in ("dr", "source") if found != side)
         return Fault("partition", (SITE_OF[side], SITE_OF[other]))
     if case.trouble == "host disk full":
-        return Fault("disk-full", (HOST_OF[side], DATA))
+        return Fault("disk-full", (host, folder_of(system)))
     return None
+
+
+def folder_of(system: System) -> str:
+    """Where its data are that are no database."""
+    dataset = next(found for found in system.datasets if found.kind != "postgresql")
+    return dataset.path if isinstance(dataset, FileTree) else str(PurePosixPath(dataset.path).parent)
 
 
 class KillBeforeTheJournal:
@@ -83,7 +96,7 @@ class KillBeforeTheJournal:
 
     def notice(self, event: RunEvent) -> None:
         ended = (event.type, event.step, event.data.get("mode")) == ("step.finished", self._case.step, self._case.mode)
-        if ended and self._case.trouble == "kill before the journal":
+        if ended and self._case.strikes == "kill before the journal":
             die()
 
     def progress(self, run: str, system: str, step: str, progress: Progress) -> None:
@@ -103,19 +116,27 @@ class TroubledDesk(Desk):
         return lambda verb: Troubled(inner(verb), self)
 
 
+def await_rest_or_person(run: str, desk: Desk, worker: Worker) -> None:
+    while True:
+        status = worker.await_finished(run, timeout_seconds=LOOK_SECONDS)
+        rests = all(found.state in AT_REST for found in status.systems) and not status.requests_open
+        if status.state == "finished" or rests or waits_for_person(status, desk.runs.plan(run)):
+            return
+
+
 def main() -> int:
-    run, case = sys.argv[1], Case(*json.loads(sys.argv[2]))
+    estate, run, case = Path(sys.argv[1]), sys.argv[2], Case(*json.loads(sys.argv[3]))
     observers = [KillBeforeTheJournal(case)]
-    with open_workshop(estate_town.lab_inventory(), observers=observers, kind=TroubledDesk) as desk:
+    with open_workshop(estate, observers=observers, kind=TroubledDesk) as desk:
         desk.case = case
         if case.mode == "undo":
             steps = [step for step in steps_of(case.runbook) if step.action.verb not in PERSON_STEPS]
             failing = last_step_before_commit(steps)
             desk.failing = failing.id if failing is not None else ""
-        with desk.worker() as worker:
+        with desk.worker(WORKER_DEAD_SECONDS_MIN if named_database() else None) as worker:
             worker.start()
             try:
-                await_rest(run, desk.runs, worker)
+                await_rest_or_person(run, desk, worker)
             finally:
                 worker.stop()
     return 0

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.crash.crash_matrix import ON_POSTGRESQL, cases, shipped_runbooks, try_case
+from tests.crash.crash_matrix import cases, shipped_runbooks, try_case
 from tests.fakes.postgres_server import running_postgres
 
 ROWS = [
@@ -23,7 +23,7 @@ def test_a_boundary(row):
 @pytest.mark.platform("postgresql")
 @pytest.mark.parametrize("runbook", shipped_runbooks())
 def test_workers_that_are_killed_on_postgresql(runbook):
-    chosen = [case for case in cases(runbook, postgresql=True) if case.trouble == ON_POSTGRESQL]
+    chosen = [case for case in cases(runbook, postgresql=True) if case.on_postgresql]
     with running_postgres() as server:
         url = server.new_database()
         problems = [f"{case}: {problem}" for case in chosen if (problem := try_case(case, url))]

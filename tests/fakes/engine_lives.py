@@ -63,6 +63,25 @@ def empty_store(url: str) -> Store:
     return store
 
 
+def move_rows(source: Store, url: str) -> Store:
+    """The shared store at `url`, with the rows of `source` and no others."""
+    target = empty_store(url)
+    with source.database.reading() as there, target.database.writing() as here:
+        for table in metadata.sorted_tables:
+            rows = [] if table is schema else [dict(row) for row in there.execute(sa.select(table)).mappings()]
+            if rows:
+                here.execute(sa.insert(table), rows)
+            numbered = table.autoincrement_column
+            if rows and numbered is not None and not target.database.is_sqlite:
+                sequence = sa.func.pg_get_serial_sequence(table.name, numbered.name)
+                here.execute(sa.select(sa.func.setval(sequence, max(row[numbered.name] for row in rows))))
+    return target
+
+
+class StoreMoved(SimulatedCrash):
+    """This life ends, for its store has moved; nothing but that happened, and the next one goes on there."""
+
+
 @cache
 def file_of_this_process() -> str:
     """URL of a database in a file, for threads have one each where it lies in memory."""
@@ -152,8 +171,18 @@ class Trial:
         self.run = f"run-{self.runs}"
         self._store.runs.submit(self.run, self.plan, kind=self.kind, operator="ana")
 
+    def move_to(self, url: str) -> None:
+        """To be called before a deed begins. Raises StoreMoved, which is for `live` alone."""
+        self._store = move_rows(self._store, url)
+        raise StoreMoved
+
     def live(self) -> BaseException | None:
         """One life; what ended it, or None when the run is over or waits for a person."""
+        while isinstance(ended := self._one_life(), StoreMoved):
+            continue
+        return ended
+
+    def _one_life(self) -> BaseException | None:
         # A selector that keeps nothing in the kernel: a copy of this process may go on with it.
         selector = selectors.SelectSelector()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
