@@ -88,7 +88,7 @@ class HostBubbles:
     def __init__(self, transports: Transports, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._transports = transports
         self._lease_seconds = lease_seconds
-        self._over: dict[tuple[str, str], threading.Event] = {}
+        self._leases: dict[tuple[str, str], tuple[threading.Event, threading.Thread]] = {}
 
     def open(
         self, host: Host, bubble: str, data: Sequence[BubbleData], units: Sequence[Name], *, seconds_max: float
@@ -118,12 +118,14 @@ class HostBubbles:
                 if HERE_ALREADY not in error.message or time.monotonic() > deadline:
                     raise
             time.sleep(LOOK_AGAIN_SECONDS)
+        for name, ended in [key for key in self._leases if key[0] == host.name]:
+            self._let_go(name, ended)  # there is one bubble on a host
         self._renew(host, bubble, seconds_max)
         return [BubbleClone.model_validate(clone) for clone in result["clones"]]
 
     def _renew(self, host: Host, bubble: str, seconds_max: float) -> None:
         """Let the host hear of us, until the bubble is closed; it ends where we are killed."""
-        over = self._over[host.name, bubble] = threading.Event()
+        over = threading.Event()
         until = time.monotonic() + seconds_max
 
         def go_on() -> None:
@@ -132,7 +134,15 @@ class HostBubbles:
                     words = ["touch", "-c", f"{ROOT}/{bubble}/lease"]
                     self._transports(host).run(words, user=root_user(host), check=False)
 
-        threading.Thread(target=go_on, daemon=True).start()
+        renewing = threading.Thread(target=go_on, daemon=True)
+        self._leases[host.name, bubble] = over, renewing
+        renewing.start()
+
+    def _let_go(self, host: str, bubble: str) -> None:
+        """Nothing of ours asks the host afterwards."""
+        if lease := self._leases.pop((host, bubble), None):
+            lease[0].set()
+            lease[1].join(ASK_SECONDS_MAX)
 
     def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation:
         asked = [target.model_dump(mode="json") for target in targets]
@@ -165,8 +175,7 @@ class HostBubbles:
         )
 
     def close(self, host: Host, bubble: str) -> Leftovers:
-        if over := self._over.pop((host.name, bubble), None):
-            over.set()
+        self._let_go(host.name, bubble)
         return Leftovers.model_validate(self._ask(host, "close", bubble, ASK_SECONDS_MAX)["left"])
 
     def listed(self, host: Host) -> Sequence[str]:
