@@ -110,7 +110,6 @@ LONG = {
     "tests/platform/test_movers_extents.py",
     "tests/platform/test_movers_incremental.py",
     "tests/platform/test_movers_kills.py",
-    "tests/platform/test_movers_many_files.py",
     "tests/platform/test_movers_postgres.py",
     "tests/platform/test_movers_postgres_trouble.py",
     "tests/platform/test_movers_trouble.py",
