@@ -65,7 +65,7 @@ class StrictRoute53(Lenient):
         self._zones_file = zones_file
         self._lag_seconds = lag_seconds
         self._lock = threading.Lock()
-        self._changes: dict[str, tuple[float, str]] = {}  # id → monotonic time of INSYNC, when it was submitted
+        self._changes: dict[str, tuple[bool, str]] = {}  # id → whether it is in force, when it was submitted
         self._published = 0
         self._submitted = 0
 
@@ -89,7 +89,7 @@ class StrictRoute53(Lenient):
         with self._lock:
             self._write(self._submitted, current_zones())
             for change, (_, submitted) in self._changes.items():
-                self._changes[change] = (0.0, submitted)
+                self._changes[change] = (True, submitted)
 
     def _submit(self, lag_seconds: float) -> str:
         change = CHANGE_ID + mock_random.get_random_string(13).upper()
@@ -98,11 +98,12 @@ class StrictRoute53(Lenient):
             self._submitted += 1
             number = self._submitted
             submitted = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self._changes[change] = (time.monotonic() + lag_seconds, submitted)
+            self._changes[change] = (False, submitted)
 
         def publish() -> None:
             with self._lock:
                 self._write(number, zones)
+                self._changes[change] = (True, submitted)
 
         timer = threading.Timer(lag_seconds, publish)
         timer.daemon = True
@@ -116,8 +117,8 @@ class StrictRoute53(Lenient):
 
     def _change_info(self, change: str) -> str:
         with self._lock:
-            due, submitted = self._changes[change]
-            status = "INSYNC" if time.monotonic() >= due + 0.01 else "PENDING"
+            in_force, submitted = self._changes[change]
+        status = "INSYNC" if in_force else "PENDING"
         return (
             f"<ChangeInfo><Id>/change/{change}</Id><Status>{status}</Status>"
             f"<SubmittedAt>{submitted}</SubmittedAt></ChangeInfo>"
