@@ -98,6 +98,7 @@ LONG = {
     "tests/platform/test_aws_isolation.py",
     "tests/platform/test_aws_kills.py",
     "tests/platform/test_aws_things.py",
+    "tests/platform/test_aws_trouble.py",
     "tests/platform/test_bubbles.py",
     "tests/platform/test_haproxy_front.py",
     "tests/platform/test_hosts_town.py",
