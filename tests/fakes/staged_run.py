@@ -51,13 +51,13 @@ def make_keys(folder: Path) -> Path:
 
 
 class StagedClock:
-    """Every look at it is three tenths of a second later; it began a minute ago."""
+    """Every look at it is a fifth of a second later; it began a minute ago."""
 
     def __init__(self, began: datetime | None = None) -> None:
         self._now = began or datetime.now(UTC) - timedelta(seconds=60)
 
     def now(self) -> datetime:
-        self._now += timedelta(milliseconds=300)
+        self._now += timedelta(milliseconds=200)
         return self._now.replace(microsecond=self._now.microsecond // 1000 * 1000)
 
     def monotonic_seconds(self) -> float:

@@ -103,7 +103,7 @@ def test_tables_hold_every_event_and_attempt_and_no_formula(files, core):
     assert events[0]["leaf_sha256"] == hashlib.sha256(b"\x00" + entry).hexdigest()
     steps = list(csv.DictReader(io.StringIO(files["csv/steps.csv"].decode("utf-8-sig"))))
     assert [row["status"] for row in steps].count("failed") == 2
-    assert sum(row["mode"] == "undo" for row in steps) == 3
+    assert sum(row["mode"] == "undo" for row in steps) == 4
     assert b"'=cmd" in table(["a"], [["=cmd|' /C calc'!A0"]])
 
 
