@@ -59,6 +59,11 @@ def kernel_knows(filesystem: str) -> str | None:
     return None if filesystem in known else f"this kernel has no {filesystem}"
 
 
+def a_kernel() -> str | None:
+    """Of a distribution, which machines of tests start with."""
+    return None if list(Path("/boot").glob("vmlinuz-*")) else "no kernel in /boot"
+
+
 # name in @pytest.mark.platform(name): why it cannot run here, or None
 PLATFORMS: dict[str, Callable[[], str | None]] = {
     "root": root,
@@ -68,6 +73,7 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
     "hosts": lambda: program("ssh", "sshd", "ip", "unshare"),
     "postgresql": postgresql,
     "btrfs": lambda: root() or program("mkfs.btrfs") or kernel_knows("btrfs"),
+    "machines": lambda: root() or program("qemu-system-x86_64", "busybox", "debugfs") or a_kernel(),
     "qemu": lambda: program("qemu-storage-daemon", "qemu-img", "qemu-io"),
     "xfsprogs": lambda: program("mkfs.xfs", "xfs_db"),
     "xfs": lambda: root() or program("mkfs.xfs") or kernel_knows("xfs"),
@@ -94,11 +100,13 @@ LONG = {
     "tests/crash/test_state_at_dr.py",
     "tests/crash/test_worker_commands.py",
     "tests/platform/test_aws_cli.py",
+    "tests/platform/test_aws_console.py",
     "tests/platform/test_aws_images.py",
     "tests/platform/test_aws_isolation.py",
     "tests/platform/test_aws_kills.py",
     "tests/platform/test_aws_things.py",
     "tests/platform/test_aws_trouble.py",
+    "tests/platform/test_bubble_machines.py",
     "tests/platform/test_bubbles.py",
     "tests/platform/test_haproxy_front.py",
     "tests/platform/test_hosts_town.py",

@@ -15,6 +15,20 @@ def moment(text: str) -> str:
     return text[:16].replace("T", " ") + "Z" if text else ""
 
 
+def _machine(machine: Any) -> list[tuple[str, str]]:
+    """Whether it came up, by what it said; and where console and picture lie below the ledger's folder."""
+    from orchestrator.cli.console import seconds_text
+    from orchestrator.evidence.artifacts import artifact_path
+
+    found = f"{'up' if machine.up else 'not up'} after {seconds_text(machine.seconds)}"
+    by = f"by {machine.firmware}, {machine.accelerator}"
+    kept = (("console", machine.console), ("screen", machine.picture))
+    return [
+        (f"machine {machine.dataset}", "; ".join([f"{found}, {by}", *machine.wrong, *machine.last_lines[-1:]])),
+        *((f"  its {what}", artifact_path(digest)) for what, digest in kept if digest),
+    ]
+
+
 def show_bubble(drill: Any) -> None:
     from orchestrator.cli.console import bad, console, good, table
     from orchestrator.foundation.amounts import seconds_text
@@ -29,6 +43,7 @@ def show_bubble(drill: Any) -> None:
             if drill.isolated
             else f"{sum(each.reached for each in drill.attempts)} of {len(drill.attempts)} attempts got through",
         ),
+        *(row for each in drill.machines for row in _machine(each)),
         ("started", ", ".join(f"{each.unit} after {seconds_text(each.seconds)}" for each in drill.started)),
         ("seconds", ", ".join(f"{what} {seconds_text(spent)}" for what, spent in drill.seconds.items())),
         *((f"check {each.name}", "passed" if each.passed else "; ".join(each.wrong)) for each in drill.checks),

@@ -42,12 +42,16 @@ class ClustersWithin(Protocol):
 
 
 class BubbleData(Frozen):
-    """A dataset as it is held on the host. `places` shows folders of it (`""` is all of it) at paths of the bubble."""
+    """A dataset as it is held on the host. `places` shows folders of it (`""` is all of it) at paths of the bubble.
+
+    Of an `image`, a file, nothing is cloned: its place is an empty folder, for what its machine writes.
+    """
 
     name: DatasetName
     held: str
     places: tuple[tuple[str, str], ...]
     bytes_max: int = 0
+    image: bool = False
 
 
 class BubbleCluster(Frozen):
@@ -77,10 +81,10 @@ class ForbiddenTarget(Frozen):
 
 
 class BubbleClone(Frozen):
-    """How a bubble got its data: by a layer on top, by shared blocks, or copied."""
+    """How a bubble got its data: by a layer on top (of files, of an image's blocks), by shared blocks, or copied."""
 
     dataset: DatasetName
-    how: Literal["overlay", "reflink", "copy"]
+    how: Literal["overlay", "blocks", "reflink", "copy"]
     seconds: float
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.contracts.access_log import AccessLog
 from orchestrator.contracts.authority import AuthorityStore
+from orchestrator.contracts.bubble_machines import BubbleMachines
 from orchestrator.contracts.bubbles import Bubbles, ClustersWithin, DigestWithin
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.cloud_things import CloudThings
@@ -11,6 +12,7 @@ from orchestrator.contracts.databases import DatabaseDigests, Databases
 from orchestrator.contracts.host_keys import HostKeyRing
 from orchestrator.contracts.images import CloudImages
 from orchestrator.contracts.isolation import Isolation
+from orchestrator.contracts.machine_console import MachineConsole
 from orchestrator.contracts.playbooks import Playbooks
 from orchestrator.contracts.ready_hosts import ReadyHosts
 from orchestrator.contracts.target import Front, Target
@@ -36,7 +38,9 @@ class Drivers:
     target: Target
     images: CloudImages
     isolation: Isolation
+    machine_console: MachineConsole
     bubbles: Bubbles
+    bubble_machines: BubbleMachines
     cloud_things: CloudThings
     digest_within: DigestWithin
     clusters_within: ClustersWithin

@@ -39,7 +39,8 @@ class Deed(Frozen):
         return self.step.inverse.action
 
 
-# Publishes one event of the deed, type (`<noun>.<verb>`) and data, to the recorder and the observers.
+# Publishes one event of the deed, type (`<noun>.<verb>`) and data, to the recorder and the observers. A value of the
+# data may be an observer.Attachment.
 # It returns when the event is durable; LedgerFull and EvidenceError pass through a handler untouched.
 Emit = Callable[[str, dict[str, Any]], None]
 

@@ -1,9 +1,26 @@
 """Who watches a run: evidence (whose failure stops it), console, dashboard."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from orchestrator.contracts.progress import Progress
 from orchestrator.model.event import RunEvent
+from orchestrator.model.frozen import Frozen
+
+
+class Attachment(Frozen):
+    """Bytes that belong to an event and are kept beside the log: a picture, what a console said."""
+
+    content: bytes
+    media_type: str
+
+
+def with_references(data: Mapping[str, Any], keep: Callable[[bytes, str], dict[str, Any]]) -> dict[str, Any]:
+    """An event's data with its attachments kept, and in their place the references to them."""
+    return {
+        name: keep(value.content, value.media_type) if isinstance(value, Attachment) else value
+        for name, value in data.items()
+    }
 
 
 class Recorder(Protocol):

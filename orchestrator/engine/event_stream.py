@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.contracts.observer import Observer, Recorder
+from orchestrator.contracts.observer import Observer, Recorder, with_references
 from orchestrator.contracts.progress import Progress
 from orchestrator.foundation.canonical_json import canonical_json
 from orchestrator.foundation.clock import Clock, timestamp
@@ -31,7 +31,7 @@ class EventStream:
             step=step,
             attempt=attempt,
             at=timestamp(self._clock.now()),
-            data=data,
+            data=with_references(data, self._recorder.keep),
         )
         self._recorder.record(event)
         for observer in self._observers:

@@ -99,7 +99,13 @@ class HostBubbles:
                 hint="Drill on a host of its own.",
             )
         datasets = [
-            {"name": one.name, "from": one.held, "places": list(map(list, one.places)), "bytes_max": one.bytes_max}
+            {
+                "name": one.name,
+                "from": one.held,
+                "places": list(map(list, one.places)),
+                "bytes_max": one.bytes_max,
+                "image": one.image,
+            }
             for one in data
         ]
         request = {
@@ -182,10 +188,14 @@ class HostBubbles:
         return tuple(self._ask(host, "list", "", ASK_SECONDS_MAX)["bubbles"])
 
     def _ask(self, host: Host, do: str, bubble: str, ask_seconds_max: float, **more: Any) -> dict[str, Any]:
-        request = {"do": do, "root": ROOT, "bubble": bubble, **more}
-        result = run_program(
-            self._transports(host), PROGRAM, request, user=root_user(host), timeout_seconds=ask_seconds_max
-        )
-        if "failed" in result:
-            raise DataError(f"{host.name}: {result['failed']}")
-        return result
+        return ask_bubble(self._transports(host), do, bubble, ask_seconds_max, **more)
+
+
+def ask_bubble(transport: Transport, do: str, bubble: str, ask_seconds_max: float, **more: Any) -> dict[str, Any]:
+    """One request to the program on the host; DataError with the host's words for what it refuses."""
+    host = transport.host
+    request = {"do": do, "root": ROOT, "bubble": bubble, **more}
+    result = run_program(transport, PROGRAM, request, user=root_user(host), timeout_seconds=ask_seconds_max)
+    if "failed" in result:
+        raise DataError(f"{host.name}: {result['failed']}")
+    return result

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from orchestrator.foundation.name_graph import circles_in
 from orchestrator.foundation.written_file import Location, did_you_mean
-from orchestrator.model.dataset import Dataset, PostgresCluster
+from orchestrator.model.dataset import BlockVolume, Dataset, PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.inventory import CloudSettings, Link, ResidencyRule
 from orchestrator.model.names import HostName, SiteName, SystemName
@@ -58,6 +58,7 @@ def breaches(estate: Estate) -> Iterator[Breach]:
         yield from _owner(estate, system)
         yield from _placements(estate, system)
         yield from _bubble(estate, system)
+        yield from _boots(system)
         yield from _dependencies(estate, system)
         yield from _services(system)
         if estate.policy is not None:
@@ -98,6 +99,27 @@ def _bubble(estate: Estate, system: System) -> Iterator[Breach]:
             near = did_you_mean(look.host, list(estate.hosts))
             location = ("systems", system.name, "looks", position, "host")
             yield Breach(SYSTEMS, location, f"no host is called {look.host}{near}")
+
+
+def _boots(system: System) -> Iterator[Breach]:
+    """A machine must be able to be seen up, start with volumes of its system, and have each of them alone."""
+    volumes = {each.name for each in system.datasets if isinstance(each, BlockVolume)}
+    taken: dict[str, str] = {}
+    for position, volume in enumerate(system.datasets):
+        if not isinstance(volume, BlockVolume) or volume.boot is None:
+            continue
+        at: Location = ("systems", system.name, "datasets", position, "boot")
+        if not (volume.boot.console or system.checks or any(port.banner for port in volume.boot.ports)):
+            message = f"nothing shows that a machine of {volume.name} is up: give it a console, a banner, or a check"
+            yield Breach(SYSTEMS, at, message)
+        for index, name in enumerate((volume.name, *volume.boot.disks)):
+            place = (*at, "disks", index - 1) if index else at
+            if name not in volumes:
+                near = did_you_mean(name, sorted(volumes))
+                yield Breach(SYSTEMS, place, f"no block volume of {system.name} is called {name}{near}")
+            elif name in taken:
+                yield Breach(SYSTEMS, place, f"volume {name} is already a disk of the machine of {taken[name]}")
+            taken.setdefault(name, volume.name)
 
 
 def _placements(estate: Estate, system: System) -> Iterator[Breach]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.model.frozen import Frozen
+from orchestrator.model.machine_boot import MachineBoot
 from orchestrator.model.names import AbsolutePath, DatasetName, Digest, Name, SecretReference
 
 
@@ -67,6 +68,8 @@ class BlockVolume(Frozen):
     name: DatasetName
     path: AbsolutePath
     dirty_bitmap: DirtyBitmap | None = None
+    # How drills start a machine from it. Left out where there is none: plans made before have the digest they had.
+    boot: MachineBoot | None = Field(default=None, exclude_if=lambda boot: boot is None)
 
     @property
     def is_device(self) -> bool:

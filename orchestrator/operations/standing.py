@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.contracts.observer import Recorder
+from orchestrator.contracts.observer import Recorder, with_references
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.foundation.atomic_file import replace_file
@@ -112,7 +112,8 @@ def recording(desk: Desk, recorder: Recorder) -> Record:
 
     def record(system: SystemName, kind: str, data: dict[str, Any]) -> None:
         at = timestamp(desk.clock.now())
-        recorder.record(RunEvent(type=kind, run=LOG_RUN, system=system, at=at, data=data))
+        told = with_references(data, recorder.keep)
+        recorder.record(RunEvent(type=kind, run=LOG_RUN, system=system, at=at, data=told))
 
     return record
 

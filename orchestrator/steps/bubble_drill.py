@@ -4,7 +4,7 @@ Production is looked at before and after. The bubble is proved isolated before a
 at the end, whatever came of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import DataError, GateClosed, OrchestratorError, RunFailed
+from orchestrator.foundation.errors import DataError, DigestMismatch, GateClosed, OrchestratorError, RunFailed
 from orchestrator.model.drill import InjectName
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
@@ -47,6 +47,7 @@ from orchestrator.steps.drill_measures import (
     verdicts_of_service,
 )
 from orchestrator.steps.injects import Inject, Record
+from orchestrator.steps.machine_shown import MachineShown, complain_of
 
 Held = tuple[list[BubbleData], list[BubbleCluster]]
 HEALTHY_SECONDS_MAX = 120.0
@@ -85,6 +86,7 @@ class BubbleDrill(Frozen):
     clones: tuple[BubbleClone, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     isolated: bool = False
+    machines: tuple[MachineShown, ...] = ()
     started: tuple[StartedUnit, ...] = ()
     checks: tuple[CheckSeen, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
@@ -173,7 +175,7 @@ class BubbleDriller:
             before, _ = looks.production(systems)
             streams.begin()
         drill = self._within(drill, withins, held, looks, streams, rules.erased_after, way_back=way_back)
-        behind = streams.after()
+        behind = [*streams.after(), *self._changed(drill, withins)]
         after, unseen = looks.production(systems)
         drill = self._concluded(drill, wrong, tuple(differences(before, after)), unseen, behind)
         told = {
@@ -241,6 +243,7 @@ class BubbleDriller:
             look_within(inside, main.system, host, inject.clock(self.drivers.clock))
             for within, (_, clusters) in zip(withins, held, strict=True):
                 self._say(f"starting {within.system.name} in the bubble")
+                self._machines(drill, within, seen)
                 seen["started"] = (*seen.get("started", ()), *within.start(inside, clusters))
                 with spent.on("checks"):
                     self._checked(drill, within, seen, within.check(inside))
@@ -258,6 +261,22 @@ class BubbleDriller:
                 seen |= self._closed(drill, host, seen["why_not"])
             seen["seconds"] = spent.seconds
         return drill.model_copy(update=seen)
+
+    def _machines(self, drill: BubbleDrill, within: SystemWithin, seen: dict[str, Any]) -> None:
+        """Start the machines of one system; each is on record, up or not."""
+        within.machines.compare(within.proved())
+        for shown, told in within.machines.start():
+            seen["machines"] = (*seen.get("machines", ()), shown)
+            self.record(within.system.name, "machine.seen", {"drill": drill.id, **told})
+            complain_of(shown)
+
+    def _changed(self, drill: BubbleDrill, withins: Sequence[SystemWithin]) -> Iterator[str]:
+        """Images that are not what they were before machines were started from them."""
+        for within in withins if drill.machines else ():
+            try:
+                within.machines.compare(within.proved())
+            except DigestMismatch as error:
+                yield f"{error.message}: a drill must not change what is held"
 
     def _prove(self, drill: BubbleDrill, host: Host, seen: dict[str, Any], targets: Sequence[ForbiddenTarget]) -> None:
         isolation = self.drivers.bubbles.prove(host, drill.id, targets)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from orchestrator.contracts.bubble_machines import ADDRESS
 from orchestrator.contracts.bubbles import BubbleCluster, BubbleData, BubbleService, StartedUnit
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.programs import PYTHON_WORDS
@@ -13,9 +14,10 @@ from orchestrator.foundation.places import shipped_folder
 from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
-from orchestrator.model.names import Name
+from orchestrator.model.names import DatasetName, Digest, Name
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.system import System
+from orchestrator.steps.bubble_machine import MachinesWithin
 from orchestrator.steps.drill_checks import ask_credential, verify_files
 from orchestrator.steps.drill_measures import Spent, held_before, points_at_dr
 from orchestrator.steps.injects import Inject
@@ -49,6 +51,15 @@ class SystemWithin:
     def units(self) -> list[Name]:
         return units_of(self.system)
 
+    @property
+    def machines(self) -> MachinesWithin:
+        return MachinesWithin(self.drivers, self.system, self.point, self.host, self.bubble)
+
+    def proved(self) -> dict[DatasetName, Digest]:
+        """What each dataset was proved to be when the point was taken."""
+        points = points_at_dr(self.drivers.catalogue, self.system.name)
+        return next(each for each in points if each.id == self.point.id).digests
+
     def held(self) -> tuple[list[BubbleData], list[BubbleCluster]]:
         """What the host holds of the point; of a tree that is to be behind, what it holds of an earlier one."""
         system, host, point, older = self.system, self.host, self.point, self.inject.wants_older
@@ -57,7 +68,8 @@ class SystemWithin:
         marks = {held.dataset: held.mark for held in point.datasets}
         for dataset in system.datasets:
             if isinstance(dataset, BlockVolume):
-                raise DataError(f"{dataset.name}: volumes are not started in a bubble", hint="Nothing was opened.")
+                data.append(self.machines.held(dataset))
+                continue
             if isinstance(dataset, FileTree):
                 store = self.drivers.trees.points(dataset, host)
                 held = store.find(point.id)
@@ -102,8 +114,7 @@ class SystemWithin:
             yield from self.drivers.bubbles.start(self.host, self.bubble, services, [])
 
     def _compare(self, dataset: FileTree | PostgresCluster, inside: Transport) -> None:
-        points = points_at_dr(self.drivers.catalogue, self.system.name)
-        proved = next(each for each in points if each.id == self.point.id).digests
+        proved = self.proved()[dataset.name]
         deadline = self.drivers.clock.monotonic_seconds() + self.healthy_seconds_max
         while True:
             try:
@@ -117,21 +128,26 @@ class SystemWithin:
                     said = inside.run(words, check=False).text.splitlines()[-3:]
                     raise DataError(f"{error.message}; {dataset.service} said: {' / '.join(said)}") from error
                 self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
+        points = points_at_dr(self.drivers.catalogue, self.system.name)
         older = [each for each in points if each.at < self.point.at and each.digests.get(dataset.name) == found]
-        if found != proved[dataset.name] and older:
+        if found != proved and older:
             raise DigestMismatch(
                 f"{dataset.name}: {self.host.name} is behind: what it holds as {self.point.id} of {self.point.at} "
                 f"is what {older[0].id} held at {older[0].at}"
             )
-        if found != proved[dataset.name]:
+        if found != proved:
             raise DigestMismatch(
                 f"{dataset.name}: what {self.host.name} holds as {self.point.id} is {found} once it is opened; "
-                f"it was proved to be {proved[dataset.name]}"
+                f"it was proved to be {proved}"
             )
 
     def check(self, inside: Transport) -> list[CheckSeen]:
         """Ask until all pass; to recover takes its time, and that counts. What was seen last."""
-        asked = [check.asked_at(self.host.address, self.host.site) for check in self.system.checks]
+        ports = self.machines.ports
+        asked = [
+            check.asked_at(ADDRESS if check.port in ports else self.host.address, self.host.site)
+            for check in self.system.checks
+        ]
         request = json.dumps({"system": self.system.name, "checks": asked})
         words = [*PYTHON_WORDS, request]
         program = (shipped_folder("playbooks") / "files" / "checks.py").read_bytes()

@@ -22,10 +22,13 @@ TRACE = ".skerry-drill"  # a write that the point does not have
 
 
 def second_clones(data: Sequence[BubbleData]) -> list[BubbleData]:
-    """The same held data once more, beside what the services get."""
+    """The same held data once more, beside what the services get; of images none: nobody writes into a volume from
+    beside its machine, so what that wrote is not carried.
+    """
     return [
         each.model_copy(update={"name": f"{each.name}-back", "places": (("", f"{FOLDER}/{each.name}"),)})
         for each in data
+        if not each.image
     ]
 
 

@@ -77,6 +77,7 @@ def _observed(drill: BubbleDrill) -> dict[str, Any]:
         "isolated": drill.isolated,
         "attempts": len(drill.attempts),
         "with_systems": [each.system for each in drill.with_systems],
+        "machines_up": {each.dataset: each.up for each in drill.machines},
         "clones": {each.dataset: each.how for each in drill.clones},
         "measured_seconds": measured,
         "service_seconds": {each.objective.lower(): each.actual_seconds for each in drill.service},

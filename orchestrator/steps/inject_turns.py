@@ -9,6 +9,8 @@ from orchestrator.model.system import System
 NEEDS_TREE = frozenset({"tampered_file", "wrong_mapping", "dead_link", "replica_behind"})
 NEEDS_CLUSTER = frozenset({"corrupted_block", "expired_credential"})
 
+NEEDS_FILES = frozenset({"quota_full", "slow_disk"})
+
 
 def why_not_into(inject: InjectName, system: System) -> str:
     """Why `inject` cannot be put into a drill of `system`; empty where it can."""
@@ -20,6 +22,8 @@ def why_not_into(inject: InjectName, system: System) -> str:
         return f"{system.name} has no database"
     if inject == "expired_credential" and not clusters[0].replication_password:
         return f"{clusters[0].name} names no credential (replication_password)"
+    if inject in NEEDS_FILES and not (trees or clusters):
+        return f"{system.name} has no file tree and no database"
     if inject == "stopped_dependency" and not (clusters or system.services):
         return f"{system.name} starts nothing"
     return ""

@@ -93,7 +93,7 @@ class Inject:
     def given(self, data: Sequence[BubbleData]) -> list[BubbleData]:
         """The datasets as the bubble is opened with them."""
         if self.name == "quota_full":
-            return [each.model_copy(update={"bytes_max": ROOM_BYTES}) for each in data]
+            return [each if each.image else each.model_copy(update={"bytes_max": ROOM_BYTES}) for each in data]
         if self.name == "missing_point":
             first = data[0]
             return [first.model_copy(update={"held": f"{first.held}.missing"}), *data[1:]]

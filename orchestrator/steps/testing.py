@@ -1,19 +1,25 @@
-"""StartTestMachine and EndTestMachine: machines of a drill, where nothing leads out."""
+"""StartTestMachine and EndTestMachine: machines of a drill, where nothing leads out, and what they show."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.contracts.bubble_machines import MachineSeen
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.errors import PlanningError, TargetError
+from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
+from orchestrator.model.machine_boot import MachineBoot
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.system import MachineSpec
+from orchestrator.steps.machine_shown import MachineShown, complain_of, shown_of, watched
 from orchestrator.steps.places import hosts_at
 from orchestrator.steps.provisioning import spec_of
 from orchestrator.steps.seeding import run_tags
+
+LOOK_AGAIN_SECONDS = 5.0  # a provider that is asked more often answers with throttling
 
 
 def hosts_beside(deed: Deed) -> list[tuple[Host, Host]]:
@@ -51,9 +57,29 @@ class StartTestMachineHandler:
                 "host_keys": len(machine.host_keys),
             }
             emit("test_machine.started", {"host": tested.name, **observed[tested.name]})
+            shown = self._shown(deed, host, machine.id, emit)
+            observed[tested.name] |= {"up": shown.up, "console": shown.console, "picture": shown.picture}
+            complain_of(shown)
         if not observed:
             raise PlanningError(f"no machine of {deed.system_plan.system.name} is made by the cloud")
         return Outcome.done(f"{len(observed)} test machines started, nothing leads out", machines=observed)
+
+    def _shown(self, deed: Deed, host: Host, machine_id: str, emit: Emit) -> MachineShown:
+        """What its console and screen show, kept; it is up when it says what its volume is to say."""
+        spec = deed.plan.machines[host.name]
+        volumes = {each.name: each for each in deed.system_plan.system.datasets if isinstance(each, BlockVolume)}
+        volume = volumes.get(spec.seeded_from)
+        boot = (volume.boot if volume else None) or MachineBoot()
+        console = self.drivers.machine_console
+
+        def look() -> MachineSeen:
+            return MachineSeen(ended="", console=console.printed(machine_id))
+
+        found = watched(self.drivers.clock, boot, look, lambda: iter(()), every_seconds=LOOK_AGAIN_SECONDS)
+        about = spec.seeded_from or host.name
+        shown, told = shown_of(about, machine_id, spec.instance_type, found, console.picture(machine_id))
+        emit("machine.seen", told)
+        return shown
 
     def _spec(self, deed: Deed, host: Host) -> MachineSpec:
         spec = spec_of(self.drivers.catalogue, deed, host)

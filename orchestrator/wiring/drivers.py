@@ -14,6 +14,7 @@ from orchestrator.contracts.playbooks import Playbooks
 from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.places import skerry_home
+from orchestrator.hosts.bubble_machines import HostBubbleMachines
 from orchestrator.hosts.bubbles import HostBubbles
 from orchestrator.hosts.certificates import CertifiedAccess
 from orchestrator.hosts.ssh import SshTransports
@@ -28,6 +29,7 @@ from orchestrator.movers.zfs_send import ZfsSender
 from orchestrator.planning.bandwidth import allowance_at
 from orchestrator.snapshots.stores import HostPointStores
 from orchestrator.survey.access import HostAccessLog
+from orchestrator.targets.aws.console import AwsConsole
 from orchestrator.targets.aws.images import AwsImages
 from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
@@ -92,6 +94,7 @@ def bind_drivers(
         database_digests=databases,
         **cloud_drivers(inventory, session, transports),
         bubbles=HostBubbles(transports),
+        bubble_machines=HostBubbleMachines(transports),
         cloud_things=AwsThings(session),
         digest_within=digest_within(secrets),
         clusters_within=PostgresWithin(secrets),
@@ -112,5 +115,6 @@ def cloud_drivers(inventory: Inventory, session: AwsSession, transports: Transpo
         ),
         "images": AwsImages(session, transports, kms_key=inventory.cloud.kms_key or ""),
         "isolation": AwsIsolation(session),
+        "machine_console": AwsConsole(session),
         "front": FrontsByKind(Route53Traffic(session), HaproxyTraffic(transports, inventory.hosts)),
     }

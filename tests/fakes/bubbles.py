@@ -61,7 +61,9 @@ class FakeBubbles:
             raise DataError(f"{host.name}: {gone[0].name}: what is held is not there: {gone[0].held}")
         self.open_on[host.name] = bubble
         self.given, self.seconds_max = tuple(data), seconds_max
-        return [BubbleClone(dataset=each.name, how="overlay", seconds=0.1) for each in data]
+        return [
+            BubbleClone(dataset=each.name, how="blocks" if each.image else "overlay", seconds=0.1) for each in data
+        ]
 
     def prove(self, host: Host, bubble: str, targets: Sequence[ForbiddenTarget]) -> Isolation:
         self.ask("prove")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.contracts.bubble_machines import Picture
 from orchestrator.contracts.cloud_things import CloudThing
 from orchestrator.contracts.target import Ability, FrontAnswer, Machine
 from orchestrator.foundation.errors import PlanningError, TargetError, TargetForbidden
@@ -77,6 +78,32 @@ class FakeTarget:
         if not all(tag in machine.tags for tag in OURS):
             raise TargetForbidden(f"machine {machine_id} does not carry our tags; it is not touched")
         self.machines[machine_id] = machine.model_copy(update={"state": state})
+
+
+@dataclass
+class FakeConsole:
+    """Of machines that run: they print once they were looked at `late` times. `dark` machines have no screen."""
+
+    target: FakeTarget
+    text: str = "filing login: "
+    late: int = 1
+    dark: bool = False
+
+    def printed(self, machine_id: str) -> str:
+        self._machine(machine_id)
+        self.late -= 1
+        return "" if self.late >= 0 else self.text
+
+    def picture(self, machine_id: str) -> Picture | None:
+        machine = self._machine(machine_id)
+        if self.dark or machine.state != "running":
+            return None
+        return Picture(content=b"\xff\xd8\xff a screen", media_type="image/jpeg")
+
+    def _machine(self, machine_id: str) -> Machine:
+        if machine_id not in self.target.machines:
+            raise TargetError(f"machine {machine_id} does not exist")
+        return self.target.machines[machine_id]
 
 
 @dataclass

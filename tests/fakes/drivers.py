@@ -14,6 +14,7 @@ from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
+from orchestrator.contracts.observer import with_references
 from orchestrator.contracts.programs import program_text
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.contracts.transport import Transport
@@ -40,16 +41,18 @@ from orchestrator.steps.authority import STOPPED_PROGRAM
 from orchestrator.steps.quiescing import PROGRAM as QUIESCE_GUARD
 from tests.fakes.access_log import MemoryAccessLog
 from tests.fakes.authority import MemoryAuthority
+from tests.fakes.bubble_machines import FakeMachines
 from tests.fakes.bubbles import FakeBubbles
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.clock import SetClock
 from tests.fakes.cloud_images import FakeImages, FakeIsolation
-from tests.fakes.cloud_target import FakeFront, FakeTarget, FakeThings
+from tests.fakes.cloud_target import FakeConsole, FakeFront, FakeTarget, FakeThings
 from tests.fakes.databases import FakeDatabases
 from tests.fakes.host_keys import MemoryHostKeys
 from tests.fakes.interruption import Interrupted, Interruption
 from tests.fakes.plans import DIGEST, shipped_steps
 from tests.fakes.playbooks import FakePlaybooks, PlayFails
+from tests.fakes.recorder import FakeRecorder
 from tests.fakes.transport import FakeTransport, FakeTransports
 from tests.fakes.trees import FakeFile, FakeHosts, FakeTreeMover
 from tests.fakes.volumes import FakeVolumeMover
@@ -199,8 +202,10 @@ class FakeWorld:
         self.trees = SeenTreeMover(FakeHosts(), self.access_log)
         self.volumes = FakeVolumeMover()
         self.target, self.front = FakeTarget(), FakeFront()
+        self.machine_console = FakeConsole(self.target)
         self.images, self.isolation = FakeImages(self.volumes, self.target), FakeIsolation()
         self.bubbles, self.cloud_things = FakeBubbles(clock=self.clock), FakeThings()
+        self.bubble_machines = FakeMachines(self.bubbles)
         self.found_within: dict[str, str] = {}  # dataset → its digest within a bubble, where it is not what was proved
         self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
         self.host_keys = MemoryHostKeys()
@@ -228,7 +233,7 @@ class FakeWorld:
 
     def tell(self, kind: str, data: dict[str, Any]) -> None:
         """The `emit` of a ledger that is always there."""
-        self.events.append((kind, json.loads(json.dumps(data))))
+        self.events.append((kind, json.loads(json.dumps(with_references(data, FakeRecorder().keep)))))
 
     def emit(self, kind: str, data: dict[str, Any]) -> None:
         """The `emit` of a ledger in which trouble may come."""
@@ -325,7 +330,9 @@ class FakeWorld:
             target=watched(self.target),
             images=watched(self.images),
             isolation=watched(self.isolation),
+            machine_console=watched(self.machine_console),
             bubbles=watched(self.bubbles),
+            bubble_machines=watched(self.bubble_machines),
             cloud_things=self.cloud_things,
             digest_within=self._digest_within,
             clusters_within=self.bubbles,

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.model.system import Route53Front
-from tests.fakes.cloud_target import FakeFront, FakeTarget
+from tests.fakes.cloud_target import FakeConsole, FakeFront, FakeTarget
 from tests.laws.front_laws import NamedFrontLaws
+from tests.laws.machine_console_laws import MachineConsoleLaws
 from tests.laws.target_laws import MachineMakerLaws
 
 
@@ -22,6 +23,18 @@ class TestFakeTarget(MachineMakerLaws):
     @pytest.fixture
     def state_of(self, target: FakeTarget) -> Callable[[str], str]:
         return lambda machine: target.machines[machine].state
+
+
+class TestFakeConsole(MachineConsoleLaws):
+    absent = "i-0"
+
+    @pytest.fixture
+    def console(self) -> FakeConsole:
+        return FakeConsole(FakeTarget())
+
+    @pytest.fixture
+    def machine(self, console: FakeConsole) -> str:
+        return console.target.run("cloud-a", "10.30.1.50", {})
 
 
 class TestFakeFront(NamedFrontLaws):

@@ -1,5 +1,6 @@
 """The lab's EC2 and Route 53 refuse what AWS refuses. Each class cites the reference that decides."""
 
+import base64
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -95,6 +96,19 @@ class TestRunInstances:
         ec2.get_waiter("instance_running").wait(InstanceIds=[instance["InstanceId"]], WaiterConfig={"Delay": 1})
         console = ec2.get_console_output(InstanceId=instance["InstanceId"])["Output"]
         assert "-----BEGIN SSH HOST KEY KEYS-----" in console
+
+    def test_the_console_of_now_is_told_by_nitro_types_alone(self, ec2: Any, wish: dict[str, Any]) -> None:
+        """API reference, GetConsoleOutput: "supported on instance types that use the Nitro hypervisor" """
+        instance = ec2.run_instances(**{**wish, "InstanceType": "t2.small"})["Instances"][0]["InstanceId"]
+        assert refused(ec2.get_console_output, InstanceId=instance, Latest=True) == "UnsupportedOperation"
+
+    def test_a_screenshot_is_of_a_running_instance(self, ec2: Any, wish: dict[str, Any]) -> None:
+        """API reference, GetConsoleScreenshot: "a JPG-format screenshot of a running instance" """
+        instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
+        assert refused(ec2.get_console_screenshot, InstanceId=instance) == "IncorrectInstanceState"
+        ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
+        content = base64.b64decode(ec2.get_console_screenshot(InstanceId=instance)["ImageData"])
+        assert content.startswith(b"\xff\xd8\xff")
 
     def test_a_terminated_instance_does_not_start_again(self, ec2: Any, wish: dict[str, Any]) -> None:
         instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]

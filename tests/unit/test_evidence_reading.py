@@ -1,5 +1,6 @@
 """Reading copies: the same bytes every time, and other people's programs accept what README.txt tells to do."""
 
+import base64
 import csv
 import hashlib
 import io
@@ -113,6 +114,30 @@ def test_the_report_tells_of_both_systems_and_runs_nothing(files):
         assert words in page
     assert "<script" not in page
     assert not re.search(r"(src|href)=", page)
+
+
+def test_the_report_shows_the_machines_that_were_started_with_their_screens(tmp_path):
+    keys = make_keys(tmp_path)
+    png = b"\x89PNG\r\n\x1a\n of a screen"
+
+    def machines(staged):
+        console = staged.recorder.keep(b"Linux\nfiling login:\n", "text/plain")
+        picture = staged.recorder.keep(png, "image/png")
+        shown = {"dataset": "disk", "firmware": "bios", "accelerator": "tcg", "up": True, "seconds": 21.4, "wrong": []}
+        shown |= {"last_lines": ["filing login:"], "console": console, "picture": picture}
+        staged.tell("machine.seen", shown, "filing/drill/1")
+        failed = {"up": False, "wrong": ["it has ended: <b>"], "last_lines": [], "picture": ""}
+        staged.tell("machine.seen", shown | failed, "filing/drill/1")
+
+    staged = StagedRun(tmp_path / "ledger", keys, between=machines).go()
+    policy = trust_policy(tmp_path / "ledger", keys)
+    export_bundle(tmp_path / "ledger", staged.run, tmp_path / "bundle", policy=policy)
+    page = (tmp_path / "bundle/report.html").read_text()
+    assert "Machines started from images" in page
+    assert re.findall(r'src="([^"]*)"', page) == ["data:image/png;base64," + base64.b64encode(png).decode()]
+    kept = {path.read_bytes() for path in (tmp_path / "bundle/artifacts").rglob("*") if path.is_file()}
+    assert {png, b"Linux\nfiling login:\n"} <= kept
+    assert "it has ended: &lt;b&gt;" in page
 
 
 def test_a_drawing_carries_its_own_style_for_what_prints_it_looks_at_no_other(files):

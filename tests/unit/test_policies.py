@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "orchestrator" / "targets"
 # Which of our files act in which role. The vault's bucket is another account's, with keys and a policy of its own.
 ROLES = {
     "replicator": ["aws/images.py", "host_programs/cloud_data/ebs.py", "host_programs/cloud_data/objects.py"],
-    "drill": ["aws/machines.py", "aws/isolation.py"],
+    "drill": ["aws/machines.py", "aws/isolation.py", "aws/console.py"],
     "cutover": ["aws/machines.py", "aws/traffic.py"],
     "auditor": ["aws/things.py"],
 }

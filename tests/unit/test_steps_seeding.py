@@ -4,6 +4,7 @@ import pytest
 
 from orchestrator.model import action as actions
 from orchestrator.model.dataset import BlockVolume
+from orchestrator.model.machine_boot import MachineBoot
 from orchestrator.model.outcome import Result
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
@@ -94,6 +95,42 @@ def test_a_test_machine_stands_beside_the_real_one_and_goes(world):
     assert passed(world, actions.EndTestMachine()).observed["machines"] == []
     states = {each.id: each.state for each in world.target.machines.values()}
     assert sorted(states.values()) == ["running", "terminated"]
+
+
+class TestWhatATestMachineShows:
+    def started(self, world, **boot):
+        volume = DISK.model_copy(update={"boot": MachineBoot(**boot)})
+        made = plan()
+        system = made.systems[0].system.model_copy(update={"datasets": (volume,)})
+        made = made.model_copy(update={"systems": (made.systems[0].model_copy(update={"system": system}),)})
+        deed = a_deed(actions.StartTestMachine(), step="start_test_machine", plan=made)
+        return handlers_over(world.drivers)("start_test_machine").act(deed, lambda _: None, world.emit)
+
+    @pytest.fixture
+    def seeded(self, world):
+        passed(world, actions.TakeRecoveryPoint())
+        passed(world, actions.SeedImage())
+        return world
+
+    def seen(self, world):
+        return next(data for kind, data in world.events if kind == "machine.seen")
+
+    def test_it_is_up_by_its_console_which_comes_late_and_is_kept_with_its_screen(self, seeded):
+        seeded.machine_console.late = 3
+        outcome = self.started(seeded, console="login:")
+        assert outcome.passed, outcome.message
+        [machine] = outcome.observed["machines"].values()
+        seen = self.seen(seeded)
+        assert (machine["up"], machine["console"]) == (True, seen["console"]["digest"])
+        assert (seen["picture"]["mediaType"], seen["picture"]["digest"]) == ("image/jpeg", machine["picture"])
+
+    def test_one_that_never_says_it_fails_by_name_and_is_on_record(self, seeded):
+        seeded.machine_console.text = "Give root password for maintenance"
+        seeded.machine_console.dark = True
+        outcome = self.started(seeded, console="login:", up_within=60.0)
+        assert (outcome.passed, outcome.error) == (False, "DataError")
+        assert "its console does not say 'login:'; its console said last: Give root password" in outcome.message
+        assert (self.seen(seeded)["up"], self.seen(seeded)["picture"]) == (False, "")
 
 
 def test_where_something_leads_out_nothing_starts(world):

@@ -3,10 +3,15 @@
 What can be read out of the log stands here at once; what only people can say comes from the signed review.
 """
 
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.evidence.artifacts import artifact_path
 from orchestrator.evidence.reading.material import Material, Signed
-from orchestrator.evidence.reading.report_parts import Cell, chip, facts, table, whole
+from orchestrator.evidence.reading.report_parts import Cell, Html, chip, code, facts, table, whole
 from orchestrator.evidence.reading.words import duration, outcome, text, title
-from orchestrator.evidence.story import RunStory, SystemStory
+from orchestrator.evidence.story import RunStory, SystemStory, as_logged
 from orchestrator.evidence.told_surroundings import scope_rows
 
 RATINGS = {
@@ -18,6 +23,8 @@ RATINGS = {
 
 
 _TYPES = {"drill": "drill", "tabletop": "tabletop exercise", "walkthrough": "walkthrough"}
+_SHOWN = ("image/png", "image/jpeg")
+_SHOWN_BYTES_MAX = 256 * 1024
 _ASKED = {"rto": "recovery time", "rpo": "recovery point"}
 
 
@@ -32,7 +39,7 @@ def rating(system: SystemStory) -> str:
 
 def after_action(material: Material) -> str:
     """The section, as HTML."""
-    parts = (_overview, _attendance, _analysis, _strengths, _improvements)
+    parts = (_overview, _attendance, _analysis, _machines, _strengths, _improvements)
     return "".join(part(material) for part in parts)
 
 
@@ -84,6 +91,35 @@ def _analysis(material: Material) -> str:
         rows.append([name, told, chip(letter), RATINGS[letter]])
     words = '<p class="note">Ratings are proposed from the log (P, S, M, U as in HSEEP); the reviewer decides.</p>'
     return "<h3>Analysis by system</h3>" + table(["System", "What happened", "Rating", "Meaning"], rows) + words
+
+
+def _machines(material: Material) -> str:
+    """Machines that were started from images, with where their console and screen are kept; nothing where none was."""
+    seen = [event.data for system in material.story.systems.values() for event in system.of("machine.seen")]
+    rows: list[list[Cell]] = []
+    with as_logged():
+        for said in seen:
+            kept = [
+                code(artifact_path(str(said[name]["digest"]))) if said[name] else "none"
+                for name in ("console", "picture")
+            ]
+            up = Html(f"{chip('yes' if said['up'] is True else 'no').code} after {text(duration(said['seconds']))}")
+            told = "; ".join(map(str, [*said["wrong"], *said["last_lines"][-1:]]))
+            rows.append([str(said["dataset"]), f"{said['firmware']}, {said['accelerator']}", up, told, *kept])
+        pictures = [_picture(material, said) for said in seen]
+    head = ["Image", "Started by", "Up", "What it said last", "Its console", "Its screen"]
+    return "<h3>Machines started from images</h3>" + table(head, rows) + "".join(pictures) if rows else ""
+
+
+def _picture(material: Material, said: Mapping[str, Any]) -> str:
+    """A machine's screen within the page, where it is kept, is a picture that browsers know, and no huge one."""
+    kept = said["picture"] or {}
+    content = material.core.get(artifact_path(str(kept["digest"]))) if kept else None
+    if content is None or kept["mediaType"] not in _SHOWN or len(content) > _SHOWN_BYTES_MAX:
+        return ""
+    data = base64.b64encode(content).decode()
+    about = text(f"The screen of the machine of {said['dataset']}")
+    return f'<p><img style="max-width:100%" alt="{about}" src="data:{kept["mediaType"]};base64,{data}"></p>'
 
 
 def _strengths(material: Material) -> str:

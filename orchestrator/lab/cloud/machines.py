@@ -35,7 +35,8 @@ Starting cloud-init for {name}
 {key}
 -----END SSH HOST KEY KEYS-----
 Cloud-init v. 22.4.2 finished. Datasource DataSourceEc2Local.
-"""
+
+{name} login: """
 
 USER_DATA_UNIT = """[Unit]
 Description=User data at first boot

@@ -15,10 +15,18 @@ def clone(dataset: dict[str, Any], folder: str) -> dict[str, Any]:
     """How the bubble gets one dataset: `merged` is where it lies once mounted, `places` what shows it where.
 
     `from` is the held data and is never written. A layer on top costs nothing whatever the size; it needs a file
-    system that can carry one, and is tried before anything is copied.
+    system that can carry one, and is tried before anything is copied. Of an image, whoever starts a machine from it
+    lays blocks over it: it gets an empty folder for them.
     """
     started = time.monotonic()
     held, place = dataset["from"], os.path.join(folder, dataset["name"])
+    made = {"dataset": dataset["name"], "from": held, "places": dataset["places"], "bytes_max": dataset["bytes_max"]}
+    if dataset["image"]:
+        if not os.path.exists(held):
+            raise Refused("%s: what is held is not there: %s" % (dataset["name"], held))
+        own = os.path.join(place, "merged")
+        os.makedirs(own, mode=0o755)
+        return {**made, "how": "blocks", "merged": own, "seconds": round(time.monotonic() - started, 3)}
     if not os.path.isdir(held):
         raise Refused("%s: what is held is not there: %s" % (dataset["name"], held))
     paths = {part: os.path.join(place, part) for part in ("upper", "work", "merged")}
@@ -30,9 +38,7 @@ def clone(dataset: dict[str, Any], folder: str) -> dict[str, Any]:
         how = copy(held, paths["merged"])
     if dataset["bytes_max"] and how != "overlay":
         raise Refused("%s: only a layer can be kept small, and this host carries none" % dataset["name"])
-    made = {"dataset": dataset["name"], "how": how, "from": held, "places": dataset["places"], **paths}
-    made["bytes_max"] = dataset["bytes_max"]
-    return {**made, "seconds": round(time.monotonic() - started, 3)}
+    return {**made, **paths, "how": how, "seconds": round(time.monotonic() - started, 3)}
 
 
 def carries_layers(held: str, paths: dict[str, str]) -> bool:

@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 NEW_MOUNTS, NEW_NAME, NEW_IPC = 0x20000, 0x4000000, 0x8000000
@@ -24,6 +24,7 @@ FOR_ALL = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 nothing is put there; t
 EMPTY_PLACES = ("/run", "/var/log", "/var/spool", "/var/mail", *FOR_ALL)
 OF_THE_KERNEL = ("/proc", "/dev")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")  # no disk of the host, and nothing of its hardware
+FOR_MACHINES = ("kvm",)  # the processor's own help; it reaches no disk and no network
 KERNEL_KNOBS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 READY_SECONDS_MAX = 30.0
 REAPER_LOOKS_EVERY_SECONDS = 0.2
@@ -160,9 +161,12 @@ def set_up(folder: str, mounts: list[dict[str, Any]], addresses: list[str], sock
         if one["how"] == "overlay":
             parts = "lowerdir=%s,upperdir=%s,workdir=%s" % (one["from"], one["upper"], one["work"])
             mount("overlay", one["merged"], "overlay", 0, parts)
-            own.append(one["merged"])
+        else:
+            mount(one["merged"], one["merged"], "none", BIND)  # a mount of its own may be written where others may not
+        own.append(one["merged"])
         own += show(one, later=False)
-    own_devices(os.path.join(folder, "devices"))
+    machines = any(one["how"] == "blocks" for one in mounts)
+    own_devices(os.path.join(folder, "devices"), FOR_MACHINES if machines else ())
     for place in mount_points():
         if place not in own and not place.startswith(OF_THE_KERNEL):
             make_read_only(place)
@@ -206,11 +210,11 @@ def keep_small(one: dict[str, Any]) -> None:
     shutil.copystat(one["from"], one["upper"])
 
 
-def own_devices(aside: str) -> None:
-    """/dev with what every program needs. `aside` is where it is put together."""
+def own_devices(aside: str, more: Iterable[str]) -> None:
+    """/dev with what every program needs, and what of `more` the host has. `aside` is where it is put together."""
     os.makedirs(aside, mode=0o755)
     mount("tmpfs", aside, "tmpfs", NOSUID, "mode=755")
-    for name in DEVICES:
+    for name in (*DEVICES, *(name for name in more if os.path.exists("/dev/" + name))):
         with open(os.path.join(aside, name), "w", encoding="ascii"):
             pass
         mount("/dev/" + name, os.path.join(aside, name), "none", BIND)

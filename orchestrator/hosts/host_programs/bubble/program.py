@@ -1,7 +1,8 @@
 """A bubble on a host: a system's held data, cloned, and its services, in namespaces without a way out.
 
 The parts of this folder are joined into one file, sent to the host and run there by its own Python (3.9 or newer) as
-root: standard library, util-linux and iproute2. Requests: open, keeper, attempt, start, stop, close, list.
+root: standard library, util-linux and iproute2, for machines QEMU. Requests: open, keeper, attempt, start, stop, close,
+list; boot, machine, picture, greeting.
 
 Within a bubble there are: the host's files, all read-only; clones of the system's held data at their own paths; its
 addresses, on an interface that leads nowhere; processes of its own. It ends with its first process, at the latest when
@@ -17,10 +18,12 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.hosts.host_programs.bubble.attempts import attempt_all
 from orchestrator.hosts.host_programs.bubble.clones import clone, open_cluster
+from orchestrator.hosts.host_programs.bubble.machines import boot, greeting, look, picture
 from orchestrator.hosts.host_programs.bubble.namespaces import (
     Lease,
     Refused,
@@ -159,6 +162,18 @@ def stop(request: dict[str, Any]) -> int:
     return within(keeper, lambda: {"stopped": stop_units(request["units"])}, say)
 
 
+def in_machines(request: dict[str, Any]) -> int:
+    """A request about machines, within."""
+    keeper, _ = entered(request)
+    asked: dict[str, Callable[[], dict[str, Any]]] = {
+        "boot": lambda: boot(request["machine"]),
+        "machine": lambda: look(request["name"]),
+        "picture": lambda: picture(request["name"]),
+        "greeting": lambda: greeting(request["port"]),
+    }
+    return within(keeper, asked[request["do"]], say)
+
+
 def find_keeper(request: dict[str, Any]) -> dict[str, Any]:
     return {"keeper": entered(request)[0]}
 
@@ -219,7 +234,7 @@ def main() -> None:
         if request["do"] in whole:
             say(whole[request["do"]](request))
         else:
-            entering[request["do"]](request)
+            entering.get(request["do"], in_machines)(request)
     except Refused as refused:
         say({"failed": str(refused)})
     except OSError as error:

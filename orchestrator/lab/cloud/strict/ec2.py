@@ -25,6 +25,13 @@ from orchestrator.lab.cloud.strict.moto_state import address_is_taken, all_insta
 
 USER_DATA_BYTES_MAX = 16 * 1024
 VCPUS_QUOTA_DEFAULT = 64
+CONSOLE_BYTES_MAX = 64 * 1024
+# One dark pixel as JPG: what runs in the lab has no screen.
+DARK_SCREEN = (
+    "/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////"
+    "////////////////////////////////////////////////////////////////////wgALCAABAAEBAREA/8QAFBABAAAAAAAAAAAAAAAAAAAA"
+    "AP/aAAgBAQABPxA="
+)
 
 
 class Console(Protocol):
@@ -64,6 +71,8 @@ class StrictEc2(Lenient):
             self._check_transition(call)
         if call.action == "GetConsoleOutput":
             return self._console_output(call)
+        if call.action == "GetConsoleScreenshot":
+            return _console_screenshot(call)
         return None
 
     def after(self, call: AwsCall, answer: Answer) -> Answer:
@@ -181,16 +190,39 @@ class StrictEc2(Lenient):
                 )
 
     def _console_output(self, call: AwsCall) -> Answer:
-        instance_id = call.parameters.get("InstanceId", "")
-        instance = find_instance(instance_id)
-        if instance is None or instance.region_name != call.region:
-            raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
-        # Before the first boot there is nothing to show; the reference: "by default … the most recent output".
-        text = self._console.output(instance_id) if instance.state in ("running", "stopping", "stopped") else ""
-        encoded = base64.b64encode(text.encode()).decode()
+        """Reference: only the most recent 64 KB; `Latest` on types of the Nitro hypervisor; else what was posted
+        shortly after the instance changed its state.
+        """
+        instance = _instance_of(call)
+        latest = call.parameters.get("Latest", "false") == "true"
+        if latest and INSTANCE_TYPES[instance.instance_type]["Hypervisor"] != "nitro":
+            message = "This instance type does not support retrieving the latest console logs."
+            raise AwsError("UnsupportedOperation", message)
+        # Before the first boot there is nothing to show.
+        posted = instance.state in ("running", "stopping", "stopped")
+        text = self._console.output(instance.id) if posted else ""
+        encoded = base64.b64encode(text.encode()[-CONSOLE_BYTES_MAX:]).decode()
+        instance_id = instance.id
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
         inner = f"<instanceId>{instance_id}</instanceId><timestamp>{moment}</timestamp><output>{encoded}</output>"
         return ec2_answer("GetConsoleOutput", inner)
+
+
+def _instance_of(call: AwsCall) -> Any:
+    instance_id = call.parameters.get("InstanceId", "")
+    instance = find_instance(instance_id)
+    if instance is None or instance.region_name != call.region:
+        raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+    return instance
+
+
+def _console_screenshot(call: AwsCall) -> Answer:
+    """Reference: "a JPG-format screenshot of a running instance … Base64-encoded"."""
+    instance = _instance_of(call)
+    if instance.state != "running":
+        raise AwsError("IncorrectInstanceState", f"The instance '{instance.id}' is not in the 'running' state.")
+    inner = f"<imageData>{DARK_SCREEN}</imageData><instanceId>{instance.id}</instanceId>"
+    return ec2_answer("GetConsoleScreenshot", inner)
 
 
 def _parameters_digest(call: AwsCall) -> str:
