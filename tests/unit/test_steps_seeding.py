@@ -153,8 +153,8 @@ class TestDrillsAtTheCloud:
         outcome = self.drilled(world)
         assert outcome.passed, outcome.message
         kinds = [kind for kind, _ in world.events]
-        assert kinds[-7:] == [
-            *("drill.begun", "test_machine.started", "bubble.proved", "test_machine.ended"),
+        assert kinds[-8:] == [
+            *("drill.begun", "test_machine.started", "machine.seen", "bubble.proved", "test_machine.ended"),
             *("drill.finished", "objective.measured", "objective.measured"),
         ]
         told = dict(world.events)["drill.finished"]
