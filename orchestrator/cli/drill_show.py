@@ -17,8 +17,8 @@ def moment(text: str) -> str:
 
 def _machine(machine: Any) -> list[tuple[str, str]]:
     """Whether it came up, by what it said; and where console and picture lie below the ledger's folder."""
-    from orchestrator.foundation.amounts import seconds_text
     from orchestrator.evidence.artifacts import artifact_path
+    from orchestrator.foundation.amounts import seconds_text
 
     found = f"{'up' if machine.up else 'not up'} after {seconds_text(machine.seconds)}"
     by = f"by {machine.firmware}, {machine.accelerator}"

@@ -78,9 +78,8 @@ class MachineEstate(Estate):
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def machines_left(self) -> str:
-        """Of all QEMUs of this machine, those of a bubble."""
-        words = ["pgrep", "-f", "unix:qmp,server=on"]
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        """Numbers of QEMUs of bubbles, as their host counts processes."""
+        return self.drivers.transports(self.there).run(["pgrep", "-f", "unix:[q]mp,server=on"], check=False).text
 
 
 @pytest.fixture(scope="module")
