@@ -61,7 +61,11 @@ def kernel_knows(filesystem: str) -> str | None:
 
 def a_kernel() -> str | None:
     """Of a distribution, which machines of tests start with."""
-    return None if list(Path("/boot").glob("vmlinuz-*")) else "no kernel in /boot"
+    return (
+        None
+        if list(Path("/boot").glob("vmlinuz-*"))
+        else "no kernel in /boot (apt-get install linux-image-cloud-amd64 brings one)"
+    )
 
 
 # name in @pytest.mark.platform(name): why it cannot run here, or None
