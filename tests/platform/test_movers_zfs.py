@@ -8,6 +8,7 @@ import os
 import shlex
 import stat
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +59,26 @@ class Line:
 
 
 @dataclass
+class Window:
+    """A limit that holds for so many seconds from when it is first asked for; none where it was never opened."""
+
+    seconds: float = 0.0
+    until: float | None = None
+
+    def __call__(self) -> Allowance:
+        if self.until is None:
+            self.until = time.monotonic() + self.seconds
+        left = self.until - time.monotonic()
+        return Allowance(bytes_per_second=1_000_000, seconds_left=left) if left > 0 else Allowance()
+
+
+@dataclass
 class ZfsGround(TreeGround):
     """Two hosts on this machine, each with a pool at its /srv; what is within is a dataset."""
 
     top: Path = Path("/nowhere")
     line: Line = field(default_factory=lambda: Line(Path("/nowhere")))
-    allowances: list[Allowance] = field(default_factory=list)
+    window: Window = field(default_factory=Window)
 
     def host(self, name: str) -> Host:
         return Host(name=name, site="onprem", address="127.0.0.1", path_prefix=str(self.top / name), become=False)
@@ -108,13 +123,13 @@ def ground(tmp_path, monkeypatch):
     tree = FileTree(name="documents", path="/srv/documents", snapshots="zfs")
     line = Line(tmp_path)
     inner = FileTreeMover(LocalTransport, line, HostPointStores(LocalTransport, SystemClock()))
-    allowances: list[Allowance] = []
-    sender = ZfsSender(LocalTransport, line, bandwidth=lambda: allowances.pop(0) if allowances else Allowance())
+    window = Window()
+    sender = ZfsSender(LocalTransport, line, bandwidth=window)
     given: dict[str, Any] = {
         "town": None,  # these hosts are folders of this machine
         "mover": SnapshotSendMover(LocalTransport, inner, {"zfs": sender}),
     }
-    return ZfsGround(transports=LocalTransport, tree=tree, top=tmp_path, line=line, allowances=allowances, **given)
+    return ZfsGround(transports=LocalTransport, tree=tree, top=tmp_path, line=line, window=window, **given)
 
 
 class TestZfsSendMover(TreeMoverLaws):
@@ -185,8 +200,7 @@ def test_a_token_whose_snapshot_is_gone_is_let_go_of(ground):
 
 def test_a_transfer_whose_time_is_over_goes_on_under_the_next_limit(ground):
     ground.write(ground.source, "a", os.urandom(3_000_000))
-    slow = Allowance(bytes_per_second=1_000_000, seconds_left=1.0)
-    ground.allowances.append(slow)
+    ground.window.seconds = 1.5
     report = ground.mover.copy(ground.tree, ground.source, ground.replica)
     assert report.detail["parent"] == "none, resumed"
     assert report.seconds < 20
