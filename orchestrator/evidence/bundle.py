@@ -100,7 +100,7 @@ def _is_tile(path: str, size: int) -> bool:
 def judge_manifest(files: Mapping[str, bytes]) -> list[str]:
     """What of a bundle's files does not agree with its manifest."""
     try:
-        lines = files[MANIFEST].decode().splitlines()
+        lines = files[MANIFEST].decode().removesuffix("\n").split("\n")
     except (KeyError, UnicodeDecodeError):
         return [f"{MANIFEST} is missing or is not text"]
     wanted: dict[str, str] = {}
@@ -117,4 +117,7 @@ def judge_manifest(files: Mapping[str, bytes]) -> list[str]:
         elif hashlib.sha256(content).hexdigest() != digest:
             problems.append(f"{path} differs from {MANIFEST}")
     problems += [f"{path} is not in {MANIFEST}" for path in sorted(set(files) - set(wanted) - {MANIFEST})]
+    others = {path: content for path, content in files.items() if path != MANIFEST}
+    if not problems and files[MANIFEST] != manifest_of(others):
+        problems.append(f"{MANIFEST} names its files in another form than the one it has")
     return problems

@@ -82,6 +82,20 @@ def test_a_flipped_bit_in_the_manifest_is_caught(files, honest):
         assert {group for group, _ in found} == {"FILES"}, changed
 
 
+@pytest.mark.parametrize(
+    "other_form",
+    [
+        lambda manifest: manifest.replace(b"\n", b"\x0b", 1),  # ends a line, too, for whoever is not strict
+        lambda manifest: manifest.removesuffix(b"\n"),
+        lambda manifest: b"".join(reversed(manifest.splitlines(keepends=True))),
+    ],
+    ids=["another end of a line", "no last end of a line", "another order"],
+)
+def test_a_manifest_has_one_form(files, honest, other_form):
+    found = failed(files | {MANIFEST: other_form(files[MANIFEST])}, honest[1], fix=False)
+    assert {group for group, _ in found} == {"FILES"}
+
+
 def test_a_flipped_bit_in_the_bundles_own_policy_changes_nothing_that_is_accepted(files, honest):
     """It is for reference: the auditor's is used, so copies that quote it fail, or the difference is said."""
     for changed in flipped(files["policy/trust-policy.json"], 40, 5):
