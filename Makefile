@@ -9,6 +9,9 @@ NO_PACKAGES = echo "skerry: pip could not install what the lock names (see above
 	echo "HINT: check the network, or the mirror in: $(BIN)/python -m pip config list; then run make again." >&2; exit 81;
 
 TESTS  ?=
+# Each file of tests runs in one process, so that its lab is made once; files run beside each other.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 BENCH  ?=
 FUZZ   ?= --seconds 600
 CELLS  ?=
@@ -24,10 +27,10 @@ tour: packages-tour $(STAMPS)/tour  ## install what is needed, then move one sys
 	@$(BIN)/skerry lab tour
 
 test: packages-test $(STAMPS)/dev  ## install what is needed, then run the tests (TESTS=tests/unit runs some)
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(PYTEST) $(TESTS)
 
 test-long: packages-test $(STAMPS)/dev  ## all tests, those too that take long
-	@SKERRY_LONG=1 $(BIN)/python -m pytest $(TESTS)
+	@SKERRY_LONG=1 $(PYTEST) $(TESTS)
 
 check: packages-test $(STAMPS)/dev lint types test  ## lint, types, then floors and all other tests
 

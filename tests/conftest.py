@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -123,6 +124,7 @@ LONG = {
     "tests/platform/test_movers_extents.py",
     "tests/platform/test_movers_incremental.py",
     "tests/platform/test_movers_kills.py",
+    "tests/platform/test_movers_many_files.py",
     "tests/platform/test_movers_postgres.py",
     "tests/platform/test_movers_postgres_trouble.py",
     "tests/platform/test_movers_trouble.py",
@@ -179,6 +181,25 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             reason = why_not(name)
             if reason:
                 pytest.skip(f"platform {name}: {reason}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many files of tests run beside each other. Without namespaces all labs stand on the same loopback addresses,
+    one after another; more than four would want more memory than a small machine has.
+    """
+    return 1 if namespaces() else min(4, len(os.sched_getaffinity(0)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells the process that prints what it left out; each worker collects everything."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    LEFT_OUT.update(getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
