@@ -30,8 +30,8 @@ from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.lsn import parse_lsn
 from orchestrator.operations.desk import Desk, open_desk
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.replication import Override
-from orchestrator.operations.standing import complain_of_rounds, recording, run_rounds, when_free
+from orchestrator.operations.replication import Override, recording
+from orchestrator.operations.standing import complain_of_rounds, run_rounds, when_free
 from orchestrator.operations.survey import survey_estate
 from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
 

@@ -143,6 +143,7 @@ LONG = {
     "tests/scenarios/test_move_behind_a_proxy.py",
     "tests/scenarios/test_seeded_machine.py",
     "tests/scenarios/test_volume_system.py",
+    "tests/scenarios/test_way_back.py",
     "tests/scenarios/test_replication.py",
     "tests/scenarios/test_switch_on_hosts.py",
     "tests/scenarios/test_wave.py",

@@ -29,6 +29,9 @@ def account_lines(account: Mapping[str, Any]) -> list[str]:
 
     lines = [account_text(dict(account))]
     lines += [f"  {name}: {_dataset_text(found)}" for name, found in account["datasets"].items()]
+    if last := account.get("last_round"):
+        ended = f"{last['result']} at {last['finished_at']}"
+        lines.append(f"  the last round towards the old side {ended}: {last['message']}")
     return lines + [f"  {line}" for line in business_lines(account["business"], account["at"])]
 
 

@@ -90,7 +90,9 @@ def heal(words: tuple[str, ...], as_json: bool) -> None:
 def down(purge: bool, as_json: bool) -> None:
     """End every process of the lab; nothing is left outside its folder."""
     from orchestrator.lab import estate_town
+    from orchestrator.wiring.caretaker import end_caretaker
 
+    end_caretaker()  # it would go on with runs whose hosts are gone
     town = estate_town.open_lab()
     town.down()
     if purge:

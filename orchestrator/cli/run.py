@@ -97,10 +97,16 @@ def carry_out(
                 stage=cast("Stage", stage) if stage else None,
                 skip=skip,
             )
-    tell_end(status, as_json=as_json)
+    tell_end(status, caretaker=desk.caretaker, as_json=as_json)
 
 
-def tell_end(status: Any, *, as_json: bool) -> None:
+def tell_caretaker(process: int) -> None:
+    """Who goes on with what waits, where somebody was left behind for that."""
+    if process:
+        click.echo(f"process {process} keeps the way back open until the commit, and takes it at the deadline")
+
+
+def tell_end(status: Any, *, caretaker: int = 0, as_json: bool) -> None:
     """Print what a run (RunStatus) came to, and raise what that means for the exit code."""
     from orchestrator.cli.console import print_json
     from orchestrator.foundation.printable import printable
@@ -114,4 +120,5 @@ def tell_end(status: Any, *, as_json: bool) -> None:
             # The engine has one word for what went well to the end; a drill commits to nothing.
             state = "passed" if (status.kind, system.state) == ("drill", "committed") else system.state
             click.echo(printable(f"{system.system}: {state.replace('_', ' ')}{why}"))
+        tell_caretaker(caretaker)
     complain(status)

@@ -115,7 +115,8 @@ def prune(system: str, dry_run: bool, operator: str, as_json: bool) -> None:
     from orchestrator.foundation.errors import UsageError
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.standing import points_over, recording, when_free
+    from orchestrator.operations.replication import recording
+    from orchestrator.operations.standing import points_over, when_free
 
     with open_desk(inventory_folder()) as desk:
         if dry_run:
@@ -142,7 +143,8 @@ def _change(do: str, system: str, point: str, hold: str, because: str, operator:
     from orchestrator.foundation.errors import UsageError
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.standing import points_over, recording, when_free
+    from orchestrator.operations.replication import recording
+    from orchestrator.operations.standing import points_over, when_free
 
     with open_desk(inventory_folder()) as desk:
         if operator not in desk.inventory.people:

@@ -268,4 +268,4 @@ def carry_out(
                 skip=skip,
                 hold=hold,
             )
-    tell_end(status, as_json=as_json)
+    tell_end(status, caretaker=desk.caretaker, as_json=as_json)

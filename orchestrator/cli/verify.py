@@ -47,7 +47,8 @@ def command(
     from orchestrator.model.site import Side
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.standing import points_over, recording, systems_named, verifier_over, when_free
+    from orchestrator.operations.replication import recording
+    from orchestrator.operations.standing import points_over, systems_named, verifier_over, when_free
     from orchestrator.operations.verify import SIDES_DEFAULT, complain_of_difference
 
     if point is not None and (if_older_than is not None or every_system):

@@ -266,6 +266,7 @@ def _value(text: str) -> str | int | float | bool:
 def _carry_out(wave: str, act: Callable[..., Any], *, as_json: bool, complains: bool = True) -> None:
     from orchestrator.cli.console import console
     from orchestrator.cli.live import LiveRun
+    from orchestrator.cli.run import tell_caretaker
     from orchestrator.cli.wave_show import complain, show_wave
     from orchestrator.cli.words import print_json
     from orchestrator.operations.wave_status import plan_of_wave
@@ -281,5 +282,6 @@ def _carry_out(wave: str, act: Callable[..., Any], *, as_json: bool, complains: 
         print_json(found.model_dump(mode="json"))
     else:
         show_wave(found)
+        tell_caretaker(desk.caretaker)
     if complains:
         complain(found)

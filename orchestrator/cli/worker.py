@@ -13,14 +13,17 @@ from orchestrator.cli.words import JSON_OPTION, exit_codes_of
     type=float,
     help="How long a worker may be silent before others take its work over; default 20, and the same for all.",
 )
+@click.option("--caretaker", is_flag=True, help="Only for what waits for its commit, and while nobody else works.")
 @JSON_OPTION
 @click.pass_context
-def commands(context: click.Context, dead_seconds: float | None, as_json: bool) -> None:
+def commands(context: click.Context, dead_seconds: float | None, caretaker: bool, as_json: bool) -> None:
     """Carry every run that is submitted (skerry run --detach), until SIGTERM or Ctrl-C. Without a subcommand: do that.
 
     With --database, workers on several machines share the runs, and one takes over from another that died, hangs or is
     cut off; it ends itself where it may have been taken for dead, so have a supervisor start it again. Without, the
-    state is a file in the home, and a second worker is refused.
+    state is a file in the home, and a second worker is refused. There a command that leaves a run waiting for its
+    commit leaves a caretaker, too: it keeps the way back open, takes it when the deadline passes, and makes room for
+    whoever gives another command.
     """
     if context.invoked_subcommand is not None:
         return
@@ -32,7 +35,7 @@ def commands(context: click.Context, dead_seconds: float | None, as_json: bool) 
 
     live = LiveRun(console(), as_json=as_json)
     with open_desk(inventory_folder(), observers=[live]) as desk, live.shown():
-        serve(desk, dead_seconds=dead_seconds, on_up=_say_up(as_json=as_json))
+        serve(desk, dead_seconds=dead_seconds, on_up=_say_up(as_json=as_json), caretaker=caretaker)
 
 
 def _say_up(*, as_json: bool) -> Callable[[str], None]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.requests import Operation
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.gate import GateVerdict
@@ -38,6 +39,11 @@ KnownAt = Callable[[float], Mapping[str, Mapping[str, Any]]]
 def nothing_known(_at: float) -> Mapping[str, Mapping[str, Any]]:
     """For plans that are bound to no window."""
     return {}
+
+
+# Brings along once what the new side of a run at rest has written: the deed is that of its step that follows, with a
+# ticket of its own. Says itself what came of it; what it raises is told by the engine, and the run rests on.
+KeepOpen = Callable[[Deed], None]
 
 
 class StepStatus(Frozen):
@@ -104,7 +110,10 @@ class Runs(Protocol):
         ...
 
     def status(self, run: str) -> RunStatus: ...
-    def list(self, *, limit: int = 100) -> Sequence[RunStatus]: ...
+    def list(self, *, limit: int = 100, plan: str = "") -> Sequence[RunStatus]:
+        """The newest first, with their systems, without their steps; only those of `plan` (its digest), where named."""
+        ...
+
     def plan(self, run: str) -> Plan: ...
 
     def request(

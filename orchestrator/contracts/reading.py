@@ -10,8 +10,8 @@ class StateReader(Protocol):
     Laws (tests/laws/test_plain_reader.py): the documents are those of contracts.engine.Runs and of Catalogue, as JSON
     """
 
-    def runs(self, *, limit: int) -> list[dict[str, Any]]:
-        """As RunStatus, newest first, without steps."""
+    def runs(self, *, limit: int, plan: str = "") -> list[dict[str, Any]]:
+        """As RunStatus, newest first, without steps; only those of `plan`, where named."""
         ...
 
     def run_ids(self, beginning: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.schema import ScalarElementColumnDefault
 
 from orchestrator.engine.tables import SCHEMA_NUMBER, metadata, schema
@@ -38,6 +38,7 @@ class Database:
         self._queued: list[_Write[Any]] = []
         self._queueing = threading.Lock()
         self._engine = _sqlite_engine(url) if self._is_sqlite else _postgres_engine(url)
+        self._insert: Callable[[sa.Table], Any] = sqlite.insert if self._is_sqlite else _postgres_insert()
         with self._errors():
             self._bring_up_to_date()
 
@@ -152,7 +153,7 @@ class Database:
 
     def put(self, connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
         """Insert the row, or replace the one with the same primary key."""
-        insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(table).values(**values)
+        insert = self._insert(table).values(**values)
         keys = [column.name for column in table.primary_key]
         changes = {name: insert.excluded[name] for name in values if name not in keys}
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes))
@@ -161,12 +162,12 @@ class Database:
         """Insert those rows whose primary key is not there yet."""
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             part = list(rows[start : start + ROWS_PER_STATEMENT])
-            insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(table).values(part)
+            insert = self._insert(table).values(part)
             connection.execute(insert.on_conflict_do_nothing())
 
     def add_once(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """Insert a row; False, and nothing changes, when its primary key is there already."""
-        insert = (sqlite.insert if self._is_sqlite else postgresql.insert)(table)
+        insert = self._insert(table)
         added = insert.on_conflict_do_nothing().returning(*table.primary_key)
         return connection.execute(added, dict(row)).first() is not None
 
@@ -237,6 +238,12 @@ def _sqlite_engine(url: str) -> sa.Engine:
         connection.exec_driver_sql("begin immediate" if writes else "begin")
 
     return engine
+
+
+def _postgres_insert() -> Callable[[sa.Table], Any]:
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 loads slowly, and a store in a file needs none of it
+
+    return postgresql.insert
 
 
 def _postgres_engine(url: str) -> sa.Engine:

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -40,6 +41,12 @@ class DeedThreads(Generic[T]):
         """Nothing is under way, and nothing waits to be."""
         with self._lock:
             return not self._under_way
+
+    def await_idle(self, seconds: float) -> None:
+        """Return when nothing is under way, or after so long."""
+        deadline = time.monotonic() + seconds
+        while not self.is_idle and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """Begin nothing more. What is under way goes on in its thread, and nobody waits for it."""

@@ -45,11 +45,11 @@ class PlainReader:
             found = connection.execute("select max(number) from schema_number").fetchone() if known else None
         return found is not None and found[0] is not None and found[0] >= SCHEMA_NUMBER_MIN
 
-    def runs(self, *, limit: int) -> list[dict[str, Any]]:
-        """As RunStatus, newest first, without steps."""
+    def runs(self, *, limit: int, plan: str = "") -> list[dict[str, Any]]:
+        """As RunStatus, newest first, without steps; only those of `plan`, where named."""
         with self._reading() as connection:
             rows = connection.execute(
-                "select * from runs order by created_at desc, run desc limit ?", (limit,)
+                "select * from runs where ? in ('', plan) order by created_at desc, run desc limit ?", (plan, limit)
             ).fetchall()
             return [_run(row, _systems(connection, row["run"])) for row in rows]
 

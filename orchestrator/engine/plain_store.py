@@ -40,8 +40,8 @@ class ReadOnlyRuns:
     def status(self, run: str) -> RunStatus:
         return RunStatus.model_validate(self._reader.run(run))
 
-    def list(self, *, limit: int = 100) -> Sequence[RunStatus]:
-        return [RunStatus.model_validate(document) for document in self._reader.runs(limit=limit)]
+    def list(self, *, limit: int = 100, plan: str = "") -> Sequence[RunStatus]:
+        return [RunStatus.model_validate(document) for document in self._reader.runs(limit=limit, plan=plan)]
 
     def plan(self, run: str) -> Plan:
         return Plan.model_validate(self._reader.plan_of(run))

@@ -118,9 +118,10 @@ class DatabaseRuns:
             ),
         ).model_copy(update={"requests_open": requests_open})
 
-    def list(self, *, limit: int = 100) -> Sequence[RunStatus]:
-        """The newest runs first, with their systems, without their steps."""
+    def list(self, *, limit: int = 100, plan: str = "") -> Sequence[RunStatus]:
         newest = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.run.desc()).limit(limit)
+        if plan:
+            newest = newest.where(runs.c.plan == plan)
         with self._database.reading() as connection:
             rows = connection.execute(newest).all()
             listed = newest.subquery()

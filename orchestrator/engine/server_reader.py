@@ -16,8 +16,8 @@ class ServerReader:
     def __init__(self, url: str) -> None:
         self._store = open_store(url)
 
-    def runs(self, *, limit: int) -> list[dict[str, Any]]:
-        return [status.model_dump(mode="json") for status in self._store.runs.list(limit=limit)]
+    def runs(self, *, limit: int, plan: str = "") -> list[dict[str, Any]]:
+        return [status.model_dump(mode="json") for status in self._store.runs.list(limit=limit, plan=plan)]
 
     def run_ids(self, beginning: str) -> list[str]:
         query = sa.select(runs.c.run).where(runs.c.run.startswith(beginning, autoescape=True)).limit(2)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.contracts.engine import KeepOpen
 from orchestrator.contracts.handler import Deed, Handler, Handlers
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.turns import Mode
@@ -90,6 +91,21 @@ class StepProtocol:
             seconds=seconds,
         )
         return ended
+
+    def repeat(self, deed: Deed, keep: KeepOpen) -> None:
+        """Have `keep` do a deed of a run at rest once more: no step of the run, and no end that it knows of.
+
+        What breaks in it stands in the evidence. Raises as `perform`.
+        """
+        system = deed.system_plan.system.name
+        self._may_act()
+        try:
+            keep(deed.model_copy(update={"ticket": self._store.next_ticket(system)}))
+        except (EvidenceError, EngineUnavailable):
+            raise
+        except Exception as error:  # the step boundary: the run stands where it stood
+            because = error.message if isinstance(error, OrchestratorError) else f"it broke: {error!r}"
+            self._events.tell("replication.behind", run=deed.run, system=system, data={"why": because})
 
     def _probed_or_acted(self, deed: Deed, intent: EarlierIntent, *, settled_absent: bool) -> Ended:
         handler = self._handlers(deed.action.verb)

@@ -12,6 +12,7 @@ from orchestrator.contracts.handler import Deed
 from orchestrator.engine.admission import Admission
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.event_stream import EventStream
+from orchestrator.engine.open_way import OpenWay, Rounds
 from orchestrator.engine.run_state import Key, RunState
 from orchestrator.engine.step_protocol import Ended, StepProtocol
 from orchestrator.engine.turns import (
@@ -50,6 +51,7 @@ class Parts:
     # Called when a system came to rest, and when something broke that no step can be blamed for.
     on_rest: Callable[[str], None]
     halt: Callable[[BaseException], None]
+    rounds: Rounds
 
 
 @dataclass
@@ -69,6 +71,7 @@ class SystemTurns:
         self._parts = parts
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
+        self._open_way = OpenWay(run, plan, planned, parts.rounds, self._news)
         self._mailbox: list[Event] = []
         self._under_way: dict[Key, _UnderWay] = {}
         self._delivered: set[int] = set()
@@ -78,6 +81,7 @@ class SystemTurns:
 
     async def take(self, number: int, state: RunState, commands: Sequence[Command]) -> Sequence[Event]:
         """Live turn; see actor.Turns. Never returns once the worker has halted."""
+        self._open_way.stand(state)
         try:
             if self._taken or any(not isinstance(command, Perform) for command in commands):
                 await asyncio.to_thread(self._carry_out, number, commands)
@@ -98,6 +102,16 @@ class SystemTurns:
             self._parts.halt(error)
             await asyncio.Event().wait()
             raise
+
+    @property
+    def is_held_open(self) -> bool:
+        """The system waits at its new side, and its way back is kept open meanwhile."""
+        return self._open_way.is_kept
+
+    @property
+    def is_under_way(self) -> bool:
+        """A deed of it is."""
+        return bool(self._under_way)
 
     def deliver_first(self, requests: Sequence[RequestRow]) -> None:
         """What was asked before this process took the run up is obeyed before anything new begins."""
@@ -286,10 +300,18 @@ class SystemTurns:
     # ---- waiting
 
     async def _next_events(self, state: RunState) -> Sequence[Event]:
+        """What happens next; once it is returned, no round is under way that could meet what comes of it."""
         if not state.is_busy:
             await self._leave()
+        events = await self._await_events(state)
+        await self._open_way.end()
+        return events or self._take_mail()
+
+    async def _await_events(self, state: RunState) -> Sequence[Event]:
+        """A deadline that was reached; nothing, once there is mail."""
         while not self._mailbox:
             self._news.clear()
+            self._open_way.begin_when_due()
             seconds = self._seconds_to_wait(state)
             # Not asyncio.wait_for: Python 3.11's may swallow a cancellation, and this task would outlive the worker.
             alarm = None if seconds is None else self._loop.call_later(max(0.0, seconds), self._news.set)
@@ -303,7 +325,7 @@ class SystemTurns:
                 at, key = state.next_deadline
                 if at <= self._now():
                     return [DeadlineReached(at=self._now(), step=key[0], mode=key[1])]
-        return self._take_mail()
+        return []
 
     def _take_mail(self) -> Sequence[Event]:
         events, self._mailbox = self._mailbox, []
@@ -315,6 +337,8 @@ class SystemTurns:
         if state.next_deadline is not None:
             # One millisecond more, for times are cut to milliseconds.
             waits.append(state.next_deadline[0] - self._now() + 0.001)
+        if self._open_way.seconds_to_next is not None:
+            waits.append(self._open_way.seconds_to_next)
         return min(waits, default=None)
 
     async def _give_up_what_is_overdue(self) -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from orchestrator.contracts.engine import GateJudge, KnownAt, RunStatus, nothing_known
+from orchestrator.contracts.engine import GateJudge, KeepOpen, KnownAt, RunStatus, nothing_known
 from orchestrator.contracts.handler import Handlers
 from orchestrator.contracts.observer import Observer, Recorder
 from orchestrator.engine.actor import JournaledTurns, Turns
@@ -20,6 +20,7 @@ from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.durable import DurableEngine
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.heartbeat import Heartbeat
+from orchestrator.engine.open_way import Rounds
 from orchestrator.engine.orphan_guard import OrphanGuard
 from orchestrator.engine.reducer import Reducer
 from orchestrator.engine.run_events import tell_run_begun, tell_run_finished
@@ -32,11 +33,13 @@ from orchestrator.engine.worker_store import RunRow, WorkerStore
 from orchestrator.engine.workers_store import WorkersStore
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import EngineUnavailable, UsageError
-from orchestrator.foundation.limits import WORKER_DEAD_SECONDS
+from orchestrator.foundation.limits import WAY_BACK_EVERY_SECONDS, WORKER_DEAD_SECONDS
 from orchestrator.model.plan import Plan
 
 ENQUEUED_AT_ONCE_MAX = 100
 PLANS_KEPT_MAX = 8
+NOT_NEEDED_SECONDS = 10.0  # so long a caretaker looks for something to do
+GRACE_SECONDS = 15.0  # a round that ends so soon ends well when the worker does; and a deed of one that steps aside
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class WorkerSettings:
     poll_seconds: float = 0.1
     dead_seconds: float = WORKER_DEAD_SECONDS
     limits: Limits = field(default_factory=Limits)
+    way_back_every_seconds: float = WAY_BACK_EVERY_SECONDS
+    steps_aside: bool = False  # a caretaker: carries runs while nobody else does
 
 
 def open_worker(
@@ -59,11 +64,13 @@ def open_worker(
     *,
     judge_gate: GateJudge,
     known_of: Callable[[Plan], KnownAt] = lambda _plan: nothing_known,
+    keep_open: KeepOpen | None = None,
     settings: WorkerSettings | None = None,
     end_process: Callable[[str], None] | None = None,
 ) -> "EngineWorker":
     """A worker over the store and the durable engine at these URLs; nothing happens before `start`.
 
+    `keep_open` is done again and again for systems whose run waits after clients were sent to their new side.
     `end_process` is called with the reason when this process may have been taken for dead (PostgreSQL only), and must
     not return; by default the process ends with the exit code of EngineUnavailable.
     """
@@ -76,6 +83,7 @@ def open_worker(
         clock,
         judge_gate=judge_gate,
         known_of=known_of,
+        keep_open=keep_open,
         settings=settings or WorkerSettings(),
         end_process=end_process or _end_process,
     )
@@ -94,6 +102,7 @@ class EngineWorker:
         *,
         judge_gate: GateJudge,
         known_of: Callable[[Plan], KnownAt],
+        keep_open: KeepOpen | None,
         settings: WorkerSettings,
         end_process: Callable[[str], None],
     ) -> None:
@@ -103,13 +112,14 @@ class EngineWorker:
         self._judge_gate = judge_gate
         self._known_of = known_of
         self._settings = settings
-        self._lock = worker_lock(urls[0])
+        self._lock = worker_lock(urls[0], steps_aside=settings.steps_aside)
         # Each life is another worker: what its former ones left is taken over.
         self._name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._threads: DeedThreads[Ended] = DeedThreads(threads_max=settings.deeds_parallel_max)
         protocol = StepProtocol(
             self._rows, handlers, events, clock, worker=self._name, may_act=self._refuse_when_halted
         )
+        self._rounds = Rounds(keep_open, protocol, clock, settings.way_back_every_seconds, self._halt)
         self._parts = Parts(
             store=self._rows,
             protocol=protocol,
@@ -120,6 +130,7 @@ class EngineWorker:
             worker=self._name,
             on_rest=self._came_to_rest,
             halt=self._halt,
+            rounds=self._rounds,
         )
         self._engine = DurableEngine(
             urls[1],
@@ -145,6 +156,7 @@ class EngineWorker:
         self._wake = threading.Event()
         self._changed = threading.Condition()
         self._forwarder: threading.Thread | None = None
+        self.left_open: bool | None = None  # once it stopped: a system waits at its new side, and needs a worker
         self._guard: OrphanGuard | None = None
 
     def start(self) -> None:
@@ -180,26 +192,42 @@ class EngineWorker:
                 self._changed.wait(min(0.5, left) if left is not None else 0.5)
 
     def serve(self) -> None:
-        """Carry whatever is submitted until `stop` is called from elsewhere. Raises what halted the worker."""
+        """Carry whatever is submitted until `stop` is called from elsewhere. Raises what halted the worker.
+
+        One that steps aside ends by itself once nothing waits at its new side any more, or its home is gone.
+        """
+        needed_at = time.monotonic()
         while not self._ending.is_set():
             if self._error is not None:
                 raise self._error
+            if self._settings.steps_aside:
+                if any(turns.is_held_open or turns.is_under_way for turns in list(self._carried.values())):
+                    needed_at = time.monotonic()
+                if time.monotonic() - needed_at > NOT_NEEDED_SECONDS or not (self._lock and self._lock.is_in_place):
+                    return
             with self._changed:
                 self._changed.wait(0.5)
 
     def stop(self) -> None:
+        if self._forwarder is not None:
+            self.left_open = any(turns.is_held_open for turns in list(self._carried.values()))
         self._ending.set()
         self._wake.set()
         if self._forwarder is not None:
             self._forwarder.join(timeout=10)
             self._forwarder = None
         self._threads.stop()
+        self._rounds.threads.stop()
+        # What is cut off is done again by the next worker; what ends soon need not be.
+        self._rounds.threads.await_idle(GRACE_SECONDS)
+        if self._settings.steps_aside:
+            self._threads.await_idle(GRACE_SECONDS)
         self._engine.stop()
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
         if self._guard is not None:
-            if self._threads.is_idle:
+            if self._threads.is_idle and self._rounds.threads.is_idle:
                 self._guard.leave()
             else:
                 self._guard.end_children()
@@ -217,6 +245,7 @@ class EngineWorker:
                 self._error = error
             self._changed.notify_all()
         self._threads.stop()
+        self._rounds.threads.stop()
         self._wake.set()
 
     def _refuse_when_halted(self) -> None:
@@ -326,24 +355,29 @@ class EngineWorker:
             self._changed.notify_all()
 
 
-def refuse_second_worker(store_url: str) -> None:
-    """Raise RunInProgress, naming the process, where another one carries the runs of this store already."""
+def refuse_second_worker(store_url: str) -> bool:
+    """Whether a caretaker stepped aside. RunInProgress, naming the process, where another carries the store's runs."""
     lock = worker_lock(store_url)
-    if lock is not None:
-        lock.take()
-        lock.release()
+    if lock is None:
+        return False
+    lock.take()
+    lock.release()
+    return bool(lock.relieved)
 
 
 @contextmanager
-def outside_of_workers(store_url: str) -> Iterator[None]:
-    """While inside, no worker carries runs of this store. RunInProgress, naming the process, where one does."""
+def outside_of_workers(store_url: str) -> Iterator[bool]:
+    """While inside, no worker carries runs of this store. RunInProgress, naming the process, where one does.
+
+    Gives whether a caretaker stepped aside: then another is to be left behind.
+    """
     lock = worker_lock(store_url)
     if lock is None:
-        yield
+        yield False
         return
     lock.take()
     try:
-        yield
+        yield bool(lock.relieved)
     finally:
         lock.release()
 

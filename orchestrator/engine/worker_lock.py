@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -11,14 +12,22 @@ from orchestrator.foundation.errors import EngineUnavailable, RunInProgress
 
 # How long the guard of a worker that just died may still be ending what that one left behind.
 TAKEOVER_SECONDS_MAX = 12.0
+# How long a process that steps aside may take to end well.
+STEP_ASIDE_SECONDS_MAX = 60.0
+_STEPS_ASIDE = "steps aside"
 
 
 class WorkerLock:
-    """A flock on a file beside the store; the file holds the owner's process id, for people."""
+    """A flock on a file beside the store; the file holds the owner's process id, for people.
 
-    def __init__(self, path: Path) -> None:
+    An owner that `steps_aside` carries runs only while nobody else does: whoever wants the lock asks it to end.
+    """
+
+    def __init__(self, path: Path, *, steps_aside: bool = False) -> None:
         self._path = path
+        self._steps_aside = steps_aside
         self._descriptor: int | None = None
+        self.relieved = 0  # the process that stepped aside for this one
 
     @property
     def descriptor(self) -> int | None:
@@ -39,7 +48,9 @@ class WorkerLock:
                 break
             except BlockingIOError:
                 owner = _owner(descriptor)
-                if _lives(owner) or time.monotonic() > deadline:
+                if owner != self.relieved and not self._steps_aside and _steps_aside(descriptor) and _ask_to_end(owner):
+                    self.relieved, deadline = owner, time.monotonic() + STEP_ASIDE_SECONDS_MAX
+                if (_lives(owner) and owner != self.relieved) or time.monotonic() > deadline:
                     os.close(descriptor)
                     who = f"process {owner}" if owner else "another process"
                     raise RunInProgress(
@@ -47,9 +58,19 @@ class WorkerLock:
                         hint=f"Wait for it, or end it first: kill {owner}" if owner else None,
                     ) from None
                 time.sleep(0.05)
+        while _lives(self.relieved) and time.monotonic() < deadline:  # what else it holds is free when it is gone
+            time.sleep(0.05)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()} {_STEPS_ASIDE if self._steps_aside else ''}\n".encode(), 0)
         self._descriptor = descriptor
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked is still the one beside the store."""
+        try:
+            return self._descriptor is not None and os.path.samestat(os.fstat(self._descriptor), self._path.stat())
+        except OSError:
+            return False
 
     def owner(self) -> int:
         """The process that holds it; 0 where none does. Takes nothing."""
@@ -68,8 +89,24 @@ class WorkerLock:
 
 
 def _owner(descriptor: int) -> int:
-    text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-    return int(text) if text.isdigit() else 0
+    process, _, _ = _written(descriptor).partition(" ")
+    return int(process) if process.isdigit() else 0
+
+
+def _steps_aside(descriptor: int) -> bool:
+    return _written(descriptor).endswith(_STEPS_ASIDE)
+
+
+def _written(descriptor: int) -> str:
+    return os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+
+
+def _ask_to_end(process: int) -> bool:
+    try:
+        os.kill(process, signal.SIGTERM)
+    except OSError:  # gone meanwhile, or another user's
+        return False
+    return True
 
 
 def _lives(process: int) -> bool:
@@ -82,9 +119,9 @@ def _lives(process: int) -> bool:
     return state != "Z"
 
 
-def worker_lock(store_url: str) -> WorkerLock | None:
+def worker_lock(store_url: str, *, steps_aside: bool = False) -> WorkerLock | None:
     """SQLite counts its limits outside its write lock, and so allows one worker; PostgreSQL allows many."""
     path = sa.make_url(store_url).database
     if not store_url.startswith("sqlite") or not path:
         return None
-    return WorkerLock(Path(path).with_name("worker.lock"))
+    return WorkerLock(Path(path).with_name("worker.lock"), steps_aside=steps_aside)

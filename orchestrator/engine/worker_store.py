@@ -281,6 +281,10 @@ class WorkerStore:
 
         return self._database.write(begin)
 
+    def next_ticket(self, system: str) -> int:
+        """For a deed that is no step: newer than every order of the system so far."""
+        return self._database.write(lambda connection: self._next_ticket(connection, system))
+
     def _next_ticket(self, connection: sa.Connection, system: str) -> int:
         ticket = connection.execute(_NEXT_TICKET, {"the_system": system}).scalar()
         if ticket is None:

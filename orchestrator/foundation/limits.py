@@ -39,3 +39,9 @@ STORE_READ_WAIT_SECONDS_MAX = 30  # for another process that just changes the fi
 # How long a worker of a shared database may be silent before others take its work over, unless it says otherwise.
 WORKER_DEAD_SECONDS = 20.0
 WORKER_DEAD_SECONDS_MIN = 5.0
+
+# While a run waits for its commit: how often its way back is brought up to date, of how many systems at once, and how
+# long whoever asks for something else waits for a round under way.
+WAY_BACK_EVERY_SECONDS = 15.0
+ROUNDS_OF_WAITING_RUNS_MAX = 4
+ROUND_UNDER_WAY_SECONDS_MAX = 900.0

@@ -20,14 +20,20 @@ RUNS_LOOKED_AT_MAX = 1000
 def account_of(desk: Desk, status: RunStatus, system: SystemName) -> dict[str, Any]:
     """What only the side with authority holds beside the one where the run found it.
 
-    Empty where authority is where the run found it: then nothing was written anywhere else.
+    Empty where authority is where the run found it: then nothing was written anywhere else. `last_round` tells of the
+    round that brought the old side up to date last.
     """
     plan = desk.runs.plan(status.run)
     moves = [step.action for step in plan.system_plan(system).steps if step.action.verb == "move_authority"]
     present = desk.authority.read(system).side
     if not moves or present is moves[0].from_side:
         return {}
-    return account_between(desk, plan, status.run, system, at=present, beside=moves[0].from_side)
+    account = account_between(desk, plan, status.run, system, at=present, beside=moves[0].from_side)
+    since = [each for each in desk.replication.rounds(system) if each.started_at >= status.created_at]
+    last = next((each for each in since if each.finished_at), None)
+    if last is not None:
+        account["last_round"] = last.model_dump(mode="json", include={"result", "finished_at", "message"})
+    return account
 
 
 def run_with_way_back(desk: Desk, system: SystemName, side: Side) -> RunStatus | None:

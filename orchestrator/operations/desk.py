@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.contracts.engine import RunStatus
-from orchestrator.contracts.observer import Observer
+from orchestrator.contracts.engine import KeepOpen, RunStatus
+from orchestrator.contracts.observer import Observer, Recorder
 from orchestrator.evidence import orders
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import PlanningError
@@ -27,7 +27,7 @@ from orchestrator.operations.ways_back import note_ways_back
 from orchestrator.planning.runbook import Scalar
 from orchestrator.wiring.workshop import Workshop, open_workshop
 
-RUNS_SEEN_MAX = 10_000  # of all plans, the newest first
+RUNS_SEEN_MAX = 10_000  # of one plan, the newest first
 
 
 class Desk(Workshop):
@@ -151,7 +151,7 @@ class Desk(Workshop):
 
     def _runs_begun(self, plan: Plan) -> list[str]:
         """When runs of the plan were begun."""
-        return [status.created_at for status in self.runs.list(limit=RUNS_SEEN_MAX) if status.plan == plan.digest]
+        return [status.created_at for status in self.runs.list(limit=RUNS_SEEN_MAX, plan=plan.digest)]
 
     def ensure_allowed(self, plan: Plan, operator: Name) -> None:
         """Raise unless the plan's files are still the same and enough of the right persons approved it."""
@@ -198,6 +198,11 @@ class Desk(Workshop):
                 skip=skip,
                 withdrawn=lambda each: revoking.withdrawn(each, self.catalogue, timestamp(self.clock.now())),
             )
+
+    def keep_open(self, recorder: Recorder) -> KeepOpen:
+        from orchestrator.operations.way_back import keeps_open  # noqa: PLC0415 commands that only read need no rounds
+
+        return keeps_open(self, recorder)
 
     def hand_over(self, plan: Plan, *, operator: Name, kind: str, stage: migrate.Stage | None = None) -> str:
         """Submit the plan for whatever worker carries runs; the run's id."""

@@ -8,8 +8,8 @@ from orchestrator.model.names import SystemName
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.drills import InjectNext
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.replication import find_system
-from orchestrator.operations.standing import recording, when_free
+from orchestrator.operations.replication import find_system, recording
+from orchestrator.operations.standing import when_free
 from orchestrator.steps.bubble_drill import BubbleDriller
 from orchestrator.steps.inject_turns import in_turn, why_not_into
 

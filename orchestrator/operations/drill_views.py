@@ -19,8 +19,8 @@ from orchestrator.operations.drills import (
 )
 from orchestrator.operations.estate import inventory_folder
 from orchestrator.operations.migrate import new_run_id
-from orchestrator.operations.replication import find_system
-from orchestrator.operations.standing import once_possible, recording, when_free
+from orchestrator.operations.replication import find_system, recording
+from orchestrator.operations.standing import once_possible, when_free
 from orchestrator.planning.drill_schedule import next_fires
 from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
 from orchestrator.steps.drill_measures import Measured, trend_of

@@ -60,8 +60,8 @@ def new_run_id(milliseconds: int | None = None) -> str:
 
 def unfinished_run(runs: Runs, plan_digest: str) -> RunStatus | None:
     """The run of this plan that has not ended yet."""
-    for status in runs.list():
-        if status.plan == plan_digest and status.state == "running":
+    for status in runs.list(plan=plan_digest):
+        if status.state == "running":
             return status
     return None
 

@@ -16,8 +16,8 @@ from orchestrator.model.system import System
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.estate import inventory_folder
 from orchestrator.operations.points import POINTS_MAX
-from orchestrator.operations.replication import Record, find_system
-from orchestrator.operations.standing import recording, when_free
+from orchestrator.operations.replication import Record, find_system, recording
+from orchestrator.operations.standing import when_free
 from orchestrator.planning.clean_points import last_clean, why_not_clean
 
 

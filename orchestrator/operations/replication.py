@@ -1,6 +1,7 @@
 """Replicate: rounds outside of any run, with evidence. Source → DR, each with a recovery point that is proved.
 
 Once a system lives at the cloud its rounds go cloud → DR → source, so that the way back stays open; they hold no point.
+So do those of a run that waits for its commit, along the chain of its own step.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,9 +13,11 @@ from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.engine import Runs
 from orchestrator.contracts.handler import Deed, Handlers
+from orchestrator.contracts.observer import Recorder, with_references
 from orchestrator.contracts.progress import Progress
 from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.trees import CopyOutlook
+from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import (
@@ -29,6 +32,7 @@ from orchestrator.foundation.errors import (
 )
 from orchestrator.model.action import Follow, Replicate, SwitchFront, TakeRecoveryPoint
 from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
+from orchestrator.model.event import RunEvent
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.outcome import Outcome
@@ -40,10 +44,27 @@ from orchestrator.model.system import System
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.steps.points import newest_point, point_id
 from orchestrator.steps.shrinking import shrinkage
+from orchestrator.wiring.workshop import Workshop
 
 # Says one event of a system to the evidence; durable when it returns.
 Record = Callable[[SystemName, str, dict[str, Any]], None]
 Tell = Callable[[SystemName, Progress], None]
+
+
+def tell_nobody(_system: SystemName, _progress: Progress) -> None:
+    """Nobody watches."""
+
+
+def recording(workshop: Workshop, recorder: Recorder) -> Record:
+    """Events of no run: they stand in the log under its own name, with their system."""
+
+    def record(system: SystemName, kind: str, data: dict[str, Any]) -> None:
+        at = timestamp(workshop.clock.now())
+        told = with_references(data, recorder.keep)
+        recorder.record(RunEvent(type=kind, run=LOG_RUN, system=system, at=at, data=told))
+
+    return record
+
 
 ATTEMPTS_MAX = 3  # of a deed whose failure says that trying again can help
 PROGRESS_EVERY_SECONDS = 1.0
@@ -105,12 +126,17 @@ class Replication:
     runs: Runs
     history: ReplicationHistory
     record: Record
-    tell: Tell = lambda system, progress: None
+    tell: Tell = tell_nobody
     _told_at: dict[str, float] = field(default_factory=dict)
 
-    def round(self, name: SystemName, *, by: Name, override: Override | None = None) -> Round:
-        """One round of one system, whatever comes of it: the round says so. What breaks our own machinery is raised."""
-        system = find_system(self.inventory, name)
+    def round(
+        self, name: SystemName, *, by: Name, override: Override | None = None, waiting: Deed | None = None
+    ) -> Round:
+        """One round of one system, whatever comes of it: the round says so. What breaks our own machinery is raised.
+
+        `waiting` is the deed that is done once more for a run at rest, whose engine lets nothing else happen meanwhile.
+        """
+        system = find_system(self.inventory, name) if waiting is None else waiting.system_plan.system
         self._close_what_broke_off(name)
         started = self.drivers.clock.monotonic_seconds()
         round_ = Round(id=new_run_id(), system=name, by=by, started_at=self._now())
@@ -118,10 +144,13 @@ class Replication:
         self.history.put_round(round_)
         try:
             side = self.drivers.authority.read(name).side
-            self._refuse_what_is_not_ours(system, side)
-            self.record(name, "replication.started", {"round": round_.id, "by": by})
+            if waiting is None:
+                self._refuse_what_is_not_ours(system, side)
+            of_run = {"of_run": waiting.run} if waiting is not None else {}
+            self.record(name, "replication.started", {"round": round_.id, "by": by, **of_run})
             self._look_before(system, round_, override or Override())
-            done = self._follow_back(system, round_) if side is Side.CLOUD else self._carry_out(system, round_)
+            follows = waiting is not None or side is Side.CLOUD
+            done = self._follow_back(system, round_, waiting) if follows else self._carry_out(system, round_)
         except (EvidenceError, EngineError, Interrupted):
             raise
         except OrchestratorError as error:
@@ -194,9 +223,9 @@ class Replication:
     # -- the round
 
     def _carry_out(self, system: System, round_: Round) -> Round:
-        moved = self._do(system, round_, STEPS[0])
+        moved = self._do(self._deed(system, round_, STEPS[0]), round_)
         moment_at = self._now()
-        held = self._do(system, round_, STEPS[1])
+        held = self._do(self._deed(system, round_, STEPS[1]), round_)
         self._let_go_of_own_hold(system.name, str(held.observed.get("point", "")))
         return round_.model_copy(
             update={
@@ -209,21 +238,21 @@ class Replication:
             }
         )
 
-    def _follow_back(self, system: System, round_: Round) -> Round:
+    def _follow_back(self, system: System, round_: Round, waiting: Deed | None) -> Round:
         moment_at = self._now()
         retired = self.drivers.catalogue.get("retired_source", system.name) is not None
-        moved = self._do(system, round_, FOLLOW_ALONE if retired else FOLLOW_BACK)
+        deed = waiting or self._deed(system, round_, FOLLOW_ALONE if retired else FOLLOW_BACK)
+        moved = self._do(deed, round_)
         found = {"bytes_wire": int(moved.observed.get("bytes_wire", 0)), "moment_at": moment_at, "point": ""}
         return round_.model_copy(update={"result": "passed", "message": moved.message, **found})
 
-    def _do(self, system: System, round_: Round, step: Step) -> Outcome:
-        deed = self._deed(system, round_, step)
-        handler = self.handlers(step.action.verb)
+    def _do(self, deed: Deed, round_: Round) -> Outcome:
+        handler = self.handlers(deed.action.verb)
         for attempt in range(1, ATTEMPTS_MAX + 1):
             outcome = handler.act(
                 deed.model_copy(update={"attempt": attempt}),
                 lambda progress: self._show(round_, progress),
-                lambda kind, data: self.record(system.name, kind, {"round": round_.id, **data}),
+                lambda kind, data: self.record(round_.system, kind, {"round": round_.id, **data}),
             )
             if outcome.passed or not outcome.retryable:
                 break

@@ -122,7 +122,7 @@ def withdrawn(plan: Plan, catalogue: Catalogue, now: str) -> str:
 
 def pause_runs(plan: Plan, runs: Runs, *, by: Name, because: str) -> list[RunStatus]:
     """Ask every unfinished run of the plan to begin nothing more; systems on their way back are left to go on."""
-    found = [status for status in runs.list() if status.plan == plan.digest and status.state == "running"]
+    found = [status for status in runs.list(plan=plan.digest) if status.state == "running"]
     for status in found:
         for system in status.systems:
             if system.state in GOING_FORWARD and not any(step.mode == "undo" for step in system.steps):

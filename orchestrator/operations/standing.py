@@ -5,13 +5,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.contracts.observer import Recorder, with_references
+from orchestrator.contracts.observer import Recorder
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.foundation.atomic_file import replace_file
-from orchestrator.foundation.clock import Clock, timestamp
+from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.errors import EngineError, Interrupted, OrchestratorError, RunInProgress, UsageError
-from orchestrator.model.event import RunEvent
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.names import SystemName
 from orchestrator.model.replication import Round
@@ -27,8 +25,10 @@ from orchestrator.operations.replication import (
     Replication,
     Tell,
     error_named,
+    recording,
     rests_at_new_side,
     seconds_since,
+    tell_nobody,
 )
 from orchestrator.operations.verify import Verifier
 from orchestrator.wiring.workshop import Workshop
@@ -105,17 +105,6 @@ def _ensure_unmoved(desk: Desk, systems: Sequence[SystemName]) -> None:
             raise RunInProgress(
                 f"run {run} is moving {name}", hint=f"Let it end first. See it with: skerry runs show {run}"
             )
-
-
-def recording(desk: Desk, recorder: Recorder) -> Record:
-    """Events of no run: they stand in the log under its own name, with their system."""
-
-    def record(system: SystemName, kind: str, data: dict[str, Any]) -> None:
-        at = timestamp(desk.clock.now())
-        told = with_references(data, recorder.keep)
-        recorder.record(RunEvent(type=kind, run=LOG_RUN, system=system, at=at, data=told))
-
-    return record
 
 
 def unrecorded(system: SystemName, kind: str, data: dict[str, Any]) -> None:
@@ -218,7 +207,7 @@ def write_metrics(desk: Workshop, path: Path) -> int:
 
 def ask_hosts(desk: Desk, systems: Sequence[SystemName], *, trees_too: bool) -> None:
     """Measure how far the replicas of `systems` are behind, and remember it. Changes nothing on hosts."""
-    replication = replication_over(desk, unrecorded, lambda system, progress: None)
+    replication = replication_over(desk, unrecorded, tell_nobody)
     for name in systems:
         if desk.authority.read(name).side is Side.SOURCE:
             replication.ask_lag(name, trees_too=trees_too)

@@ -13,10 +13,13 @@ from orchestrator.operations.desk import Desk
 from orchestrator.wiring.state import open_workers
 
 
-def serve(desk: Desk, *, dead_seconds: float | None, on_up: Callable[[str], None]) -> None:
+def serve(
+    desk: Desk, *, dead_seconds: float | None, on_up: Callable[[str], None], caretaker: bool = False
+) -> None:
     """Carry runs until SIGTERM or Ctrl-C; then end well: others take over at once, what is under way is begun again.
 
-    Raises RunInProgress where another process carries the runs of this home, and what halted the worker.
+    A caretaker ends once nothing waits at its new side any more, and for whoever else wants to carry runs. Raises
+    RunInProgress where another process carries the runs of this home, and what halted the worker.
     """
     if dead_seconds is not None and not named_database():
         raise UsageError(
@@ -27,10 +30,10 @@ def serve(desk: Desk, *, dead_seconds: float | None, on_up: Callable[[str], None
         raise UsageError(
             f"a worker silent for {dead_seconds:g} s may just be busy; the least is {WORKER_DEAD_SECONDS_MIN:g} s"
         )
-    with desk.worker(dead_seconds) as worker:
-        worker.start()
+    with desk.worker(dead_seconds, steps_aside=caretaker) as worker:
         ends = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            worker.start()
             on_up(named_database() or str(skerry_home()))
             worker.serve()
         except KeyboardInterrupt:

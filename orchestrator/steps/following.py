@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from orchestrator.contracts.authority import Order
+from orchestrator.contracts.authority import Authority, Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
@@ -50,13 +50,8 @@ class FollowHandler:
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Follow)
         system = deed.system_plan.system.name
-        authority = self.drivers.authority.read(system)
         first = action.chain[0]
-        if first is not authority.side and first is not Side.DR:
-            raise AuthorityError(
-                f"{system}: nothing follows {first.value}, for authority is at {authority.side.value}",
-                hint="A replica follows the side that may write; look which side that is: skerry runs list",
-            )
+        authority = self._ensure_leads(system, first)
         observed: dict[str, Any] = {"chain": [side.value for side in action.chain], "hops": {}, "trees": {}}
         hops = [
             _Hop(self.drivers, deed, first, upstream, replica, self._accepted(deed, replica), progress, emit)
@@ -64,6 +59,8 @@ class FollowHandler:
         ]
         quick = self._last(hops) if action.pace == "last" else {}
         for hop in hops:
+            # Who slept since the hop before may have been taken over from, and the system may live elsewhere by now.
+            self._ensure_leads(system, first)
             if action.pace == "ahead":
                 not_ready = prepare_last(self.drivers, deed, hop.upstream, hop.replica)
                 observed.setdefault("last_delta_not_ready", {}).update(not_ready)
@@ -81,6 +78,15 @@ class FollowHandler:
         emit("replication.follows", {"number": authority.number, "chain": observed["chain"]})
         way = " → ".join(observed["chain"])
         return Outcome.done(f"{way}: {observed['bytes_wire'] / MIB:.1f} MiB moved", **observed)
+
+    def _ensure_leads(self, system: str, first: Side) -> Authority:
+        authority = self.drivers.authority.read(system)
+        if first is not authority.side and first is not Side.DR:
+            raise AuthorityError(
+                f"{system}: nothing follows {first.value}, for authority is at {authority.side.value}",
+                hint="A replica follows the side that may write; look which side that is: skerry runs list",
+            )
+        return authority
 
     def _accepted(self, deed: Deed, replica: Side) -> SignedWord | None:
         """The word that accepts what `replica` alone may hold; DataError where one is needed and nobody gave it."""

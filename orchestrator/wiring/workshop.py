@@ -6,7 +6,7 @@ Vendors load slowly, so what brings them in is imported where it is first needed
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from orchestrator.contracts.buckets import ObjectStore
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.cloud_things import CloudThings
 from orchestrator.contracts.drivers import Drivers
-from orchestrator.contracts.engine import Runs, Worker
+from orchestrator.contracts.engine import KeepOpen, Runs, Worker
 from orchestrator.contracts.handler import Handlers
 from orchestrator.contracts.observer import Observer, Recorder, SecretKeeper
 from orchestrator.contracts.point_looks import PointLooks
@@ -25,6 +25,7 @@ from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.contracts.trees import PointStores
 from orchestrator.contracts.vault import VaultBucket, VaultRepository
 from orchestrator.foundation.clock import Clock, SystemClock
+from orchestrator.foundation.database_name import named_database
 from orchestrator.foundation.errors import UsageError
 from orchestrator.foundation.places import lab_folder, ledger_folder, shipped_folder, skerry_home
 from orchestrator.inventory.load import load_inventory
@@ -49,6 +50,7 @@ class Workshop:
     observers: Sequence[Observer] = ()
     clock: Clock = field(default_factory=SystemClock)
     estate: Path | None = None  # the folder of the inventory
+    caretaker: int = 0  # the process that was left behind, to carry what waits
     _open: ExitStack = field(default_factory=ExitStack)
     _keeper: SecretKeeper | None = None
 
@@ -210,9 +212,10 @@ class Workshop:
         return value
 
     @contextmanager
-    def worker(self, dead_seconds: float | None = None) -> Iterator[Worker]:
+    def worker(self, dead_seconds: float | None = None, *, steps_aside: bool = False) -> Iterator[Worker]:
         """A worker in this process; the ledger is open while inside. `dead_seconds`: where a database is shared, how
-        long one may be silent before others take its work over; all must be told the same.
+        long one may be silent before others take its work over; all must be told the same. `steps_aside`: it is a
+        caretaker; any other leaves one behind where a run waits at its new side.
         """
         from orchestrator.engine.worker import WorkerSettings, open_worker, refuse_second_worker
         from orchestrator.evidence.preface import PrefacedRecorder
@@ -220,19 +223,35 @@ class Workshop:
         from orchestrator.planning.windows import facts_of_terms
 
         # Before the ledger is asked for: it would only say that some process writes to it.
-        refuse_second_worker(state_url())
-        with self.recorder() as recorder, self._anchored(recorder):
-            yield open_worker(
-                state_url(),
-                engine_url(),
-                self.handlers,
-                PrefacedRecorder(recorder, self.papers, self._plan_of),
-                self.observers,
-                self.clock,
-                judge_gate=judge_gate,
-                known_of=lambda plan: facts_of_terms(plan.terms),
-                settings=WorkerSettings() if dead_seconds is None else WorkerSettings(dead_seconds=dead_seconds),
-            )
+        needed: bool | None = refuse_second_worker(state_url())
+        settings = WorkerSettings(steps_aside=steps_aside)
+        if dead_seconds is not None:
+            settings = replace(settings, dead_seconds=dead_seconds)
+        worker = None
+        try:
+            with self.recorder() as recorder, self._anchored(recorder):
+                worker = open_worker(
+                    state_url(),
+                    engine_url(),
+                    self.handlers,
+                    PrefacedRecorder(recorder, self.papers, self._plan_of),
+                    self.observers,
+                    self.clock,
+                    judge_gate=judge_gate,
+                    known_of=lambda plan: facts_of_terms(plan.terms),
+                    keep_open=self.keep_open(recorder),
+                    settings=settings,
+                )
+                yield worker
+        finally:
+            if worker is not None and worker.left_open is not None:
+                needed = worker.left_open
+            if needed and not steps_aside:
+                self._leave_caretaker()
+
+    def keep_open(self, _recorder: Recorder) -> KeepOpen | None:
+        """What a worker here does for systems whose run waits at their new side; None: nothing."""
+        return None
 
     @contextmanager
     def between_runs(self) -> Iterator[Recorder]:
@@ -242,8 +261,24 @@ class Workshop:
         """
         from orchestrator.engine.worker import outside_of_workers
 
-        with outside_of_workers(state_url()), self.recorder() as recorder, self._anchored(recorder):
-            yield recorder
+        stepped_aside = False
+        try:
+            with (
+                outside_of_workers(state_url()) as stepped_aside,
+                self.recorder() as recorder,
+                self._anchored(recorder),
+            ):
+                yield recorder
+        finally:
+            if stepped_aside:
+                self._leave_caretaker()
+
+    def _leave_caretaker(self) -> None:
+        """Somebody must keep ways back open and see to deadlines; where a database is shared, that is the workers'."""
+        from orchestrator.wiring.caretaker import leave_caretaker
+
+        if self.estate is not None and not named_database():
+            self.caretaker = leave_caretaker(self.estate)
 
     @cached_property
     def handlers(self) -> Handlers:

@@ -24,6 +24,7 @@ from orchestrator.engine.actor import JournaledTurns, run_system
 from orchestrator.engine.admission import Admission, Limits
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.event_stream import EventStream
+from orchestrator.engine.open_way import Rounds
 from orchestrator.engine.reducer import Reducer
 from orchestrator.engine.run_state import PERSON_VERBS
 from orchestrator.engine.slots_store import SlotsStore
@@ -34,6 +35,7 @@ from orchestrator.engine.tables import metadata, schema, steps, system_runs
 from orchestrator.engine.turns import EVENTS, Event
 from orchestrator.engine.worker_store import WorkerStore
 from orchestrator.foundation.clock import SystemClock
+from orchestrator.foundation.limits import WAY_BACK_EVERY_SECONDS
 from orchestrator.model.event import RunEvent
 from orchestrator.model.plan import Plan
 from orchestrator.planning.gates import judge_gate
@@ -223,6 +225,7 @@ class Trial:
             worker=worker,
             on_rest=look_whether_at_rest,
             halt=end,
+            rounds=Rounds(None, protocol, SystemClock(), WAY_BACK_EVERY_SECONDS, end),
         )
         planned = self.plan.systems[0]
         turns = SystemTurns(self.run, self.plan, planned, parts)

@@ -67,7 +67,7 @@ class SimulatedWaveDesk(WaveDesk):
     faults: Faults = field(default_factory=Faults)
 
     @contextmanager
-    def worker(self, dead_seconds: float | None = None) -> Iterator[Worker]:
+    def worker(self, dead_seconds: float | None = None, *, steps_aside: bool = False) -> Iterator[Worker]:
         refuse_second_worker(f"sqlite:///{state_database()}")
         with self.recorder() as recorder:
             worker = open_worker(

@@ -80,6 +80,9 @@ class RunsLaws:
             plan = a_plan(STEPS, systems=(f"system-{number}",))
             runs.submit(f"run-{number}", plan, kind="migrate", operator="ana")
         assert [found.run for found in runs.list(limit=2)] == ["run-2", "run-1"]
+        oldest = runs.list()[-1]
+        assert list(runs.list(limit=1, plan=oldest.plan)) == [oldest], "however many came after it"
+        assert list(runs.list(plan="sha256:" + 64 * "0")) == []
 
     def test_where_to_pause_is_asked_in_the_breath_of_the_submission(self, runs):
         plan = a_plan(STEPS, systems=("filing", "archive"))

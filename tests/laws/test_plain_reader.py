@@ -64,6 +64,9 @@ def test_runs_are_listed_as_the_store_lists_them(filled, path):
     for limit in (2, 100):
         listed = [status.model_dump(mode="json") for status in filled.runs.list(limit=limit)]
         assert PlainReader(path).runs(limit=limit) == listed
+    plan = filled.runs.list()[-1].plan
+    listed = [status.model_dump(mode="json") for status in filled.runs.list(plan=plan)]
+    assert PlainReader(path).runs(limit=100, plan=plan) == listed
 
 
 def test_documents_and_authority_are_those_of_the_store(filled, path):

@@ -176,8 +176,8 @@ class AskedRuns:
         )
         self.asked: list[tuple[str, str]] = []
 
-    def list(self, *, limit: int = 100) -> list[RunStatus]:
-        return [self._status]
+    def list(self, *, limit: int = 100, plan: str = "") -> list[RunStatus]:
+        return [self._status] if plan in ("", self._status.plan) else []
 
     def status(self, run: str) -> RunStatus:
         return self._status.model_copy(update={"requests_open": 0})

@@ -105,11 +105,13 @@ def test_an_account_tells_datasets_and_last_words():
             "disk": {"unknown": "no route"},
         },
         "business": {"hosts": seen(last_id=812), "passed": True},
+        "last_round": {"result": "failed", "finished_at": "2026-11-22T10:00:00.000Z", "message": "no route"},
     }  # fmt: skip
     assert account_lines(account)[1:] == [
         "  register: 4096 bytes, 3 transactions, log from 0/1 to 0/2",
         "  attachments: 1 files differ: a/1.bin",
         "  disk: not counted: no route",
+        "  the last round towards the old side failed at 2026-11-22T10:00:00.000Z: no route",
         "  receipts at cloud: last_id 812",
     ]
     assert account_lines({}) == ["authority is where it was, so nothing was written anywhere else"]
