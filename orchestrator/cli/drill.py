@@ -1,5 +1,6 @@
 """skerry drill: drills on a schedule, and what became of each time. skerry serve: the service that begins them."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -221,6 +222,22 @@ def bubble(
 
         show_bubble(found)
     complain(found)
+
+
+@commands.command("report", epilog=exit_codes_of("UsageError"))
+@DRILL
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+@JSON_OPTION
+@click.pass_context
+def report(context: click.Context, drill: str, out: Path, as_json: bool) -> None:
+    """The after-action report of the last run of DRILL (of drills.yml, a system or a wave), with its evidence.
+
+    As skerry evidence export does it; for another run, and with its options, use that.
+    """
+    from orchestrator.cli.evidence import export
+    from orchestrator.operations.drill_views import last_run_of
+
+    context.invoke(export, run=last_run_of(drill), out=out, as_json=as_json)
 
 
 @commands.command("injects", epilog=_READS)

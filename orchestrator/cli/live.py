@@ -21,6 +21,7 @@ from orchestrator.cli.accounts import account_lines
 from orchestrator.contracts.progress import Progress
 from orchestrator.foundation.amounts import seconds_text, size_text
 from orchestrator.foundation.printable import printable
+from orchestrator.model.action import Decision, Manual
 from orchestrator.model.event import RunEvent
 from orchestrator.model.plan import Plan
 
@@ -82,12 +83,16 @@ class LiveRun:
     _wave: str = ""
     _steps: dict[str, int] = field(default_factory=dict)
     _done: dict[str, set[str]] = field(default_factory=dict)
+    _asked: dict[tuple[str, str], str] = field(default_factory=dict)  # steps at which a person is asked, and what
     _began: float = field(default_factory=time.monotonic)
 
     def expect(self, plan: Plan) -> None:
         """Say what is about to run, so that the view can tell how far it is."""
         self._wave, self._began = plan.wave, time.monotonic()
         self._steps = {planned.system.name: len(planned.steps) for planned in plan.systems}
+        actions = {(planned.system.name, step.id): step.action for planned in plan.systems for step in planned.steps}
+        self._asked = {key: each.question for key, each in actions.items() if isinstance(each, Decision)}
+        self._asked |= {key: each.text for key, each in actions.items() if isinstance(each, Manual)}
 
     @contextmanager
     def shown(self) -> Iterator["LiveRun"]:
@@ -120,6 +125,10 @@ class LiveRun:
                 self._underway[key] = _Underway(event.step, mode, time.monotonic())
             if not self.console.is_terminal:
                 self.say(f"  … {event.system:<10} {_arrow(mode)}{event.step}")
+            if mode == "do" and key in self._asked:
+                self.say(f"  ? {event.system:<10} {self._asked[key]}", "yellow")
+                asking = f"skerry runs ask confirm {event.run} --system {event.system} --step {event.step}"
+                self.say(f"    {'':<10} say so elsewhere, or `reject`: {asking} --as PERSON --because WHY", "yellow")
         elif event.type == "step.finished":
             with self._lock:
                 began = self._underway.pop(key, None)

@@ -31,7 +31,9 @@ class Target(Protocol):
     Laws (tests/laws/target_laws.py):
       abilities what it can do for a host; the rest it refuses with TargetLacks, and changes nothing
       ensure    twice with one key makes one machine; returns when it is running and, where it was made from `spec`, its
-                host keys are known. Without `spec` the machine is one that stands already: it is marked as ours
+                host keys are known. Without `spec` the machine is one that stands already: it is marked as ours.
+                `first_boot` is shell that a machine which is made runs last in its first boot; its console shows what
+                that prints
       find      sees only machines with our run tag; a foreign machine is never touched
       stop, start, terminate are idempotent and return when the state is reached
     Fails only with TargetError and its kin; where machines are asked themselves, with HostError too. Nothing is called
@@ -39,7 +41,9 @@ class Target(Protocol):
     """
 
     def abilities(self, host: Host) -> frozenset[Ability]: ...
-    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine: ...
+    def ensure(
+        self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str], first_boot: str = ""
+    ) -> Machine: ...
     def find(self, host: Host) -> Machine | None: ...
     def stop(self, machine_id: str) -> None: ...
     def start(self, machine_id: str) -> None: ...

@@ -5,11 +5,19 @@ from typing import Any
 
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.clock import SystemClock
-from orchestrator.foundation.errors import EngineUnavailable, GateClosed, HostError, InventoryError, PlanningError
+from orchestrator.foundation.errors import (
+    EngineUnavailable,
+    GateClosed,
+    HostError,
+    InventoryError,
+    PlanningError,
+    UsageError,
+)
 from orchestrator.model.drill import InjectName, ScheduledDrill
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.drill_injects import inject_rows, injecting
 from orchestrator.operations.drills import (
+    KEPT_MAX,
     DrillBook,
     drill_named,
     fires_as_data,
@@ -21,6 +29,7 @@ from orchestrator.operations.estate import inventory_folder
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.replication import find_system, recording
 from orchestrator.operations.standing import once_possible, when_free
+from orchestrator.operations.status import run_list
 from orchestrator.planning.drill_schedule import next_fires
 from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
 from orchestrator.steps.drill_measures import Measured, trend_of
@@ -52,6 +61,17 @@ def _readiness(book: DrillBook, drill: ScheduledDrill) -> dict[str, Any]:
     except (PlanningError, GateClosed) as error:
         in_the_way = error.message
     return {"plan": plan.digest if plan is not None else "", "in_the_way": in_the_way}
+
+
+def last_run_of(named: str) -> str:
+    """The newest run of a drill: of drills.yml, or as somebody drilled a system or a wave. UsageError for none."""
+    for status in run_list(limit=KEPT_MAX):
+        if status.wave == named and status.kind == "drill":
+            return status.run
+    raise UsageError(
+        f"nobody has drilled {named} by a runbook",
+        hint="See what there is: skerry drill history, skerry runs list. A drill in a bubble alone is no run.",
+    )
 
 
 def coming_fires(named: str | None, *, count: int) -> list[dict[str, Any]]:

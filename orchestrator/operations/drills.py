@@ -61,6 +61,11 @@ def drill_named(calendar: DrillCalendar, named: str) -> ScheduledDrill:
     found = calendar.drill(named)
     if found is None:
         names = [each.name for each in calendar.drills]
+        if named in {system for each in calendar.drills for system in each.systems}:
+            raise UsageError(
+                f"{named} is a system, and no drill of {DRILLS_FILE}",
+                hint=f"Drill it now: skerry drill run {named} --as PERSON",
+            )
         raise UsageError(
             f"no drill is called {named}{did_you_mean(named, names)} (there are: {', '.join(names)})",
             hint=f"Drills are written in {DRILLS_FILE} of the estate.",

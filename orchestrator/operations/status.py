@@ -8,6 +8,8 @@ from orchestrator.contracts.engine import FINAL, Runs, RunStatus
 from orchestrator.contracts.requests import Operation
 from orchestrator.foundation.clock import SystemClock, timestamp
 from orchestrator.foundation.errors import GateClosed, UsageError
+from orchestrator.model.action import Decision, DrillAtCloud, DrillInBubble
+from orchestrator.model.plan import Plan
 from orchestrator.operations.revoke import withdrawn
 from orchestrator.wiring.state import open_kept, open_runs
 
@@ -33,9 +35,16 @@ def run_status(named: str) -> RunStatus:
 
 
 def ask_run(named: str, system: str, operation: str, *, by: str, reason: str, step: str) -> None:
-    """Ask it of a run. GateClosed where it would go forward and its approvals were withdrawn, or have expired."""
+    """Ask it of a run. GateClosed where it would go forward and its approvals were withdrawn, or have expired, and
+    where whoever runs a drill would say that it has passed.
+    """
     with open_kept() as (runs, catalogue):
         run = _find(runs, named)
+        if operation == "confirm" and by == runs.status(run).operator and _judges_drill(runs.plan(run), step):
+            raise GateClosed(
+                f"{by} runs the drill {run}, and whoever runs a drill does not judge it",
+                hint="Somebody else says whether it has shown what it was for.",
+            )
         if operation in GOING_FORWARD and not _goes_back(runs.status(run), system):
             why = withdrawn(runs.plan(run), catalogue, timestamp(SystemClock().now()))
             if why:
@@ -44,6 +53,14 @@ def ask_run(named: str, system: str, operation: str, *, by: str, reason: str, st
                     hint=f"Have the plan approved anew, or take the run back: skerry runs ask rollback {run}",
                 )
         runs.request(run, system, cast("Operation", operation), by=by, reason=reason, step=step)
+
+
+def _judges_drill(plan: Plan, step: str) -> bool:
+    """Whether a word to `step`, by default to all that wait, says what a drill has shown."""
+    steps = [each for planned in plan.systems for each in planned.steps]
+    return any(isinstance(each.action, DrillInBubble | DrillAtCloud) for each in steps) and any(
+        isinstance(each.action, Decision) for each in steps if step in ("", each.id)
+    )
 
 
 def _goes_back(status: RunStatus, system: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.foundation.name_graph import in_order
 from orchestrator.foundation.written_file import did_you_mean
-from orchestrator.model.action import Check, SeizeAuthority, Watch
+from orchestrator.model.action import Check, DrillInBubble, SeizeAuthority, Watch
 from orchestrator.model.dataset import BlockVolume, FileTree, PostgresCluster
 from orchestrator.model.facts import Facts
 from orchestrator.model.inventory import Inventory
@@ -124,6 +124,16 @@ def _system_problems(
     yield from _host_problems(inventory, facts, system, lost)
     yield from _dataset_problems(facts, system)
     yield from _check_problems(runbook, system)
+    yield from _bubble_problems(runbook, system)
+
+
+def _bubble_problems(runbook: Runbook, system: System) -> Iterator[str]:
+    at_dr = {system.host_of(Side.DR), *(system.host_of(Side.DR, dataset.name) for dataset in system.datasets)}
+    if len(at_dr) > 1 and any(isinstance(step.action, DrillInBubble) for step in runbook.steps):
+        yield (
+            f"system {system.name} lies on {', '.join(sorted(at_dr))} at DR, and a bubble is on one host: "
+            "let its replicas lie on one, make a system of what lies on each, or drill its machines at the cloud"
+        )
 
 
 def _hosts_of(system: System) -> list[HostName]:

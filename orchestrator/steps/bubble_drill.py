@@ -329,7 +329,7 @@ class BubbleDriller:
         if len(names) > 1:
             raise DataError(
                 f"{system.name} lies on several hosts at DR ({', '.join(sorted(names))}), and a bubble is on one",
-                hint="Nothing was opened.",
+                hint="Nothing was opened. Let its replicas lie on one host, or make a system of what lies on each.",
             )
         return self.hosts[names.pop()]
 

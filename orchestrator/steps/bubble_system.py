@@ -1,8 +1,9 @@
 """One system within a bubble: what is held of it, compared with what was proved, started, and asked its checks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.contracts.bubble_machines import ADDRESS
 from orchestrator.contracts.bubbles import BubbleCluster, BubbleData, BubbleService, StartedUnit
@@ -157,13 +158,18 @@ class SystemWithin:
             if not said.stdout:
                 why = said.stderr.decode(errors="replace").strip()
                 raise DataError(f"{self.host.name}: no check could be asked: {why}")
-            seen = [
-                CheckSeen(name=name, level=found["level"], passed=found["passed"], wrong=tuple(found["wrong"]))
-                for name, found in json.loads(said.stdout)["report"]["checks"].items()
-            ]
+            seen = checks_seen(json.loads(said.stdout)["report"])
             if all(each.passed for each in seen) or self.drivers.clock.monotonic_seconds() > deadline:
                 return seen
             self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
+
+
+def checks_seen(report: Mapping[str, Any]) -> list[CheckSeen]:
+    """As the program that asks them reports."""
+    return [
+        CheckSeen(name=name, level=found["level"], passed=found["passed"], wrong=tuple(found["wrong"]))
+        for name, found in report["checks"].items()
+    ]
 
 
 def clusters_of(system: System) -> list[PostgresCluster]:

@@ -14,6 +14,7 @@ from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.steps.bubble_drill import TREND_TOLD, BubbleDrill
 from orchestrator.steps.bubble_looks import Looks, differences
+from orchestrator.steps.bubble_system import CheckSeen
 from orchestrator.steps.bubbling import bubble_id, outcome_of, tell_measures
 from orchestrator.steps.drill_measures import Spent, missed, points_at_dr, trend_of, verdicts_of
 from orchestrator.steps.injects import Inject
@@ -22,7 +23,7 @@ from orchestrator.steps.testing import EndTestMachineHandler, StartTestMachineHa
 
 @dataclass(frozen=True)
 class DrillAtCloudHandler:
-    """The clock starts when the drill begins and stops when each machine has started and was seen to be closed in."""
+    """The clock stops when each machine has started, was seen to be closed in, and every check passed."""
 
     drivers: Drivers
 
@@ -100,11 +101,13 @@ class DrillAtCloudHandler:
         told = [each.model_dump(mode="json") for each in attempts]
         emit("bubble.proved", {"drill": drill.id, "isolated": True, "attempts": told})
         now = self.drivers.clock.now()
+        checks = tuple(CheckSeen.model_validate(check) for each in machines.values() for check in each["checks"])
         verdicts = verdicts_of(deed.system_plan.system, begun_at=drill.begun_at, point_at=drill.point_at, now=now)
         return {
             "attempts": attempts,
             "isolated": True,
             "operational_at": timestamp(now),
+            "checks": checks,
             "verdicts": verdicts,
             "why_not": tuple(missed(verdicts)),
         }

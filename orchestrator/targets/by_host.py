@@ -21,8 +21,10 @@ class TargetByHost:
     def abilities(self, host: Host) -> frozenset[Ability]:
         return self._of(host).abilities(host)
 
-    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine:
-        return self._of(host).ensure(host, spec, key=key, tags=tags)
+    def ensure(
+        self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str], first_boot: str = ""
+    ) -> Machine:
+        return self._of(host).ensure(host, spec, key=key, tags=tags, first_boot=first_boot)
 
     def find(self, host: Host) -> Machine | None:
         return self._of(host).find(host)

@@ -26,7 +26,9 @@ class SshHosts:
     def abilities(self, host: Host) -> frozenset[Ability]:
         return frozenset()
 
-    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine:
+    def ensure(
+        self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str], first_boot: str = ""
+    ) -> Machine:
         """The machine as it stands, marked as ours. Its host key is what the operator's known_hosts has of it."""
         if spec is not None:
             raise TargetLacks(f"{host.name} is reached by SSH alone: no machine is made for it from {spec.image}")

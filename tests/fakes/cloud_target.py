@@ -1,6 +1,8 @@
 """A cloud in memory that obeys the laws of Target and Front."""
 
 import hashlib
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,11 +23,14 @@ class FakeTarget:
     images: set[str] = field(default_factory=lambda: {"plain"})
     machines: dict[str, Machine] = field(default_factory=dict)
     calls: int = 0
+    told: dict[str, str] = field(default_factory=dict)  # what it runs last in its first boot, by machine
 
     def abilities(self, host: Host) -> frozenset[Ability]:
         return frozenset(Ability)
 
-    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine:
+    def ensure(
+        self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str], first_boot: str = ""
+    ) -> Machine:
         if spec is None:
             raise PlanningError(f"{host.name}: nothing says which machine it shall be")
         wanted = {**tags, "skerry:host": host.name, "Name": host.name}
@@ -37,7 +42,9 @@ class FakeTarget:
             return self.machines[found.id]
         if spec.image not in self.images:
             raise TargetError(f"no image of ours is called {spec.image}")
-        return self.machines[self.run(host.name, host.address, wanted)]
+        made = self.run(host.name, host.address, wanted)
+        self.told[made] = first_boot
+        return self.machines[made]
 
     def run(self, name: str, address: str, tags: dict[str, str]) -> str:
         """Start a machine, ours or not."""
@@ -82,23 +89,45 @@ class FakeTarget:
 
 @dataclass
 class FakeConsole:
-    """Of machines that run: they print once they were looked at `late` times. `dark` machines have no screen."""
+    """Of machines that run: they print once they were looked at `late` times. `dark` machines have no screen.
+
+    One that asks itself checks at its first boot tells that those of `failing` failed; `mute`, it tells nothing.
+    """
 
     target: FakeTarget
     text: str = "filing login: "
     late: int = 1
     dark: bool = False
+    failing: set[str] = field(default_factory=set)
+    mute: bool = False
 
     def printed(self, machine_id: str) -> str:
         self._machine(machine_id)
         self.late -= 1
-        return "" if self.late >= 0 else self.text
+        return "" if self.late >= 0 else self.text + self._asked(machine_id)
 
     def picture(self, machine_id: str) -> Picture | None:
         machine = self._machine(machine_id)
         if self.dark or machine.state != "running":
             return None
         return Picture(content=b"\xff\xd8\xff a screen", media_type="image/jpeg")
+
+    def _asked(self, machine_id: str) -> str:
+        """As the program of its first boot would tell, had it a machine to run on."""
+        script = self.target.told[machine_id]
+        if self.mute or not script:
+            return ""
+        words = shlex.split(script[script.index("request=") :].split("| sed")[0])
+        request = next(json.loads(word) for word in words if word.startswith("{"))
+        checks = {
+            each["name"]: {
+                "level": each["level"],
+                "passed": each["name"] not in self.failing,
+                "wrong": ["no answer"] if each["name"] in self.failing else [],
+            }
+            for each in request["checks"]
+        }
+        return "skerry-checks<" + json.dumps({"report": {"checks": checks}}) + ">skerry-checks\n"
 
     def _machine(self, machine_id: str) -> Machine:
         if machine_id not in self.target.machines:

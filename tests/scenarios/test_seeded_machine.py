@@ -17,10 +17,11 @@ from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.model.inventory import CloudSettings
 from orchestrator.model.site import Side
-from orchestrator.model.system import MachineSpec, Placement
+from orchestrator.model.system import HttpCheck, MachineSpec, Placement
 from orchestrator.movers.block_volume import BlockVolumeMover
 from orchestrator.snapshots.stores import HostPointStores
 from orchestrator.steps.handlers import handlers_over
+from orchestrator.targets.aws.console import AwsConsole
 from orchestrator.targets.aws.images import AwsImages
 from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
@@ -38,7 +39,9 @@ MACHINE = SYSTEM.model_copy(
         "name": "machine",
         "datasets": (DISK,),
         "services": (),
-        "checks": (),
+        "checks": (
+            HttpCheck(name="register", port=8099, path="/state.json", expected={"letters": 1}, level="business"),
+        ),
         "quiesce": None,
         "placements": {side: Placement(host=name) for side, name in NAMES.items()},
     }
@@ -55,9 +58,19 @@ RemainAfterExit=yes
 [Install]
 WantedBy=multi-user.target
 """
+SERVING = """[Unit]
+Description=Serves what the disk holds
+[Service]
+ExecStart=/usr/bin/python3 -m http.server 8099 --directory /srv/app
+[Install]
+WantedBy=multi-user.target
+"""
 ON_THE_DISK = {
     **WILLING,
     "srv/app/letter": LETTER,
+    "srv/app/state.json": '{"letters": 1}',
+    "etc/systemd/system/serving.service": SERVING,
+    "etc/systemd/system/multi-user.target.wants/serving.service": SERVING,
     "etc/systemd/system/counter.service": COUNTER,
     "etc/systemd/system/multi-user.target.wants/counter.service": COUNTER,
 }
@@ -112,6 +125,7 @@ def test_a_disk_becomes_a_machine_of_the_cloud_that_really_starts_with_it(town, 
             target=AwsMachines(session),
             images=AwsImages(session, transports),
             isolation=AwsIsolation(session),
+            machine_console=AwsConsole(session),
             host_keys=learned,
             clock=SystemClock(),
         )
@@ -135,6 +149,8 @@ def test_a_disk_becomes_a_machine_of_the_cloud_that_really_starts_with_it(town, 
 
         tested = passed(actions.StartTestMachine())["machines"]["cloud-m-drill"]
         assert "has no route but the local one" in " ".join(tested["isolated_after"])
+        # It asked itself at its first boot, as a real host, and what the strict cloud gives as its console told us.
+        assert tested["checks"] == [{"name": "register", "level": "business", "passed": True, "wrong": []}]
         assert told_by(town, "cloud-m-drill") == as_told(image)
         passed(actions.EndTestMachine())
         assert "cloud-m-drill" not in town.hosts()

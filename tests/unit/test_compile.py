@@ -11,6 +11,7 @@ from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.plan import Plan
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.site import Side
+from orchestrator.operations.plan import read_runbook
 from orchestrator.planning.compile import compile_plan
 from orchestrator.planning.runbook import parse_runbook
 from tests.fakes.surveys import GIB, changed, dataset_changed, healthy
@@ -219,6 +220,16 @@ def test_an_image_needs_room_like_any_file(estate, facts):
     full = dataset_changed(facts, dr, "books", bytes_free=1000)
     (told,) = refused(image, full, "ledger")
     assert told.startswith(f"host {dr} has 1000 bytes free")
+
+
+def test_what_lies_on_several_hosts_at_dr_is_not_drilled_in_a_bubble(estate, facts):
+    places = dict(estate.systems["billing"].placements)
+    places[Side.DR] = places[Side.DR].model_copy(update={"datasets": {"scans": "home-db1"}})
+    estate = with_system(estate, "billing", placements=places)
+    drill = read_runbook(ROOT / "runbooks" / "drill.yml")
+    [told] = [line for line in refused(estate, facts, runbook=drill) if "bubble" in line]
+    assert told.startswith("system billing lies on home-db1, spare-1 at DR, and a bubble is on one host: let its")
+    assert planned(estate, facts, runbook=RUNBOOK).systems  # it may move
 
 
 def test_a_check_that_nobody_wrote_is_refused(estate, facts):

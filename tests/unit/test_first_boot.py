@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from pydantic import ValidationError
 
+from orchestrator.foundation.errors import PlanningError
 from orchestrator.model.system import MachineSpec
 from orchestrator.targets.aws.user_data import first_boot_script
 
@@ -76,3 +77,8 @@ def test_nothing_to_do_is_no_user_data_and_nothing_can_be_smuggled_in():
             first_boot_script(key)
     with pytest.raises(ValidationError):
         MachineSpec(image="a", subnet="b", security_group="c", packages=("rsync; reboot",))
+
+
+def test_more_than_aws_takes_is_refused():
+    with pytest.raises(PlanningError, match="would be told 20"):
+        first_boot_script(CA, last="x" * 20_000)

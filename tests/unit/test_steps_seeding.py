@@ -124,6 +124,24 @@ class TestWhatATestMachineShows:
         assert (machine["up"], machine["console"]) == (True, seen["console"]["digest"])
         assert (seen["picture"]["mediaType"], seen["picture"]["digest"]) == ("image/jpeg", machine["picture"])
 
+    def test_it_asks_itself_the_systems_checks_and_its_console_tells(self, seeded):
+        [machine] = self.started(seeded).observed["machines"].values()
+        assert [(each["name"], each["level"], each["passed"]) for each in machine["checks"]] == [
+            ("answers", "technical", True),
+            ("attachments-ready", "business", True),
+        ]
+
+    def test_one_whose_check_does_not_pass_is_not_up(self, seeded):
+        seeded.machine_console.failing = {"attachments-ready"}
+        outcome = self.started(seeded, up_within=60.0)
+        assert not outcome.passed
+        assert "the machine was not up after 65 s: attachments-ready: no answer; its console said" in outcome.message
+
+    def test_one_that_tells_of_no_check_is_not_up(self, seeded):
+        seeded.machine_console.mute = True
+        outcome = self.started(seeded, up_within=60.0)
+        assert "its console tells of no check (cloud-init of its image runs them)" in outcome.message
+
     def test_one_that_never_says_it_fails_by_name_and_is_on_record(self, seeded):
         seeded.machine_console.text = "Give root password for maintenance"
         seeded.machine_console.dark = True
@@ -160,6 +178,10 @@ class TestDrillsAtTheCloud:
         told = dict(world.events)["drill.finished"]
         assert (told["at"], told["isolated"], told["attempts"], told["passed"]) == ("cloud", True, 1, True)
         assert [each["objective"] for each in told["verdicts"]] == ["RTO", "RPO", "MTPD"]
+        assert [(each["name"], each["passed"]) for each in told["checks"]] == [
+            ("answers", True),
+            ("attachments-ready", True),
+        ]
         assert {each.state for each in world.target.machines.values()} == {"terminated"}
         assert trend_of(world.catalogue, "filing") == []
         assert [each.passed for each in trend_of(world.catalogue, "filing", at=Side.CLOUD)] == [True]

@@ -31,7 +31,7 @@ WORKERS = 4
 # cloud-init's own frame (cc_ssh "emit_keys_to_console"), which is where SDK users read host keys from.
 CONSOLE = """[    0.000000] Linux version 6.1 (lab)
 Starting cloud-init for {name}
------BEGIN SSH HOST KEY KEYS-----
+{said}-----BEGIN SSH HOST KEY KEYS-----
 {key}
 -----END SSH HOST KEY KEYS-----
 Cloud-init v. 22.4.2 finished. Datasource DataSourceEc2Local.
@@ -77,11 +77,13 @@ class Machines(Protocol):
     on    makes the host where there is none, and powers it on; returns its SSH host key line once it answers.
           Where it has a disk, that is its /dev/xvda, and the units and files that the disk holds are its own
     off   cuts its power; gone removes it with all it holds. Both are idempotent
+    said  is what its user data has printed so far, which stands on its console
     """
 
     def on(self, name: str, address: str, content: Content) -> str: ...
     def off(self, name: str) -> None: ...
     def gone(self, name: str) -> None: ...
+    def said(self, name: str) -> str: ...
 
 
 class TownMachines:
@@ -118,6 +120,12 @@ class TownMachines:
     def gone(self, name: str) -> None:
         self._town.remove_host(name)
 
+    def said(self, name: str) -> str:
+        try:
+            return self._town.path_on_machine(name, "/var/lib/cloud/output.log").read_text(errors="replace")
+        except OSError:  # it has not begun
+            return ""
+
 
 class ImaginaryMachines:
     """No hosts at all: instances answer at once, each with a key of its own. For a cloud without a town."""
@@ -139,6 +147,9 @@ class ImaginaryMachines:
     def gone(self, name: str) -> None:
         self._keys.pop(name, None)
 
+    def said(self, name: str) -> str:
+        return ""
+
 
 class Reconciler:
     """Follows the instances' asked-for states in threads of its own; `lock` is the gateway's, held to read and set."""
@@ -153,7 +164,7 @@ class Reconciler:
         self._lock = lock
         self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._busy: dict[str, threading.Lock] = {}
-        self._consoles: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, str]] = {}  # name and host key of an instance that has booted
 
     def start(self) -> None:
         """Begin, with every instance there is."""
@@ -168,7 +179,10 @@ class Reconciler:
 
     def output(self, instance_id: str) -> str:
         """The instance's console."""
-        return self._consoles.get(instance_id, "")
+        if instance_id not in self._keys:
+            return ""
+        name, key = self._keys[instance_id]
+        return CONSOLE.format(name=name, key=key, said=self._machines.said(name))
 
     def _work(self) -> None:
         while True:
@@ -197,7 +211,7 @@ class Reconciler:
         if asked == "pending":
             content = Content(services, files, self._disk_of(instance_id, instance.image_id))
             key = self._machines.on(name, address, content)
-            self._consoles[instance_id] = CONSOLE.format(name=name, key=key)
+            self._keys[instance_id] = name, key
         elif asked == "stopping":
             self._machines.off(name)
         else:

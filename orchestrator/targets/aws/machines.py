@@ -41,7 +41,9 @@ class AwsMachines:
     def abilities(self, host: Host) -> frozenset[Ability]:
         return frozenset(Ability)
 
-    def ensure(self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str]) -> Machine:
+    def ensure(
+        self, host: Host, spec: MachineSpec | None, *, key: str, tags: dict[str, str], first_boot: str = ""
+    ) -> Machine:
         """The host's machine, running, with its host keys; made where there is none."""
         if spec is None:
             raise PlanningError(
@@ -53,7 +55,7 @@ class AwsMachines:
                 raise PlanningError(f"{host.name}: a machine needs the tag {needed}")
         instance = self._find(host)
         if instance is None:
-            instance_id = self._make(host, spec, key, wanted)
+            instance_id = self._make(host, spec, key, wanted, first_boot)
         else:
             instance_id = str(instance["InstanceId"])
             found = tags_of(instance).get(SYSTEM_TAG)
@@ -152,12 +154,12 @@ class AwsMachines:
 
     # -- making
 
-    def _make(self, host: Host, spec: MachineSpec, key: str, tags: dict[str, str]) -> str:
+    def _make(self, host: Host, spec: MachineSpec, key: str, tags: dict[str, str], first_boot: str) -> str:
         """The machine of this key. EC2 goes on answering a token with its machine after that was ended by somebody:
         then the key's next token is used, in an order that a repeat follows too.
         """
         for turn in range(1, MACHINES_PER_KEY_MAX + 1):
-            instance_id = self._run(host, spec, client_token(f"{key}#{turn}"), tags)
+            instance_id = self._run(host, spec, client_token(f"{key}#{turn}"), tags, first_boot)
             instance = self._session.poll(functools.partial(self._describe, instance_id), VISIBLE_SECONDS_MAX)
             if instance is None:
                 raise TargetError(f"{host.name}: {instance_id} was started and is unknown to EC2 since")
@@ -166,7 +168,7 @@ class AwsMachines:
             self._await_state(instance_id, "terminated")
         raise TargetError(f"{host.name}: {MACHINES_PER_KEY_MAX} machines were made for it and ended by somebody")
 
-    def _run(self, host: Host, spec: MachineSpec, token: str, tags: dict[str, str]) -> str:
+    def _run(self, host: Host, spec: MachineSpec, token: str, tags: dict[str, str], first_boot: str) -> str:
         listed = [{"Key": name, "Value": value} for name, value in sorted(tags.items())]
         image, subnet, group = self._image(spec), self._subnet(spec), self._group(spec)
         with aws_errors(f"starting a machine for {host.name}"):
@@ -179,7 +181,7 @@ class AwsMachines:
                 **({"PrivateIpAddress": host.address} if host.address else {}),
                 SecurityGroupIds=[group],
                 ClientToken=token,
-                UserData=first_boot_script(self._session.ssh_user_ca, spec.packages),
+                UserData=first_boot_script(self._session.ssh_user_ca, spec.packages, last=first_boot),
                 MetadataOptions={"HttpTokens": "required", "HttpEndpoint": "enabled"},
                 TagSpecifications=[
                     {"ResourceType": "instance", "Tags": listed},

@@ -5,6 +5,9 @@ Rules: no secret stands in it, for whoever may describe the machine can read it;
 
 from collections.abc import Sequence
 
+from orchestrator.foundation.errors import PlanningError
+
+BYTES_MAX = 16 * 1024  # EC2 user guide, "Run commands when you launch an EC2 instance"
 _BEGIN = """#!/bin/sh
 set -eu
 umask 022
@@ -40,10 +43,19 @@ fi
 """
 
 
-def first_boot_script(user_ca: str, packages: Sequence[str] = ()) -> str:
-    """User data for one machine; empty where there is nothing to do. `user_ca` is a CA's public key line."""
+def first_boot_script(user_ca: str, packages: Sequence[str] = (), *, last: str = "") -> str:
+    """User data for one machine; empty where there is nothing to do. `user_ca` is a CA's public key line.
+
+    `last` is more shell. PlanningError for more than AWS takes.
+    """
     if "\n" in user_ca.strip() or "'" in user_ca:
         raise ValueError("the SSH user CA must be one public key line")
     trust = _TRUST.format(key=user_ca.strip()) if user_ca else ""
     install = _INSTALL.format(packages=" ".join(packages)) if packages else ""
-    return _BEGIN + trust + install if trust or install else ""
+    script = _BEGIN + trust + install + last if trust or install or last else ""
+    if len(script.encode()) > BYTES_MAX:
+        raise PlanningError(
+            f"a machine would be told {len(script.encode())} bytes at its first boot, and AWS takes {BYTES_MAX}",
+            hint="Most of it are the checks of the system: have fewer of them, or shorter ones.",
+        )
+    return script
