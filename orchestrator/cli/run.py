@@ -12,6 +12,13 @@ DIGEST = click.argument("digest")
 AS_OPTION = click.option(
     "--as", "operator", required=True, metavar="PERSON", help="Who runs it, by the id in people.yml."
 )
+INTERRUPT_OPTION = click.option(
+    "--on-interrupt",
+    type=click.Choice(["stop", "go-on"]),
+    default="stop",
+    show_default=True,
+    help="What Ctrl-C means: the run rests until the same command, or goes on without this one.",
+)
 
 
 @click.command("run", epilog=ENDS)
@@ -20,14 +27,22 @@ AS_OPTION = click.option(
 @click.option("--detach", is_flag=True, help="Leave it to the workers (skerry worker), and return its id at once.")
 @SKIP_OPTION
 @BECAUSE_OPTION
+@INTERRUPT_OPTION
 @JSON_OPTION
 def command(
-    digest: str, operator: str, detach: bool, skipped: tuple[str, ...], because: str, as_json: bool
+    digest: str,
+    operator: str,
+    detach: bool,
+    skipped: tuple[str, ...],
+    because: str,
+    on_interrupt: str,
+    as_json: bool,
 ) -> None:
     """Run the plan DIGEST on its hosts, every system of the wave, in this process.
 
-    Ctrl-C or a crash stops the program, not the move: what ran is recorded, and the same command goes on. Steps of a
-    run are watched live; see them later with: skerry runs show RUN.
+    After Ctrl-C or a crash the run rests where it is: what ran is recorded, and the same command goes on. With
+    --on-interrupt go-on it goes on in the background. Steps of a run are watched live; see them later with: skerry
+    runs show RUN.
     """
     if detach and skipped:
         from orchestrator.foundation.errors import UsageError
@@ -37,7 +52,8 @@ def command(
     if detach:
         hand_over(digest, operator, as_json=as_json)
     else:
-        carry_out(digest, operator, "", skip=doors(skipped, because), as_json=as_json)
+        doors_asked = doors(skipped, because)
+        carry_out(digest, operator, "", skip=doors_asked, goes_on=on_interrupt == "go-on", as_json=as_json)
 
 
 def hand_over(digest: str, operator: str, *, as_json: bool) -> None:
@@ -74,9 +90,13 @@ def carry_out(
     *,
     skip: dict[str, str] | None = None,
     kind: str = "migrate",
+    goes_on: bool = False,
     as_json: bool,
 ) -> None:
-    """Run or go on, to the end of `stage`, earlier stages included; "" runs everything that is left."""
+    """Run or go on, to the end of `stage`, earlier stages included; "" runs everything that is left.
+
+    `goes_on`: also when it is interrupted, by another process then.
+    """
     from orchestrator.cli.console import console
     from orchestrator.cli.live import LiveRun
     from orchestrator.operations.desk import open_desk
@@ -86,6 +106,7 @@ def carry_out(
 
     live = LiveRun(console(), as_json=as_json)
     with open_desk(inventory_folder(), observers=[live]) as desk:
+        desk.goes_on = goes_on
         plan = find_plan(desk.catalogue, digest)
         live.expect(plan)
         with live.shown():

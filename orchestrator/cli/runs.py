@@ -62,6 +62,7 @@ def show(run: str, as_json: bool) -> None:
     """Every step of RUN, forward and backward, with what was observed."""
     from orchestrator.cli.words import print_json
     from orchestrator.operations.reading import run_document
+    from orchestrator.wiring.state import nobody_carries
 
     status = run_document(run)
     if as_json:
@@ -86,6 +87,8 @@ def show(run: str, as_json: bool) -> None:
             for step in system["steps"]
         ]
         out.print(table(("step", "result", ">time", ">tries", "what"), rows))
+    if status["state"] == "running" and nobody_carries():
+        out.print(quiet("\nnobody carries it now: it goes on with the command that began it, or with: skerry worker"))
 
 
 @commands.command("watch", epilog=exit_codes_of("UsageError", "RunFailed", "RolledBack"))

@@ -5,6 +5,7 @@ from typing import cast
 import click
 
 from orchestrator.cli.gate_door import BECAUSE_OPTION, SKIP_OPTION, doors
+from orchestrator.cli.run import INTERRUPT_OPTION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 ENDS = exit_codes_of("ApprovalMissing", "ApprovalInvalid", "AuthorityError", "RunInProgress", "RunFailed", "RolledBack")
@@ -28,21 +29,30 @@ Several = tuple[str, ...]  # of an option that may be repeated
 @HOLD_OPTION
 @SKIP_OPTION
 @BECAUSE_OPTION
+@INTERRUPT_OPTION
 @JSON_OPTION
 def cutover(
-    system: str, operator: str, inputs: Several, hold: bool, skipped: Several, because: str, as_json: bool
+    system: str,
+    operator: str,
+    inputs: Several,
+    hold: bool,
+    skipped: Several,
+    because: str,
+    on_interrupt: str,
+    as_json: bool,
 ) -> None:
     """Switch a replicated SYSTEM to the cloud, or back with --set from=cloud --set to=source.
 
     The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
     With the digest of a migration's plan: its third stage, from drain to watch; it pauses before the commit.
     """
+    skip, goes_on = doors(skipped, because), on_interrupt == "go-on"
     if _is_system(system):
-        carry_out("cutover", system, operator, inputs, hold=hold, skip=doors(skipped, because), as_json=as_json)
+        carry_out("cutover", system, operator, inputs, hold=hold, skip=skip, goes_on=goes_on, as_json=as_json)
         return
     from orchestrator.cli import run
 
-    run.carry_out(system, operator, "cutover", skip=doors(skipped, because), as_json=as_json)
+    run.carry_out(system, operator, "cutover", skip=skip, goes_on=goes_on, as_json=as_json)
 
 
 @click.command("failback", epilog=ENDS)
@@ -52,15 +62,24 @@ def cutover(
 @HOLD_OPTION
 @SKIP_OPTION
 @BECAUSE_OPTION
+@INTERRUPT_OPTION
 @JSON_OPTION
 def failback(
-    system: str, operator: str, inputs: Several, hold: bool, skipped: Several, because: str, as_json: bool
+    system: str,
+    operator: str,
+    inputs: Several,
+    hold: bool,
+    skipped: Several,
+    because: str,
+    on_interrupt: str,
+    as_json: bool,
 ) -> None:
     """Bring SYSTEM home from the cloud, with everything that was written there.
 
     The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
     """
-    carry_out("failback", system, operator, inputs, hold=hold, skip=doors(skipped, because), as_json=as_json)
+    skip, goes_on = doors(skipped, because), on_interrupt == "go-on"
+    carry_out("failback", system, operator, inputs, hold=hold, skip=skip, goes_on=goes_on, as_json=as_json)
 
 
 @click.command("failover", epilog=ENDS)
@@ -69,16 +88,18 @@ def failback(
 @SET_OPTION
 @SKIP_OPTION
 @BECAUSE_OPTION
+@INTERRUPT_OPTION
 @JSON_OPTION
 def failover(
-    system: str, operator: str, inputs: tuple[str, ...], skipped: tuple[str, ...], because: str, as_json: bool
+    system: str, operator: str, inputs: Several, skipped: Several, because: str, on_interrupt: str, as_json: bool
 ) -> None:
     """Let the cloud take over SYSTEM, whose source is lost.
 
     Besides the plan's approval it needs a named person's signed word that the lost side is down and stays down: skerry
     word SYSTEM --down source. The first time the plan is made and its digest told; the same command then runs it.
     """
-    carry_out("failover", system, operator, inputs, skip=doors(skipped, because), as_json=as_json)
+    goes_on = on_interrupt == "go-on"
+    carry_out("failover", system, operator, inputs, skip=doors(skipped, because), goes_on=goes_on, as_json=as_json)
 
 
 @click.command("rollback", epilog=ENDS)
@@ -89,6 +110,7 @@ def failover(
 @click.option("--without-record", is_flag=True, help="By a plan of its own, for a SYSTEM whose run is lost.")
 @SET_OPTION
 @SKIP_OPTION
+@INTERRUPT_OPTION
 @JSON_OPTION
 def rollback(
     named: str,
@@ -98,6 +120,7 @@ def rollback(
     without_record: bool,
     inputs: tuple[str, ...],
     skipped: tuple[str, ...],
+    on_interrupt: str,
     as_json: bool,
 ) -> None:
     """Bring what RUN did to its systems, or the last run of SYSTEM, back to where it started.
@@ -106,8 +129,9 @@ def rollback(
     a named person accepts its loss: skerry word SYSTEM --accept-loss SIDE. Where the way back was broken off, or an
     inverse failed, the same command goes on.
     """
+    goes_on = on_interrupt == "go-on"
     if without_record:
-        carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), as_json=as_json)
+        carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), goes_on=goes_on, as_json=as_json)
         return
     from orchestrator.cli.accounts import show_accounts
     from orchestrator.cli.console import console, print_json
@@ -125,6 +149,7 @@ def rollback(
         raise UsageError("a rollback needs a reason", hint="Say why; it goes into the evidence: --because WHY")
     live = LiveRun(console(), as_json=as_json)
     with open_desk(inventory_folder(), observers=[live]) as desk:
+        desk.goes_on = goes_on
         status, systems = run_to_roll_back(desk, named)
         accounts = {system: account_of(desk, status, system) for system in systems}
         show_accounts(accounts, as_json=as_json)
@@ -142,12 +167,12 @@ def rollback(
             status = roll_back(
                 desk, status, systems, operator=operator, because=because, on_run=lambda run: live.say(f"run {run}")
             )
-    if as_json:
-        print_json(status.model_dump(mode="json"))
-    else:
-        for each in status.systems:
-            click.echo(printable(f"{each.system}: {each.state.replace('_', ' ')}"))
-    complain_unless_back(status, systems)
+        if as_json:
+            print_json(status.model_dump(mode="json"))
+        else:
+            for each in status.systems:
+                click.echo(printable(f"{each.system}: {each.state.replace('_', ' ')}"))
+        complain_unless_back(desk, status, systems)
 
 
 @click.command("word", epilog=exit_codes_of("UsageError", "ApprovalInvalid"))
@@ -242,6 +267,7 @@ def carry_out(
     skip: dict[str, str],
     as_json: bool,
     hold: bool = False,
+    goes_on: bool = False,
 ) -> None:
     """Make the plan of this switch, or find it again, and run it once it is approved."""
     from orchestrator.cli.console import console
@@ -254,6 +280,7 @@ def carry_out(
 
     live = LiveRun(console(), as_json=as_json)
     with open_desk(inventory_folder(), observers=[live]) as desk:
+        desk.goes_on = goes_on
         switch = cast("Switch", kind)
         plan = switch_plan(desk, switch, system, author=operator, inputs=inputs_of(inputs))
         live.say(f"plan {plan.digest}")

@@ -34,9 +34,10 @@ def commands() -> None:
 @BECAUSE_OPTION
 @click.option(
     "--on-interrupt",
-    type=click.Choice(["leave", "pause", "rollback"]),
+    type=click.Choice(["leave", "go-on", "pause", "rollback"]),
     default="leave",
-    help="What Ctrl-C means: leave the wave as it stands, or pause or take back its members first.",
+    show_default=True,
+    help="What Ctrl-C means: leave the wave as it stands, go on without this command, pause or take back its members.",
 )
 @JSON_OPTION
 def run(
@@ -52,7 +53,8 @@ def run(
 
     def act(desk: Any, waves: Any, on_run: Callable[[str], None]) -> Any:
         skip = {cast("GateName", gate): because for gate in skipped}
-        interrupt = cast("OnInterrupt", on_interrupt)
+        desk.goes_on = on_interrupt == "go-on"
+        interrupt = cast("OnInterrupt", "leave" if desk.goes_on else on_interrupt)
         return run_wave(desk, waves, wave, operator=operator, skip=skip, on_run=on_run, on_interrupt=interrupt)
 
     _carry_out(wave, act, as_json=as_json)

@@ -77,6 +77,9 @@ class StepProtocol:
         began = self._clock.monotonic_seconds()
         self._tell_started(deed, intent)
         ended = self._probed_or_acted(deed, intent, settled_absent=settled_absent)
+        if not ended.outcome.passed:
+            # What a process broke off by ending has not failed: the next one asks the world, and goes on.
+            self._may_act()
         seconds = round(self._clock.monotonic_seconds() - began, 3)
         self._tell_finished(deed, ended, seconds)
         state: StepState = "unknown" if ended.unknown else "done" if ended.outcome.passed else "failed"

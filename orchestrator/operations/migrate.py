@@ -196,15 +196,19 @@ def await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
             return runs.status(run)
 
 
-def complain(status: RunStatus) -> None:
-    """Raise what a run's end means for an exit code: RunFailed before RolledBack; a good end raises nothing."""
+def complain(status: RunStatus, hint: str = "") -> None:
+    """Raise what a run's end means for an exit code: RunFailed before RolledBack; a good end raises nothing.
+
+    `hint` is for what failed, where more is known of it.
+    """
     good = _FINAL_GOOD | _FINAL_BACK | {"paused"}
     failed = [system for system in status.systems if system.state not in good]
     back = [system for system in status.systems if system.state in _FINAL_BACK]
     error: OrchestratorError | None = None
     if failed:
         told = "; ".join(f"{system.system} is {system.state}: {system.reason}" for system in failed)
-        error = RunFailed(f"run {status.run}: {told}", hint=f"See every step with: skerry runs show {status.run}")
+        see = f"See every step with: skerry runs show {status.run}"
+        error = RunFailed(f"run {status.run}: {told}", hint=hint or see)
     elif back:
         told = "; ".join(f"{system.system}: {system.reason}" for system in back)
         error = RolledBack(f"run {status.run} was rolled back: {told}", hint="The systems are where they started.")

@@ -1,7 +1,8 @@
 """Rollback: bring what a run did back, from wherever it stands, by the inverses of its steps, the last first."""
 
-from orchestrator.contracts.engine import FINAL, RunStatus
+from orchestrator.contracts.engine import FINAL, RunStatus, StepStatus
 from orchestrator.foundation.errors import GateClosed, UsageError
+from orchestrator.model.action import CarryBack
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.word import SignedWord
 from orchestrator.operations import migrate
@@ -90,8 +91,26 @@ def roll_back(
             worker.stop()
 
 
-def complain_unless_back(status: RunStatus, systems: tuple[SystemName, ...]) -> None:
-    """Raise RunFailed for what did not come back; being back is what was asked for, and no error here."""
+def complain_unless_back(desk: Desk, status: RunStatus, systems: tuple[SystemName, ...]) -> None:
+    """Raise RunFailed for what did not come back; being back is what was asked for, and no error here.
+
+    Where writes could not be carried home, it says how they may be given up.
+    """
     asked = tuple(each for each in status.systems if each.system in systems and each.state not in FINAL)
-    if asked:
-        migrate.complain(status.model_copy(update={"systems": asked}))
+    if not asked:
+        return
+    plan = desk.runs.plan(status.run)
+    words = []
+    for system in asked:
+        failed = [plan.system_plan(system.system).step(row.step) for row in system.steps if _is_stuck(row)]
+        carried = [step.inverse.action for step in failed if isinstance(step.inverse.action, CarryBack)]
+        words += [f"skerry word {system.system} --accept-loss {each.from_side.value}" for each in carried]
+    hint = (
+        f"Mend what is in the way and ask again. Or a named person gives up what only that side holds, as it was "
+        f"counted above: {'; '.join(words)} --as PERSON --key KEYFILE --because WHY"
+    )
+    migrate.complain(status.model_copy(update={"systems": asked}), hint if words else "")
+
+
+def _is_stuck(row: StepStatus) -> bool:
+    return row.mode == "undo" and row.state in ("failed", "unknown")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.engine.orphan_guard import MARK
-from orchestrator.engine.worker import refuse_second_worker
+from orchestrator.foundation.database_name import named_database
 from orchestrator.foundation.errors import RunInProgress
 from orchestrator.foundation.places import skerry_home, state_database
 
@@ -20,8 +20,13 @@ from orchestrator.foundation.places import skerry_home, state_database
 _BEHIND = 'log=$1; shift; setsid "$@" >>"$log" 2>&1 </dev/null & echo $!'
 
 
-def leave_caretaker(estate: Path) -> int:
-    """Start one, and give its process id. It ends by itself once nothing waits any more, and when it is not alone."""
+def leave_caretaker(estate: Path | None) -> int:
+    """Start one, and give its process id. It ends by itself once nothing waits any more, and when it is not alone.
+
+    0, and none is started, where a database is shared, and where the estate lies in no folder.
+    """
+    if estate is None or named_database():
+        return 0
     log = skerry_home() / "run" / "caretaker.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = [sys.executable, "-m", "orchestrator.cli.app", "worker", "--caretaker"]
@@ -37,6 +42,8 @@ def leave_caretaker(estate: Path) -> int:
 
 def end_caretaker() -> None:
     """End it, where there is one; any other process that carries runs here is left alone."""
+    from orchestrator.engine.worker import refuse_second_worker
+
     if state_database().exists():
         with contextlib.suppress(RunInProgress):
             refuse_second_worker(f"sqlite:///{state_database()}")

@@ -44,6 +44,14 @@ def open_workers() -> Iterator[WorkersView]:
         store.close()
 
 
+def nobody_carries() -> bool:
+    """Whether no process carries the runs of this home. Where a database is shared, workers see to that: False."""
+    from orchestrator.engine.worker_lock import worker_lock
+
+    lock = worker_lock(state_url()) if not named_database() else None
+    return lock is not None and not lock.owner()
+
+
 @contextmanager
 def open_runs() -> Iterator[Runs]:
     """The runs of this home, without an estate: for status."""

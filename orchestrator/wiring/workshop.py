@@ -6,7 +6,7 @@ Vendors load slowly, so what brings them in is imported where it is first needed
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +25,8 @@ from orchestrator.contracts.signer import ApprovalJudge, ApprovalSigner
 from orchestrator.contracts.trees import PointStores
 from orchestrator.contracts.vault import VaultBucket, VaultRepository
 from orchestrator.foundation.clock import Clock, SystemClock
-from orchestrator.foundation.database_name import named_database
-from orchestrator.foundation.errors import UsageError
+from orchestrator.foundation.errors import Interrupted, UsageError
+from orchestrator.foundation.limits import WORKER_DEAD_SECONDS
 from orchestrator.foundation.places import lab_folder, ledger_folder, shipped_folder, skerry_home
 from orchestrator.inventory.load import load_inventory
 from orchestrator.inventory.secrets import SecretResolver
@@ -38,6 +38,7 @@ from orchestrator.model.price import MeasuredLoad
 from orchestrator.model.system import Route53Front
 from orchestrator.model.transfer import ContentDigest
 from orchestrator.model.vault import VaultSettings
+from orchestrator.wiring.caretaker import leave_caretaker
 from orchestrator.wiring.ledger import log_origin, open_enrolled, shared_ledger
 from orchestrator.wiring.state import engine_url, make_home, state_url
 
@@ -51,6 +52,7 @@ class Workshop:
     clock: Clock = field(default_factory=SystemClock)
     estate: Path | None = None  # the folder of the inventory
     caretaker: int = 0  # the process that was left behind, to carry what waits
+    goes_on: bool = False  # what is under way when a person interrupts is carried on by a caretaker
     _open: ExitStack = field(default_factory=ExitStack)
     _keeper: SecretKeeper | None = None
 
@@ -214,8 +216,8 @@ class Workshop:
     @contextmanager
     def worker(self, dead_seconds: float | None = None, *, steps_aside: bool = False) -> Iterator[Worker]:
         """A worker in this process; the ledger is open while inside. `dead_seconds`: where a database is shared, how
-        long one may be silent before others take its work over; all must be told the same. `steps_aside`: it is a
-        caretaker; any other leaves one behind where a run waits at its new side.
+        long one may be silent before others take its work over; all must be told the same. `steps_aside`: a caretaker;
+        any other leaves one behind where a run waits at its new side.
         """
         from orchestrator.engine.worker import WorkerSettings, open_worker, refuse_second_worker
         from orchestrator.evidence.preface import PrefacedRecorder
@@ -224,9 +226,6 @@ class Workshop:
 
         # Before the ledger is asked for: it would only say that some process writes to it.
         needed: bool | None = refuse_second_worker(state_url())
-        settings = WorkerSettings(steps_aside=steps_aside)
-        if dead_seconds is not None:
-            settings = replace(settings, dead_seconds=dead_seconds)
         worker = None
         try:
             with self.recorder() as recorder, self._anchored(recorder):
@@ -240,14 +239,21 @@ class Workshop:
                     judge_gate=judge_gate,
                     known_of=lambda plan: facts_of_terms(plan.terms),
                     keep_open=self.keep_open(recorder),
-                    settings=settings,
+                    settings=WorkerSettings(dead_seconds=dead_seconds or WORKER_DEAD_SECONDS, steps_aside=steps_aside),
                 )
                 yield worker
+        except KeyboardInterrupt:
+            if not self.goes_on:
+                raise
+            self.caretaker = leave_caretaker(self.estate)
+            who = f"process {self.caretaker} goes" if self.caretaker else "the workers go"
+            hint = "Watch it: skerry runs watch RUN; hold it: skerry runs ask pause RUN."
+            raise Interrupted(f"interrupted; {who} on with what is under way", hint=hint) from None
         finally:
             if worker is not None and worker.left_open is not None:
                 needed = worker.left_open
-            if needed and not steps_aside:
-                self._leave_caretaker()
+            if needed and not steps_aside and not self.caretaker:
+                self.caretaker = leave_caretaker(self.estate)
 
     def keep_open(self, _recorder: Recorder) -> KeepOpen | None:
         """What a worker here does for systems whose run waits at their new side; None: nothing."""
@@ -271,14 +277,7 @@ class Workshop:
                 yield recorder
         finally:
             if stepped_aside:
-                self._leave_caretaker()
-
-    def _leave_caretaker(self) -> None:
-        """Somebody must keep ways back open and see to deadlines; where a database is shared, that is the workers'."""
-        from orchestrator.wiring.caretaker import leave_caretaker
-
-        if self.estate is not None and not named_database():
-            self.caretaker = leave_caretaker(self.estate)
+                self.caretaker = leave_caretaker(self.estate)
 
     @cached_property
     def handlers(self) -> Handlers:

@@ -264,6 +264,29 @@ def test_stopping_does_not_wait_for_a_deed_and_the_deed_ends_unheard(place):
     assert status.systems[0].state == "committed"
 
 
+def test_what_an_ending_worker_breaks_off_has_not_failed_and_is_done_by_the_next_one(place):
+    begun, may_end, broke = threading.Event(), threading.Event(), threading.Event()
+
+    def break_off(deed, _emit):
+        if deed.step.id == "two":
+            begun.set()
+            may_end.wait(SECONDS_MAX)
+            broke.set()
+            return Outcome.failed("the connection broke")
+        return None
+
+    place.submit(a_plan(CHAIN))
+    worker = place.worker(NoOpHandlers(script=break_off))
+    assert begun.wait(SECONDS_MAX)
+    worker.stop()
+    may_end.set()
+    assert broke.wait(SECONDS_MAX)
+    time.sleep(0.2)  # it has time to write what it came to
+    handlers = NoOpHandlers(verdict=Probe.ABSENT)
+    status = place.worker(handlers).await_finished("run-1", timeout_seconds=SECONDS_MAX)
+    assert (status.systems[0].state, handlers.acted) == ("committed", ["filing/two", "filing/three"])
+
+
 def test_steps_that_need_nothing_of_each_other_run_at_once(place):
     steps = tuple(a_step(f"step-{number}", Preflight()) for number in range(4))
     handlers = NoOpHandlers(seconds=0.3)

@@ -116,7 +116,34 @@ def test_a_way_back_that_cannot_carry_everything_home_needs_a_signed_word(office
     office.skerry(*asked, code=None)  # as far as it comes without DR
     office.await_filings(site="onprem")
     office.town.power_on(DR)
+    office.town.run_inside(DR, ["systemctl", "start", "filing-db"])  # as hosts do where the unit is enabled
     status = office.skerry(*asked, code=None)
     told = office.skerry("runs", "show", run)
     assert office.state(told) == "rolled_back", status
     assert office.skerry("evidence", "verify")["verified"] is True
+
+
+def test_ctrl_c_lets_a_move_go_on_where_that_was_asked(office: Office) -> None:
+    made = office.skerry("plan", "make", "filing", "--wave", "let-go", "--as", "ben", "--set", "watch=2s")
+    office.skerry("approve", made["digest"], *office.key("ana"))
+    begun = office.begin("run", made["digest"], "--as", "ben", "--on-interrupt", "go-on", "--json")
+
+    def known() -> list[str]:
+        return [each["run"] for each in office.skerry("runs", "list")["runs"] if each["plan"] == made["digest"]]
+
+    [run] = until(known, "it is on record")
+    until(lambda: "recovery_point" in steps_begun(office, run), "the recovery point")
+    begun.send_signal(signal.SIGINT)
+    _, complaint = begun.communicate(timeout=120)
+    assert begun.returncode == 130
+    assert "goes on with what is under way" in complaint
+    until(lambda: office.skerry("runs", "show", run)["state"] == "finished", "it is over")
+    told = office.skerry("runs", "show", run)
+    assert office.state(told) == "committed"
+    assert all(step["result"] == "passed" for step in told["systems"][0]["steps"])
+    office.nothing_is_lost()
+    until(lambda: not carrier(office), "nobody is needed any more")
+
+
+def steps_begun(office: Office, run: str) -> set[str]:
+    return {step["step"] for step in office.skerry("runs", "show", run)["systems"][0]["steps"]}
