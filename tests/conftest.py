@@ -139,7 +139,7 @@ LONG = {
     "tests/platform/test_strict_ebs.py",
     "tests/platform/test_strict_ec2.py",
     "tests/platform/test_strict_s3.py",
-    "tests/scenarios/test_drill_kills.py",
+    "tests/scenarios/test_drills_on_hosts.py",
     "tests/scenarios/test_machine_from_base_image.py",
     "tests/scenarios/test_move_behind_a_proxy.py",
     "tests/scenarios/test_seeded_machine.py",

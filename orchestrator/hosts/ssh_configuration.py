@@ -31,8 +31,9 @@ class SshConfiguration:
 def write_configuration(
     host: Host, folder: Path, operator_file: Path | None, known_hosts_extra: Path | None
 ) -> SshConfiguration:
-    """Write `<folder>/<host>.conf` and ask OpenSSH what it means; AccessDenied when it refuses the operator's file."""
-    file = folder / f"{host.name}.conf"
+    """Write a file below `folder` and ask OpenSSH what it means; AccessDenied when it refuses the operator's file."""
+    # One name may be looked for at two places, and neither may be led to the other.
+    file = folder / f"{host.name}-{host.address}-{host.port}.conf"
     replace_file(file, _text(host, operator_file, ()).encode(), mode=0o600)
     asked = _effective(file, host)
     known_hosts = _paths(asked.get("userknownhostsfile", ""))

@@ -124,6 +124,7 @@ class SystemWithin:
             except OrchestratorError as error:  # a database that recovers refuses to be read until it has
                 if isinstance(dataset, FileTree):
                     raise
+                self.drivers.bubbles.transport(self.host, self.bubble)  # DataError where it was killed
                 if self.drivers.clock.monotonic_seconds() > deadline:
                     words = ["grep", "-E", "FATAL|PANIC|ERROR", f"/run/{dataset.service}.log"]
                     said = inside.run(words, check=False).text.splitlines()[-3:]

@@ -7,8 +7,10 @@ from datetime import timedelta
 from orchestrator.contracts.bubbles import ClustersWithin
 from orchestrator.contracts.databases import SERVER_USER
 from orchestrator.contracts.transport import Transport
+from orchestrator.foundation.amounts import size_text
 from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.errors import DataError
+from orchestrator.foundation.limits import MIB
 from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.names import Name
@@ -16,15 +18,18 @@ from orchestrator.model.system import System
 
 CLOCK_SECONDS_MAX = 5.0
 READ_SECONDS_MAX = 0.2  # the middle one of some reads; a disk that spins takes a twentieth of it
+ROOM_BYTES_MIN = 16 * MIB  # for what is written: a segment of a database's log
 LOOK_SECONDS_MAX = 120.0
 VERIFY_SECONDS_MAX = 12 * 3600.0
 
-# Reads the beginnings of some files of each folder as from the disk, and tells the middle of the times it took.
+# Reads the beginnings of some files of each folder as from the disk, and tells the middle of the times it took; and how
+# much may still be written there.
 LOOK = """
 import json, os, statistics, sys, time
-now, reads = time.time(), {}
+now, reads, room = time.time(), {}, {}
 for top in sys.argv[1:]:
-    took = []
+    took, disk = [], os.statvfs(top)
+    room[top] = disk.f_bavail * disk.f_frsize
     for place, _, names in os.walk(top):
         for path in (os.path.join(place, name) for name in sorted(names)):
             if len(took) < 8 and os.path.isfile(path) and not os.path.islink(path):
@@ -37,12 +42,12 @@ for top in sys.argv[1:]:
             break
     if took:
         reads[top] = statistics.median(took)
-print(json.dumps({"now": now, "reads": reads}))
+print(json.dumps({"now": now, "reads": reads, "room": room}))
 """
 
 
 def look_within(inside: Transport, system: System, host: Host, clock: Clock) -> None:
-    """DataError where the host's clock is not ours, or where a dataset's disk is too slow to recover on."""
+    """DataError where the host's clock is not ours, or where a dataset's disk is too slow or too full to recover on."""
     places = dict(_places(system, host))
     asked = clock.now()
     said = inside.run(["python3", "-c", LOOK, *places], timeout_seconds=LOOK_SECONDS_MAX)
@@ -55,6 +60,10 @@ def look_within(inside: Transport, system: System, host: Host, clock: Clock) -> 
             f"the clock of {host.name} and the one here differ by {abs(off):.0f} s, so no time of this drill is good",
             hint="Find out which of both is wrong; both should follow the same time servers.",
         )
+    full = {places[at]: left for at, left in found["room"].items() if left < ROOM_BYTES_MIN}
+    if full:
+        told = ", ".join(f"{name}: {size_text(left)} are left" for name, left in full.items())
+        raise DataError(f"the disk of {host.name} has no room to recover on: {told}")
     slow = {places[at]: took for at, took in found["reads"].items() if took > READ_SECONDS_MAX}
     if slow:
         told = ", ".join(f"{name}: a read takes {took:.2f} s" for name, took in slow.items())

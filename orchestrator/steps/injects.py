@@ -25,7 +25,6 @@ from orchestrator.steps.places import services_in_start_order
 Record = Callable[[SystemName, str, dict[str, Any]], None]
 
 ROOM_BYTES = 64 * 1024
-NO_ROOM = "No space left on device"
 WRONG_PLACE = "/usr/share"  # of the host, read-only in any bubble
 SLOW_READ_SECONDS = 0.4
 CLOCK_OFF = timedelta(hours=1)
@@ -164,12 +163,11 @@ class Inject:
             "dead_link": "the copy broke off",
             "slow_disk": "a read takes",
             "replica_behind": "is behind",
+            "quota_full": "has no room",
         }
         match self.name:
             case "stopped_dependency" if "no answer" in why:
                 return True  # a service that is not there answers no check, and the check says so
-            case "quota_full":
-                return NO_ROOM in why
             case "clock_off":
                 return "the clock of" in why
         return signs.get(self.name or "", "") in why and any(name in why for name in self._names())

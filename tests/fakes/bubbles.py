@@ -94,7 +94,9 @@ class FakeBubbles:
         """The program of checks says what is wrong, the first time, the second; all else is done, and kept."""
         if LOOK in words:
             reads = dict.fromkeys(words[3:], self.read_seconds)
-            return 0, json.dumps({"now": self.clock.now().timestamp(), "reads": reads}).encode(), b""
+            room = dict.fromkeys(words[3:], max((each.bytes_max for each in self.given), default=0) or 1 << 40)
+            looked = {"now": self.clock.now().timestamp(), "reads": reads, "room": room}
+            return 0, json.dumps(looked).encode(), b""
         if CUT in words:
             return 0, json.dumps(self.cut).encode(), b""
         if not words[-1].startswith("{"):

@@ -423,7 +423,9 @@ class FakeWorld:
         document = self.catalogue.list("recovery_point", prefix=f"{SYSTEM.name}/", limit=1)[0][1]
         proved = {held["dataset"]: held["digest"] for held in document["datasets"]}
         found: str = self.found_within.get(dataset.name, proved[dataset.name])
-        if found == "closed":
+        if found == "killed":
+            self.bubbles.open_on.clear()
+        if found in ("closed", "killed"):
             raise DataError(f"{dataset.name} cannot be digested")
         return found
 

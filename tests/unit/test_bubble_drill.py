@@ -166,6 +166,13 @@ def test_a_database_that_opens_as_something_else_serves_nobody(ground):
     assert [each for each in ground.bubbles.asked if each.startswith("start")] == ["start filing-db"]
 
 
+def test_a_bubble_that_was_killed_is_not_waited_for(ground):
+    ground.held()
+    ground.found["register"] = "killed"
+    driller = replace(ground.driller, healthy_seconds_max=3600)
+    assert driller.drill("filing", bubble="d1", by="ben").why_not == ("there is no bubble d1",)
+
+
 def test_a_file_of_a_cluster_that_decayed_is_named_before_recovery_touches_it(ground):
     ground.held()
     ground.bubbles.decayed = 'pg_verifybackup: error: checksum mismatch for file "base/5/1255"'
@@ -207,6 +214,7 @@ class TestInjects:
             ("dead_primary", "source-filing1 could not be looked at: source-filing1: connection refused"),
             ("dead_link", "attachments: the copy broke off, 1 of 2 files came: timeout"),
             ("slow_disk", "is too slow to recover on: register: a read takes 0.40 s"),
+            ("quota_full", "has no room to recover on: register: 64.0 KiB are left, attachments: 64.0 KiB are left"),
             ("clock_off", "the clock of dr-filing1 and the one here differ by 3600 s"),
         ],
     )

@@ -198,6 +198,15 @@ def test_the_inventory_decides_address_and_port_and_the_operator_the_rest(tmp_pa
     assert made.known_hosts[:3] == (Path("/k1"), Path("/k2"), tmp_path / "learned keys")
 
 
+def test_one_name_at_two_places_has_two_configurations(tmp_path: Path) -> None:
+    operator = tmp_path / "operator"
+    operator.write_text("")
+    made = write_configuration(HOST, tmp_path, operator, None)
+    elsewhere = write_configuration(HOST.model_copy(update={"port": 1}), tmp_path, operator, None)
+    assert "Port 2222" in made.file.read_text()
+    assert "Port 1\n" in elsewhere.file.read_text()
+
+
 def test_an_operators_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
     operator = tmp_path / "config"
     operator.write_text("Host *\n  User admin\n")

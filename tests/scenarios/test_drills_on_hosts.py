@@ -1,6 +1,7 @@
-"""kill -9 in every phase of a drill on real hosts: of skerry, of the bubble's first process, and of what erases it.
+"""Drills on real hosts that must fail or are cut off: every inject, and kill -9 in every phase.
 
-Each time: no bubble is left, the hosts show what they showed before, and the next drill works.
+Killed are skerry, the bubble's first process, and what erases it. Each time: no bubble is left, the hosts show what
+they showed before, and the next drill works.
 """
 
 import json
@@ -16,7 +17,9 @@ import pytest
 from orchestrator.hosts.bubbles import ROOT as BUBBLES
 from orchestrator.hosts.bubbles import HostBubbles
 from orchestrator.hosts.ssh import SshTransports, open_transports
+from orchestrator.lab.demo.units import ATTACHMENTS
 from orchestrator.lab.town import open_town
+from orchestrator.model.drill import INJECTS
 from orchestrator.model.host import Host
 from orchestrator.model.names import Name
 from tests.scenarios.test_trouble import Begun, Ground, Told, begin, on_hosts, skerry
@@ -46,7 +49,9 @@ def ground() -> Iterator[Ground]:
             assert up.exit_code == 0, up.stderr
             made = Ground(home, open_town(home / "lab"))
             made.survey()
-            made.good("replicate", "run", "filing", "--as", "ben")
+            for number in range(2):  # a replica can be behind where something changed
+                (made.town.path_on_machine(SOURCE, ATTACHMENTS) / f"more-{number}").write_text("more")
+                made.good("replicate", "run", "filing", "--as", "ben")
             yield made
         finally:
             down = skerry(home, "lab", "down", "--purge")
@@ -166,6 +171,15 @@ def test_a_clean_up_that_fails_is_reported_as_failed(ground: Ground, bubbles: Ho
     assert f"{BUBBLES}/" in told.stderr
     sh(ground, f"umount {BUBBLES}/*/stuck")
     next_drill(ground)
+
+
+@pytest.mark.parametrize("inject", INJECTS)
+def test_every_inject_is_found_and_named_on_hosts(ground: Ground, inject: str) -> None:
+    found = json.loads(ground.skerry("drill", "bubble", "filing", "--as", "ben", "--inject", inject).stdout)
+    assert found["found"], found["why_not"]
+    assert [why for why in found["why_not"] if not why.startswith("RPO missed")] == []
+    row = next(row for row in ground.good("drill", "injects", "filing")["injects"] if row["inject"] == inject)
+    assert row["proved_by"] == found["id"]
 
 
 def test_a_run_that_was_killed_in_its_bubble_goes_on_with_the_same_command(
