@@ -8,7 +8,11 @@ import click
 from orchestrator.cli.durations import DURATION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
-PRICES = click.Path(exists=True, dir_okay=False, path_type=Path)
+PRICES_OPTION = click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A price file of the region; else the estate's own, group_vars/skerry/prices.yml.",
+)
 
 
 @click.group("cloud")
@@ -17,16 +21,17 @@ def commands() -> None:
 
 
 @commands.command("orphans", epilog=exit_codes_of("InventoryError", "TargetError", "TargetForbidden"))
-@click.option("--prices", type=PRICES, help="A price file: says what each costs in a month.")
+@PRICES_OPTION
 @JSON_OPTION
 def orphans(prices: Path | None, as_json: bool) -> None:
     """List what carries our tags and serves nothing that the estate knows, with why, and what it costs."""
     from orchestrator.cli.console import console, print_json, table
-    from orchestrator.operations.cloud import open_cloud, orphans_of, priced
+    from orchestrator.operations.cloud import PRICES_FILE, open_cloud, orphans_of, priced
     from orchestrator.operations.estate import inventory_folder
 
-    known = priced(prices).prices if prices else None
-    with open_cloud(inventory_folder()) as desk:
+    estate = inventory_folder()
+    known = priced(prices, estate).prices if prices or (estate / PRICES_FILE).exists() else None
+    with open_cloud(estate) as desk:
         found = orphans_of(desk, known)
     total = round(sum(each.per_month or 0.0 for each in found), 2)
     currency = known.currency if known else ""
@@ -79,7 +84,7 @@ FIGURES = ("vcpus", "memory", "disk_rate", "disk")
 
 @commands.command("size", epilog=exit_codes_of("InventoryError", "PlanningError", "UsageError", "HostUnreachable"))
 @click.argument("system")
-@click.option("--prices", type=PRICES, required=True, help="A price file of the region.")
+@PRICES_OPTION
 @click.option("--measure", type=DURATION, metavar="TIME", help="Look now, for so long, what its machine uses.")
 @click.option("--vcpus", type=float, help="Processors that were busy at the busiest time, instead of a measurement.")
 @click.option("--memory", type=float, metavar="GIB", help="Memory that was used then.")
@@ -92,7 +97,7 @@ FIGURES = ("vcpus", "memory", "disk_rate", "disk")
 @JSON_OPTION
 def size(
     system: str,
-    prices: Path,
+    prices: Path | None,
     measure: float | None,
     architecture: str,
     tier: str,
@@ -111,8 +116,9 @@ def size(
     from orchestrator.operations.estate import inventory_folder
 
     given = _given(figures, architecture) if any(value is not None for value in figures.values()) else None
-    known = cloud.priced(prices)
-    with cloud.open_cloud(inventory_folder()) as desk:
+    estate = inventory_folder()
+    known = cloud.priced(prices, estate)
+    with cloud.open_cloud(estate) as desk:
         if measure:
             cloud.measure(desk, system, measure)
         load = given or cloud.measured(desk, system)
@@ -147,17 +153,18 @@ def _given(figures: dict[str, float | None], architecture: str) -> Any:
 
 
 @commands.command("price", epilog=exit_codes_of("InventoryError", "PlanningError"))
-@click.option("--prices", type=PRICES, required=True, help="A price file of the region.")
+@PRICES_OPTION
 @click.option("--drill-hours", type=float, default=4.0, show_default=True, help="How long a drill's machine runs.")
 @JSON_OPTION
-def price(prices: Path, drill_hours: float, as_json: bool) -> None:
+def price(prices: Path | None, drill_hours: float, as_json: bool) -> None:
     """Say what the machines of the estate cost in a month, and what a drill with one like each of them costs."""
     from orchestrator.cli.console import console, print_json, table
     from orchestrator.operations.cloud import open_cloud, price_machines, priced
     from orchestrator.operations.estate import inventory_folder
 
-    known = priced(prices).prices
-    with open_cloud(inventory_folder()) as desk:
+    estate = inventory_folder()
+    known = priced(prices, estate).prices
+    with open_cloud(estate) as desk:
         found = price_machines(desk, known, drill_hours=drill_hours)
     per_month = round(sum(each.per_month for each in found), 2)
     per_drill = round(sum(each.per_drill for each in found), 2)

@@ -45,6 +45,7 @@ class ObjectStore(Protocol):
       store    ends with every file in the bucket under a checksum that was made of what was read, or raises
       store    again sends nothing that is there; a killed one goes on with the parts that had arrived
       store    replaces nothing: an object with other content is refused by name
+      store    gives every object that it makes the tags that were given, where the server keeps tags
       compare  believes checksums alone, never sizes or dates; where the server keeps none, those of what it gives back
     The files go from the host to the bucket; none passes through this machine. Fails only with TargetError, DataError,
     HostError and their kin, or RunInProgress.

@@ -6,6 +6,7 @@
     group_vars/skerry/policy.yml    policy: residency, links, ssh_config, cloud
     group_vars/skerry/waves.yml     waves, read when they are planned: a calendar is no part of what hosts are
     group_vars/skerry/drills.yml    drills, read when somebody looks what is due
+    group_vars/skerry/prices.yml    prices of the cloud, read when somebody asks what it costs
 
 Ansible reads every file of a folder it is given as hosts, except below `group_vars`; and there it reads only what is
 named after a group that exists. So our files stand where Ansible leaves them alone (a test asks ansible-inventory).
@@ -231,7 +232,7 @@ class _Loading:
 
     def _check_names(self) -> None:
         """A file that nobody reads was meant to say something."""
-        known = ("systems.yml", "people.yml", "policy.yml", "waves.yml", "drills.yml")
+        known = ("systems.yml", "people.yml", "policy.yml", "waves.yml", "drills.yml", "prices.yml")
         own = self._folder / OWN_FOLDER
         for path in sorted(own.iterdir()) if own.is_dir() else ():
             if path.name not in known and not path.name.startswith("."):

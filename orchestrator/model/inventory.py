@@ -52,7 +52,7 @@ class CloudSettings(Frozen):
         return self.roles.get(part) or self.role or ""
 
 
-StoreAbility = Literal["checksums", "conditions", "storage_classes", "object_lock"]
+StoreAbility = Literal["checksums", "conditions", "storage_classes", "object_lock", "tags"]
 
 
 class BucketPlace(Frozen):
@@ -60,6 +60,7 @@ class BucketPlace(Frozen):
 
     checksums: keeps the SHA-256 that content is sent with, and tells it; else all content is read back to be compared.
     conditions: puts an object only where none is; else nobody but us may write below the prefix meanwhile.
+    tags: keeps tags of objects; else objects are ours by their place alone.
     """
 
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]

@@ -26,9 +26,12 @@ from orchestrator.model.price import MeasuredLoad, PriceFile, SizeChoice, Tier
 from orchestrator.model.site import Side
 from orchestrator.model.system import Route53Front, System
 from orchestrator.operations.desk import Desk, open_desk
+from orchestrator.operations.estate import content_of
 from orchestrator.operations.vault import recovery_point
-from orchestrator.planning.orphans import Orphan, find_orphans
+from orchestrator.planning.orphans import DATASET_TAG, RUN_TAG, SYSTEM_TAG, Orphan, find_orphans
 from orchestrator.planning.prices import cost_of, month_of, propose, read_prices
+
+PRICES_FILE = "group_vars/skerry/prices.yml"
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class Priced:
     digest: str
 
 
-def priced(path: Path) -> Priced:
-    """InventoryError with file and line where it cannot be read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InventoryError(f"{path}: {error.strerror}", hint="Name a file of prices.") from error
+def priced(named: Path | None, estate: Path) -> Priced:
+    """The prices in the file that is named, else the estate's own. InventoryError with file and line where it cannot
+    be read.
+    """
+    path = named or estate / PRICES_FILE
+    content = content_of(path, missing_hint=f"Name a file of prices: --prices FILE, or write {PRICES_FILE}.")
     return Priced(*read_prices(content, str(path)))
 
 
@@ -108,13 +111,14 @@ def store_point(
     if held is None:
         raise SnapshotError(f"{host.name} does not hold {point.id} of {dataset}")
     _keep_to_residency(desk.inventory, system_name, bucket)
-    where = desk.object_store(bucket, f"{system_name}/{dataset}/{point.id}")
+    run = f"bucket-{point.id}"
+    tags = {SYSTEM_TAG: system_name, DATASET_TAG: dataset, RUN_TAG: run}
+    where = desk.object_store(bucket, f"{system_name}/{dataset}/{point.id}", tags)
     told = {"by": by, "bucket": bucket, "point": point.id, "dataset": dataset, "host": host.name}
     with desk.recorder() as recorder:
 
         def record(kind: str, data: dict[str, Any]) -> None:
             at = timestamp(desk.clock.now())
-            run = f"bucket-{point.id}"
             recorder.record(RunEvent(type=f"bucket.{kind}", run=run, system=system_name, at=at, data=data))
 
         record("store_started", told)

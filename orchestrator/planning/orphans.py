@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from orchestrator.contracts.cloud_things import CloudThing
 from orchestrator.model.frozen import Frozen
 
-HOST_TAG, SYSTEM_TAG, DATASET_TAG, PROVED_TAG = "skerry:host", "skerry:system", "skerry:dataset", "skerry:digest"
+HOST_TAG, SYSTEM_TAG, RUN_TAG = "skerry:host", "skerry:system", "skerry:run"
+DATASET_TAG, PROVED_TAG = "skerry:dataset", "skerry:digest"
 
 
 class Orphan(Frozen):

@@ -51,9 +51,11 @@ def propose(
     }
     wanted = f"{cpu:.2f} vCPU, {memory:.1f} GiB, {disk:.0f} MiB/s, {load.architecture}"
     if not fitting:
+        largest = max((each for each in prices.instances.values()), key=lambda each: (each.vcpus, each.memory_gib))
         raise PlanningError(
             f"{host}: no priced instance type has {wanted}",
-            hint="Add a larger type to the price file, or look at the measured load.",
+            hint=f"The largest that is priced has {largest.vcpus} vCPU, {largest.memory_gib:g} GiB, "
+            f"{largest.disk_mib_per_second:g} MiB/s, {largest.architecture}. Add a larger type to the price file.",
         )
     name = min(fitting, key=lambda each: (fitting[each].per_hour, each))
     per_month, per_drill = cost_of(name, load.disk_gib, tier, prices, drill_hours=drill_hours)

@@ -4,7 +4,7 @@ Vendors load slowly, so what brings them in is imported where it is first needed
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -168,7 +168,7 @@ class Workshop:
         zones = {front.zone for front in fronts if isinstance(front, Route53Front)}
         return AwsThings(open_session(self.inventory, self.clock, "auditor"), buckets=buckets, zones=zones)
 
-    def object_store(self, bucket: str, prefix: str) -> ObjectStore:
+    def object_store(self, bucket: str, prefix: str, tags: Mapping[str, str]) -> ObjectStore:
         from orchestrator.targets.aws.session import open_session
         from orchestrator.targets.s3.compatible import CompatibleS3
         from orchestrator.targets.s3.store import S3Store
@@ -176,8 +176,9 @@ class Workshop:
         place = self.inventory.buckets.get(bucket)
         if place is not None:
             opened = CompatibleS3(place, self.resolve_secret)
-            return S3Store(opened, self.transports, place.bucket, prefix, can=place.can)
-        return S3Store(open_session(self.inventory, self.clock, "replicator"), self.transports, bucket, prefix)
+            return S3Store(opened, self.transports, place.bucket, prefix, tags=tags, can=place.can)
+        session = open_session(self.inventory, self.clock, "replicator")
+        return S3Store(session, self.transports, bucket, prefix, tags=tags)
 
     # -- what runs
 

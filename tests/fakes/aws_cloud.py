@@ -67,6 +67,10 @@ class AwsCloud:
         yield
         launch.control(self.url, "/_lab/tokens", "POST")
 
+    def give_up_pending(self) -> None:
+        """What is pending is given up by EBS, as when nothing came for as long as it was begun for."""
+        launch.control(self.url, "/_lab/pending", "DELETE")
+
     def new_for(self, seconds: float) -> None:
         """How long EC2 does not know what was just made, what was made before included."""
         launch.control(self.url, "/_lab/freshness", "POST", json.dumps({"seconds": seconds}).encode())

@@ -14,6 +14,7 @@ from orchestrator.model.inventory import StoreAbility
 from orchestrator.targets.s3.store import StorageRule
 
 MIB = 1 << 20
+TAGS = {"skerry:system": "filing", "skerry:run": "bucket-rp-1", "skerry:dataset": "documents"}
 UNTIL = "2036-01-01T00:00:00.000Z"
 WISHES: dict[StoreAbility, dict[str, Any]] = {
     "storage_classes": {"rules": (StorageRule(storage_class="STANDARD_IA", older_than_seconds=0),)},
@@ -23,6 +24,8 @@ WISHES: dict[StoreAbility, dict[str, Any]] = {
 
 class StoreSite(ABC):
     """A folder of a host with files of every kind. `s3` is a client that nobody here wrote, `bucket` what it opens."""
+
+    tags = TAGS
 
     def __init__(self, folder: Path, s3: Any, bucket: str) -> None:
         self.host = Host(name="dr-a", site="dr", address="127.0.0.1", path_prefix=str(folder / "host"), become=False)
@@ -36,7 +39,7 @@ class StoreSite(ABC):
 
     @abstractmethod
     def store(self, **settings: Any) -> ObjectStore:
-        """The store of the bucket, below the prefix."""
+        """The store of the bucket, below the prefix, giving `tags`."""
 
     def write(self, name: str, content: bytes) -> None:
         path = self.folder / name
@@ -86,6 +89,16 @@ class ObjectStoreLaws:
             (f"{site.prefix}/a.txt",),
         )
         assert not found.equal
+
+    def test_every_object_carries_the_tags_that_were_given_or_none_where_the_server_keeps_none(
+        self, site: StoreSite
+    ) -> None:
+        site.write("large", os.urandom(9 * MIB))
+        site.store().store(site.host, str(site.folder))
+        kept = TAGS if "tags" in site.store().abilities else {}
+        for name in site.files():
+            told = site.s3.get_object_tagging(Bucket=site.bucket, Key=f"{site.prefix}/{name}")["TagSet"]
+            assert {each["Key"]: each["Value"] for each in told} == kept
 
     def test_what_it_does_not_declare_it_refuses_and_sends_nothing(self, site: StoreSite) -> None:
         for ability in set(get_args(StoreAbility)) - site.store().abilities:

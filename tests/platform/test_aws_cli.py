@@ -69,7 +69,7 @@ def test_objects_are_listed_and_copied_back(cloud: AwsCloud, tmp_path: Path) -> 
     (folder / "small").write_bytes(b"small")
     (folder / "large").write_bytes(os.urandom(17 * MIB))
     host = Site(cloud, tmp_path).host
-    store = S3Store(cloud.session(role="replicator"), LocalTransport, BUCKET, "kept")
+    store = S3Store(cloud.session(role="replicator"), LocalTransport, BUCKET, "kept", tags=TAGS)
     store.store(host, str(folder))
     found = cli("s3api", "list-objects-v2", "--bucket", BUCKET)["Contents"]
     assert {each["Key"]: each["Size"] for each in found} == {"kept/large": 17 * MIB, "kept/small": 5}
@@ -79,6 +79,9 @@ def test_objects_are_listed_and_copied_back(cloud: AwsCloud, tmp_path: Path) -> 
     # And the other way: what the CLI wrote is compared by us, by checksum where it left one.
     head = cli("s3api", "head-object", "--bucket", BUCKET, "--key", "kept/large", "--checksum-mode", "ENABLED")
     assert head["ChecksumSHA256"].endswith("-3")
+    for name in ("small", "large"):
+        told = cli("s3api", "get-object-tagging", "--bucket", BUCKET, "--key", f"kept/{name}")["TagSet"]
+        assert {each["Key"]: each["Value"] for each in told} == TAGS
 
 
 def test_machines_and_names_are_listed(cloud: AwsCloud) -> None:

@@ -330,6 +330,7 @@ class TestImages:
         assert again == image
         [shown] = site.cloud.client("ec2").describe_images(ImageIds=[image.id])["Images"]
         assert (shown["Architecture"], shown["BootMode"], shown["EnaSupport"]) == ("x86_64", "legacy-bios", True)
+        assert {"Key": "skerry:run", "Value": "run-1"} in shown["Tags"]
         assert shown["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] == seeded.snapshot
         with pytest.raises(TargetForbidden, match="carry our tags"):
             site.images.register(seeded, facts, name="plain", tags=TAGS)

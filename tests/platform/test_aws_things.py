@@ -45,6 +45,24 @@ def test_everything_with_our_tag_is_listed_and_nothing_else(cloud: AwsCloud) -> 
     assert [each.part_of for each in volumes] == [machine.id]
 
 
+def test_all_that_a_start_makes_carries_our_tags_and_goes_with_the_machine(cloud: AwsCloud) -> None:
+    cloud.new_for(0)
+    cloud.end_all_machines()
+    machines = AwsMachines(cloud.session(role="cutover"))
+    machine = machines.ensure(HOST, SPEC, key="tagged", tags=TAGS)
+    ec2 = cloud.client("ec2")
+    of_machine = [{"Name": "attachment.instance-id", "Values": [machine.id]}]
+    [volume] = ec2.describe_volumes(Filters=of_machine)["Volumes"]
+    [interface] = ec2.describe_network_interfaces(Filters=of_machine)["NetworkInterfaces"]
+    told = [{each["Key"]: each["Value"] for each in listed} for listed in (volume["Tags"], interface["TagSet"])]
+    assert told == [machine.tags, machine.tags]
+    assert machine.tags.items() >= TAGS.items()
+    machines.terminate(machine.id)
+    ours = [{"Name": "tag-key", "Values": ["skerry:run"]}]
+    assert ec2.describe_network_interfaces(Filters=ours)["NetworkInterfaces"] == []
+    assert volume["VolumeId"] not in [each["VolumeId"] for each in ec2.describe_volumes(Filters=ours)["Volumes"]]
+
+
 def test_what_can_carry_no_tag_is_ours_by_its_place(cloud: AwsCloud) -> None:
     s3 = cloud.client("s3")
     for bucket in ("skerry-stored", "skerry-others"):

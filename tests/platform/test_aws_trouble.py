@@ -31,13 +31,14 @@ from orchestrator.targets.aws.things import AwsThings
 from orchestrator.targets.s3.store import S3Store
 from tests.fakes.aws_cloud import AwsCloud
 from tests.fakes.disk_images import a_disk
-from tests.laws.target_laws import HOST, SPEC
+from tests.laws.target_laws import HOST, SPEC, TAGS
 from tests.platform.test_aws_images import DISK, MIB, Site
 
 pytestmark = [pytest.mark.platform("ssh"), pytest.mark.timeout(300)]
 BUCKET = "skerry-trouble"
 MAY_BE_LEFT = {
     "never completed: pending",
+    "never completed: error",
     "completed and never proved",
     "begun and not completed: the same store goes on with it",
 }
@@ -63,7 +64,11 @@ class Deed(ABC):
 
     @abstractmethod
     def is_right(self) -> None:
-        """What the deed was to bring is there; and the copy from before it is as it was."""
+        """What the deed was to bring is there."""
+
+    @abstractmethod
+    def kept(self) -> None:
+        """The copy that was verified before the deed is as it was."""
 
     @abstractmethod
     def orphans(self) -> dict[str, str]:
@@ -80,7 +85,7 @@ class Seeding(Deed):
         super().__init__(cloud, folder)
         self.site = Site(cloud, folder)
         self.site.fill((0, os.urandom(4 * MIB)), size=6 * MIB)
-        self.kept, self.held = self.site.seed(key="before").snapshot, self.site.path.read_bytes()
+        self.before, self.held = self.site.seed(key="before").snapshot, self.site.path.read_bytes()
         self.site.fill((MIB, os.urandom(2 * MIB)), size=6 * MIB)
 
     def do(self, *, impatient: bool = False) -> None:
@@ -88,13 +93,15 @@ class Seeding(Deed):
         self.newest = self.site.seed(key="now", images=images)
 
     def is_right(self) -> None:
-        assert self.newest.parent == self.kept
+        assert self.newest.parent == self.before
         assert self.newest.blocks_written in (0, 4)  # none where an earlier try had brought them all
         assert self.site.content_of(self.newest.snapshot) == self.site.path.read_bytes()
-        assert self.site.content_of(self.kept) == self.held
+
+    def kept(self) -> None:
+        assert self.site.content_of(self.before) == self.held
 
     def orphans(self) -> dict[str, str]:
-        return {thing: why for thing, why in self.site.orphans().items() if (thing, why) != (self.kept, NEWER)}
+        return {thing: why for thing, why in self.site.orphans().items() if (thing, why) != (self.before, NEWER)}
 
 
 class Storing(Deed):
@@ -114,16 +121,21 @@ class Storing(Deed):
 
     def store(self, below: str) -> None:
         session = self.cloud.session(role="replicator")
-        S3Store(session, LocalTransport, BUCKET, f"{self.prefix}/{below}").store(self.host, str(self.folder))
+        place = f"{self.prefix}/{below}"
+        S3Store(session, LocalTransport, BUCKET, place, tags=TAGS).store(self.host, str(self.folder))
 
     def do(self, *, impatient: bool = False) -> None:
         self.store("now")
 
     def is_right(self) -> None:
         s3 = self.cloud.client("s3")
-        for key in ("before/small", "now/small", "now/large"):
-            found = s3.get_object(Bucket=BUCKET, Key=f"{self.prefix}/{key}")["Body"].read()
-            assert found == (self.folder / key.partition("/")[2]).read_bytes()
+        for name in ("small", "large"):
+            found = s3.get_object(Bucket=BUCKET, Key=f"{self.prefix}/now/{name}")["Body"].read()
+            assert found == (self.folder / name).read_bytes()
+
+    def kept(self) -> None:
+        found = self.cloud.client("s3").get_object(Bucket=BUCKET, Key=f"{self.prefix}/before/small")
+        assert found["Body"].read() == b"first"
 
     def orphans(self) -> dict[str, str]:
         things = AwsThings(self.cloud.session(role="auditor"), buckets=[BUCKET]).all()
@@ -136,7 +148,10 @@ class Starting(Deed):
 
     def __init__(self, cloud: AwsCloud, folder: Path) -> None:
         super().__init__(cloud, folder)
-        self.tags = {"skerry:system": folder.name[-40:], "skerry:run": "run-1"}
+        self.site = Site(cloud, folder)
+        self.site.fill((0, b"a disk of its system"), size=MIB)
+        self.before = self.site.seed(key="before")
+        self.tags = {"skerry:system": self.site.system, "skerry:run": "run-1"}
         self.machines: list[str] = []
 
     def do(self, *, impatient: bool = False) -> None:
@@ -146,6 +161,11 @@ class Starting(Deed):
     def is_right(self) -> None:
         assert self.cloud.live_machines() == list(dict.fromkeys(self.machines))
         assert len(set(self.machines)) == 1
+
+    def kept(self) -> None:
+        found = self.site.snapshots()
+        assert [each["SnapshotId"] for each in found] == [self.before.snapshot]
+        assert self.site.content_of(self.before.snapshot) == self.site.path.read_bytes()
 
     def orphans(self) -> dict[str, str]:
         """The estate names the host: anything besides its one machine is too much."""
@@ -226,9 +246,11 @@ def test_it_passes_or_ends_clean_and_goes_on(
         assert isinstance(ended, trouble.ends)
         assert met or not trouble.rule
         assert set(deed.orphans().values()) <= (MAY_BE_LEFT if ended else set())
+        deed.kept()
         deed.do()
         assert deed.orphans() == {}
         deed.is_right()
+        deed.kept()
     finally:
         deed.end()
 
@@ -244,8 +266,25 @@ def test_the_same_run_on_two_machines(cloud: AwsCloud, tmp_path: Path, kind: typ
         deed.do()
         assert deed.orphans() == {}
         deed.is_right()
+        deed.kept()
     finally:
         deed.end()
+
+
+def test_a_snapshot_that_aws_gives_up_is_followed_by_another(cloud: AwsCloud, tmp_path: Path) -> None:
+    """What nothing came for in time is an error for good: it is named as left, and the next one takes its place."""
+    deed = Seeding(cloud, tmp_path)
+    cloud.put_faults({"service": "ebs", **refused("AccessDeniedException", 403, skip=2), "action": "PutSnapshotBlock"})
+    with pytest.raises(TargetForbidden):
+        deed.do()
+    cloud.heal()
+    cloud.give_up_pending()
+    assert list(deed.orphans().values()) == ["never completed: error"]
+    deed.kept()
+    deed.do()
+    deed.is_right()
+    assert list(deed.orphans().values()) == ["never completed: error"]
+    deed.kept()
 
 
 def test_a_snapshot_with_our_name_and_without_our_tag_is_left_alone(cloud: AwsCloud, tmp_path: Path) -> None:
@@ -255,6 +294,7 @@ def test_a_snapshot_with_our_name_and_without_our_tag_is_left_alone(cloud: AwsCl
     foreign = cloud.client("ebs").start_snapshot(VolumeSize=1, Tags=named)["SnapshotId"]
     deed.do()
     deed.is_right()
+    deed.kept()
     assert deed.orphans() == {}
     [found] = cloud.client("ec2").describe_snapshots(SnapshotIds=[foreign])["Snapshots"]
     assert (found["State"], found["Tags"]) == ("pending", named)
@@ -268,6 +308,7 @@ def test_an_object_with_our_name_and_other_content_is_not_replaced(cloud: AwsClo
         deed.do()
     assert cloud.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read() == b"theirs"
     assert deed.orphans() == {}
+    deed.kept()
 
 
 def test_a_machine_with_our_name_and_without_our_tag_is_left_alone(cloud: AwsCloud, tmp_path: Path) -> None:
@@ -277,6 +318,7 @@ def test_a_machine_with_our_name_and_without_our_tag_is_left_alone(cloud: AwsClo
         deed.do()
     assert cloud.live_machines() == [foreign]
     assert deed.orphans() == {}
+    deed.kept()
     deed.end()
 
 

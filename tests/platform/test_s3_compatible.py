@@ -68,7 +68,8 @@ class Site(StoreSite):
 
     def store(self, **settings: Any) -> S3Store:
         opened = CompatibleS3(self.place, SecretResolver(self.folder.parent))
-        return S3Store(opened, LocalTransport, self.place.bucket, self.prefix, can=self.place.can, **settings)
+        can = self.place.can
+        return S3Store(opened, LocalTransport, self.place.bucket, self.prefix, tags=self.tags, can=can, **settings)
 
 
 COUNT = itertools.count()

@@ -46,7 +46,7 @@ class Site(StoreSite):
 
     def store(self, **settings: Any) -> S3Store:
         session = self.cloud.session(role="replicator")
-        return S3Store(session, LocalTransport, BUCKET, self.prefix, **settings)
+        return S3Store(session, LocalTransport, BUCKET, self.prefix, tags=self.tags, **settings)
 
     def parts_remembered(self) -> int:
         """How many parts the host has noted as acknowledged."""

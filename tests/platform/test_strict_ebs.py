@@ -107,6 +107,25 @@ class TestStart:
         key = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
         assert refused(ebs.start_snapshot, VolumeSize=1, KmsKeyArn=key)[1] == "INVALID_DEPENDENCY_REQUEST"
 
+    @pytest.mark.parametrize(
+        ("wish", "reason"),
+        [
+            ({"VolumeSize": 64 * 1024 + 1}, "INVALID_VOLUME_SIZE"),
+            ({"VolumeSize": 1, "Timeout": 4321}, "INVALID_PARAMETER_VALUE"),
+        ],
+    )
+    def test_sizes_and_times_have_bounds(self, ebs: Any, wish: dict[str, Any], reason: str) -> None:
+        assert refused(ebs.start_snapshot, **wish) == ("ValidationException", reason)
+
+    def test_what_nothing_comes_for_is_given_up(self, ebs: Any, cloud: AwsCloud) -> None:
+        """ "Timeout … the snapshot status changes to error if no progress is made"."""
+        snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]
+        cloud.give_up_pending()
+        [shown] = cloud.client("ec2").describe_snapshots(SnapshotIds=[snapshot])["Snapshots"]
+        assert shown["State"] == "error"
+        assert refused(lambda: put(ebs, snapshot, 0, bytes(BLOCK)))[1] == "INVALID_SNAPSHOT_ID"
+        assert refused(ebs.list_snapshot_blocks, SnapshotId=snapshot)[0] == "ValidationException"
+
 
 class TestPut:
     """https://docs.aws.amazon.com/ebs/latest/APIReference/API_PutSnapshotBlock.html: "DataLength … only supported
@@ -136,6 +155,21 @@ class TestPut:
     def test_a_sealed_snapshot_takes_no_more_blocks(self, ebs: Any, cloud: AwsCloud) -> None:
         snapshot = made(cloud, {0: bytes(BLOCK)})
         assert refused(lambda: put(ebs, snapshot, 1, bytes(BLOCK)))[1] == "INVALID_SNAPSHOT_ID"
+
+    def test_blocks_go_in_and_out_by_an_enabled_key_alone(self, ebs: Any, cloud: AwsCloud) -> None:
+        """https://docs.aws.amazon.com/ebs/latest/userguide/ebsapi-using-encryption.html"""
+        kms = cloud.client("kms")
+        key = kms.create_key()["KeyMetadata"]
+        snapshot = ebs.start_snapshot(VolumeSize=1, Encrypted=True, KmsKeyArn=key["Arn"])["SnapshotId"]
+        put(ebs, snapshot, 0, bytes(BLOCK))
+        kms.disable_key(KeyId=key["KeyId"])
+        assert refused(lambda: put(ebs, snapshot, 1, bytes(BLOCK)))[1] == "INVALID_CUSTOMER_KEY"
+        kms.enable_key(KeyId=key["KeyId"])
+        ebs.complete_snapshot(SnapshotId=snapshot, ChangedBlocksCount=1)
+        await_completed(cloud, snapshot)
+        [block] = ebs.list_snapshot_blocks(SnapshotId=snapshot)["Blocks"]
+        kms.disable_key(KeyId=key["KeyId"])
+        assert refused(ebs.get_snapshot_block, SnapshotId=snapshot, **block)[1] == "INVALID_CUSTOMER_KEY"
 
     def test_an_unknown_snapshot_is_not_found(self, ebs: Any) -> None:
         assert refused(lambda: put(ebs, "snap-0123456789abcdef0", 0, bytes(BLOCK)))[1] == "SNAPSHOT_NOT_FOUND"

@@ -12,6 +12,7 @@ from orchestrator.lab.cloud import landing_zone
 from tests.fakes.aws_cloud import REGION, AwsCloud
 
 pytestmark = pytest.mark.platform("ssh")
+INVALID = "InvalidParameterValue"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,6 +66,7 @@ class TestRunInstances:
             ({"MaxCount": 2}, "InvalidParameterCombination"),
             ({"InstanceType": "m5.24xlarge"}, "VcpuLimitExceeded"),
             ({"UserData": "x" * (16 * 1024 + 1)}, "InvalidParameterValue"),
+            ({"TagSpecifications": [{"ResourceType": "image", "Tags": [{"Key": "a", "Value": "b"}]}]}, INVALID),
         ],
     )
     def test_what_is_refused_starts_nothing(
@@ -105,10 +107,12 @@ class TestRunInstances:
     def test_a_screenshot_is_of_a_running_instance(self, ec2: Any, wish: dict[str, Any]) -> None:
         """API reference, GetConsoleScreenshot: "a JPG-format screenshot of a running instance" """
         instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
-        assert refused(ec2.get_console_screenshot, InstanceId=instance) == "IncorrectInstanceState"
         ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
         content = base64.b64decode(ec2.get_console_screenshot(InstanceId=instance)["ImageData"])
         assert content.startswith(b"\xff\xd8\xff")
+        ec2.stop_instances(InstanceIds=[instance])
+        ec2.get_waiter("instance_stopped").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1})
+        assert refused(ec2.get_console_screenshot, InstanceId=instance) == "IncorrectInstanceState"
 
     def test_a_terminated_instance_does_not_start_again(self, ec2: Any, wish: dict[str, Any]) -> None:
         instance = ec2.run_instances(**wish)["Instances"][0]["InstanceId"]
@@ -266,6 +270,56 @@ class TestVolumes:
         ec2.attach_volume(VolumeId=near, **where)
         assert refused(ec2.attach_volume, VolumeId=near, **where) == "VolumeInUse"
         assert refused(ec2.delete_volume, VolumeId=near) == "VolumeInUse"
+        ec2.detach_volume(VolumeId=near, InstanceId=instance)
+        assert refused(ec2.detach_volume, VolumeId=near, InstanceId=instance) == "IncorrectState"
+        ec2.delete_volume(VolumeId=near)
+        assert refused(ec2.attach_volume, VolumeId=near, **where) == "InvalidVolume.NotFound"
+
+
+@pytest.fixture(scope="module")
+def completed(ec2: Any, cloud: AwsCloud) -> str:
+    """A snapshot of 2 GiB."""
+    ebs = cloud.client("ebs")
+    made = str(ebs.start_snapshot(VolumeSize=2)["SnapshotId"])
+    ebs.complete_snapshot(SnapshotId=made, ChangedBlocksCount=0)
+    ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[made], WaiterConfig={"Delay": 1})
+    return made
+
+
+class TestImages:
+    """https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RegisterImage.html, …/API_DeleteSnapshot.html, and
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ami-boot.html
+    """
+
+    @staticmethod
+    def wish(snapshot: str, name: str, size: int = 2) -> dict[str, Any]:
+        disk = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot, "VolumeSize": size}}
+        more = {"Architecture": "x86_64", "RootDeviceName": "/dev/xvda", "VirtualizationType": "hvm"}
+        return {"Name": name, "BlockDeviceMappings": [disk], **more}
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"Name": "a?c"}, "InvalidAMIName.Malformed"),
+            ({"Architecture": "sparc"}, "InvalidParameterValue"),
+            ({"BootMode": "floppy"}, "InvalidParameterValue"),
+            ({"BootMode": "legacy-bios", "Architecture": "arm64"}, "InvalidParameterCombination"),
+            ({"RootDeviceName": "/dev/sdz"}, "InvalidBlockDeviceMapping"),
+        ],
+    )
+    def test_what_is_refused(self, ec2: Any, completed: str, change: dict[str, Any], code: str) -> None:
+        assert refused(ec2.register_image, **{**self.wish(completed, "refused"), **change}) == code
+        assert ec2.describe_images(Filters=[{"Name": "name", "Values": ["refused"]}])["Images"] == []
+
+    def test_a_name_is_one_images_and_its_snapshot_stays(self, ec2: Any, completed: str) -> None:
+        assert refused(ec2.register_image, **self.wish(completed, "small", size=1)) == "InvalidParameterValue"
+        image = ec2.register_image(BootMode="uefi", EnaSupport=True, **self.wish(completed, "once"))["ImageId"]
+        assert refused(ec2.register_image, **self.wish(completed, "once")) == "InvalidAMIName.Duplicate"
+        assert refused(ec2.delete_snapshot, SnapshotId=completed) == "InvalidSnapshot.InUse"
+        [shown] = ec2.describe_images(ImageIds=[image])["Images"]
+        assert (shown["BootMode"], shown["Architecture"], shown["EnaSupport"]) == ("uefi", "x86_64", True)
+        ec2.deregister_image(ImageId=image)
+        ec2.delete_snapshot(SnapshotId=completed)
 
 
 class TestRoute53:

@@ -82,7 +82,7 @@ class Desk:
         self.things: list[CloudThing] = THINGS
         self.held = {"rp-1": SimpleNamespace(path="/points/attachments/rp-1")}
         self.bucket = Bucket()
-        self.asked: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
         self.inventory = SimpleNamespace(
             machines={"cloud-a": MachineSpec(instance_type="t3.small", image="a", subnet="b", security_group="c")},
             systems={"filing": SYSTEM},
@@ -102,8 +102,8 @@ class Desk:
         assert (tree, host) == (ATTACHMENTS, DR)
         return SimpleNamespace(find=self.held.get)
 
-    def object_store(self, bucket: str, prefix: str) -> Bucket:
-        self.asked.append((bucket, prefix))
+    def object_store(self, bucket: str, prefix: str, tags: dict[str, str]) -> Bucket:
+        self.asked.append((bucket, prefix, tags))
         return self.bucket
 
     def measure_use(self, host: Any, seconds: float, paths: Any) -> MeasuredLoad:
@@ -175,7 +175,8 @@ def test_machines_are_priced_as_the_estate_has_them(desk: Any) -> None:
 
 def test_a_points_tree_goes_into_a_bucket_and_is_compared(desk: Any) -> None:
     found = store_point(desk, "filing", "attachments", "skerry-data", point_id=None, by="ana")
-    assert desk.asked == [("skerry-data", "filing/attachments/rp-1")]
+    tags = {"skerry:run": "bucket-rp-1", "skerry:system": "filing", "skerry:dataset": "attachments"}
+    assert desk.asked == [("skerry-data", "filing/attachments/rp-1", tags)]
     assert desk.bucket.stored == [(DR.name, "/points/attachments/rp-1")]
     assert (found.point, found.host, found.compared.equal) == ("rp-1", DR.name, True)
     assert [kind for kind, _ in desk.events] == ["bucket.store_started", "bucket.store_finished"]

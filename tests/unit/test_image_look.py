@@ -57,6 +57,51 @@ def test_a_root_that_is_mounted_by_another_file_systems_uuid_is_told(tmp_path):
     )
 
 
+REDHATS = "etc/sysconfig/network-scripts/ifcfg-"
+STATIC = "iface ens3 inet static\n  address 10.1.1.1\n"
+NO_NETWORK = {"etc/network/interfaces": ""}
+
+
+@pytest.mark.parametrize(
+    ("finding", "files", "holds", "said"),
+    [
+        ("fstab", {"etc/fstab": f"UUID={UUID} / ext4 defaults 0 1\nLABEL=data /srv xfs rw 0 2\n"}, True, "2 lines"),
+        ("fstab", {"etc/fstab": "/dev/sda1 / ext4 defaults 0 1\n"}, False, "/dev/sda1; use UUID="),
+        ("fstab", {"etc/fstab": "# nothing\n"}, None, "nothing in it"),
+        ("drivers", {}, True, "has ena, nvme"),
+        ("drivers", {f"{KERNEL}/modules.dep": "kernel/nvme.ko:\n"}, False, "lacks ena"),
+        ("cloud_init", {}, True, "cloud-init is there"),
+        ("cloud_init", {"etc/cloud/cloud-init.disabled": ""}, False, "disabled"),
+        ("network", {}, True, "/etc/network/interfaces"),
+        ("network", {"etc/network/interfaces": STATIC}, False, "fixed in /etc/network/interfaces"),
+        ("network", {"etc/netplan/1.yaml": "network: {ethernets: {e: {macaddress: 1:2}}}\n"}, False, "1.yaml"),
+        ("network", {"etc/systemd/network/a.network": "[Network]\nAddress=10.1.1.1/24\n"}, False, "a.network"),
+        ("network", {f"{REDHATS}eth0": "BOOTPROTO=none\nIPADDR=10.1.1.1\n"}, False, "ifcfg-eth0"),
+        ("network", {f"{REDHATS}eth0": "BOOTPROTO=dhcp\n"}, True, "ifcfg-eth0"),
+        ("network", {"etc/NetworkManager/system-connections/a": "[ipv4]\nmethod=manual\n"}, False, "connections/a"),
+        ("network", {"etc/udev/rules.d/70-persistent-net.rules": 'ATTR{address}=="52:54:00:01:02:03"\n'}, False, "70-"),
+        ("network", NO_NETWORK, None, "no configuration of the network"),
+        ("network", {**NO_NETWORK, f"{REDHATS}lo": "IPADDR=127.0.0.1\n"}, None, "no config"),
+    ],
+)
+def test_each_finding_is_told_from_the_disk_and_never_guessed(tmp_path, finding, files, holds, said):
+    told = found(a_disk(tmp_path / "disk", {**WILLING, **files}))[finding]
+    assert told[0] is holds
+    assert said in told[1]
+
+
+def test_what_a_disk_has_nothing_of_is_told_as_such(tmp_path):
+    told = found(a_disk(tmp_path / "disk", {"etc/hostname": "bare"}))
+    assert {name: holds for name, (holds, _) in told.items()} == {
+        "partitions": True,
+        "fstab": None,
+        "drivers": None,
+        "initramfs": None,
+        "cloud_init": False,
+        "network": None,
+    }
+
+
 @pytest.mark.platform("xfsprogs")
 def test_an_xfs_root_is_read_as_an_ext_one_is(tmp_path):
     program = Path("/bin/ls").read_bytes()

@@ -31,8 +31,8 @@ BESIDES = {
         # "Required permissions for EBS direct APIs with encrypted snapshots": EBS calls KMS for us.
         *("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"),
         *("kms:ReEncryptFrom", "kms:ReEncryptTo"),
-        # "Actions … for Amazon S3": a lock that is asked for while an object is put.
-        "s3:PutObjectRetention",
+        # "Actions … for Amazon S3": a lock, and tags, that are asked for while an object is put.
+        *("s3:PutObjectRetention", "s3:PutObjectTagging"),
     },
     # "Grant permission to tag resources on creation".
     "drill": {"ec2:CreateTags"},

@@ -4,9 +4,12 @@ import pytest
 
 from orchestrator.contracts.cloud_things import CloudThing
 from orchestrator.foundation.errors import InventoryError, PlanningError
+from orchestrator.foundation.places import shipped_folder
+from orchestrator.inventory.load import load_inventory
 from orchestrator.model.price import MeasuredLoad
+from orchestrator.operations.cloud import priced
 from orchestrator.planning.orphans import find_orphans
-from orchestrator.planning.prices import month_of, propose, read_prices
+from orchestrator.planning.prices import cost_of, month_of, propose, read_prices
 
 PRICES = b"""
 currency: EUR
@@ -45,8 +48,34 @@ def test_tiers_cost_what_they_run():
 
 
 def test_a_load_that_nothing_carries_is_said():
-    with pytest.raises(PlanningError, match="no priced instance type has 52"):
+    with pytest.raises(PlanningError, match="no priced instance type has 52") as caught:
         choice(vcpus_busy=40)
+    assert "The largest that is priced has 4 vCPU, 16 GiB" in caught.value.hint
+
+
+def test_the_shipped_prices_serve_the_shipped_estate(tmp_path):
+    """Each machine of it has a price; and whatever a machine like this one uses at most is carried, in every tier."""
+    estate = shipped_folder("inventories") / "lab"
+    inventory = load_inventory(estate, home=tmp_path)
+    known = priced(None, estate)
+    assert known.prices.region == inventory.cloud.region
+    for spec in inventory.machines.values():
+        cost_of(spec.instance_type, 20, "hot", known.prices, drill_hours=4)
+    for vcpus in (0.1, 2.01, 8, 48):
+        for architecture in ("x86_64", "arm64"):
+            load = LOAD.model_copy(update={"vcpus_busy": vcpus, "architecture": architecture})
+            for tier in ("hot", "warm", "dr_small"):
+                chosen = propose(
+                    "filing", "cloud-filing1", load, tier, known.prices, drill_hours=4, digest=known.digest
+                )
+                needed = vcpus * (0.25 if tier == "dr_small" else 1.3)
+                assert known.prices.instances[chosen.instance_type].vcpus >= needed
+
+
+def test_an_estate_without_prices_says_where_they_would_stand(tmp_path):
+    with pytest.raises(InventoryError, match=r"prices\.yml") as caught:
+        priced(None, tmp_path)
+    assert "--prices FILE" in caught.value.hint
 
 
 @pytest.mark.parametrize(

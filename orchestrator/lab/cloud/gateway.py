@@ -72,8 +72,11 @@ class Gateway:
         start_response(status, list(answer.headers.items()))
         return [answer.body]
 
-    def replay(self) -> int:
-        """Run the journal through the strict layer and moto; returns how many calls there were."""
+    def replay(self, settle: Callable[[], None]) -> int:
+        """Run the journal through the strict layer and moto; returns how many calls there were.
+
+        `settle` ends what is under way: calls came when what was asked before them was done.
+        """
         count = 0
         for entry in self._journal.entries() if self._journal else ():
             builder = EnvironBuilder(
@@ -90,6 +93,7 @@ class Gateway:
                 self._warm(environ, call)
                 mock_random.seed(entry.number)
                 answer = self._serve(environ, call, entry.kept)
+                settle()
                 self._number = max(self._number, entry.number)
             if not answer.good:
                 said = answer.body.decode(errors="replace")

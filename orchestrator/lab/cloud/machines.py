@@ -166,10 +166,19 @@ class Reconciler:
         self._busy: dict[str, threading.Lock] = {}
         self._keys: dict[str, tuple[str, str]] = {}  # name and host key of an instance that has booted
 
-    def start(self) -> None:
-        """Begin, with every instance there is."""
+    def settle(self) -> None:
+        """Take for done what was asked for, as it was before the next call that is replayed."""
         for instance in all_instances():
             if instance.state in SETTLED:
+                self._settle(instance)
+
+    def start(self) -> None:
+        """Begin, with every instance there is; but one that ended, and whose name another has now, is no host."""
+        under_way = {settled: asked for asked, settled in SETTLED.items()}
+        live = {host_name(each) for each in all_instances() if each.state != "terminated"}
+        for instance in all_instances():
+            if instance.state != "terminated" or host_name(instance) not in live:
+                set_state(instance, under_way[instance.state])
                 self._queue.put(instance.id)
         for _ in range(WORKERS):
             threading.Thread(target=self._work, daemon=True).start()
@@ -218,11 +227,16 @@ class Reconciler:
             self._machines.gone(name)
         with self._lock:
             if instance.state == asked:
-                set_state(instance, SETTLED[asked])
-                instance.lab_settled = SETTLED[asked]
-                if asked == "shutting-down":
-                    release_address(instance)
+                self._settle(instance)
         print(f"{instance_id} ({name}, {address}) is {instance.state}", flush=True)
+
+    @staticmethod
+    def _settle(instance: Any) -> None:
+        settled = SETTLED[instance.state]
+        set_state(instance, settled)
+        if settled == "terminated" and getattr(instance, "lab_settled", "") != settled:
+            release_address(instance)  # once: afterwards another may have it
+        instance.lab_settled = settled
 
 
 def host_name(instance: Any) -> Name:

@@ -25,6 +25,12 @@ REFUSED = {
     "kms": ("AccessDeniedException", 400),
 }
 TAGGED_WHEN_MADE = ("RunInstances", "RegisterImage", "CreateVolume")
+# S3 user guide, "Required permissions for Amazon S3 API operations", PutObject: what its headers ask for besides.
+S3_HEADERS = {
+    "x-amz-tagging": "s3:PutObjectTagging",
+    "x-amz-object-lock-mode": "s3:PutObjectRetention",
+    "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
+}
 RESOURCE_IDS = ("InstanceId", "SnapshotId", "VolumeId", "ImageId", "ResourceId", "SubnetId", "GroupId", "VpcId")
 
 
@@ -34,6 +40,8 @@ def check_role(role_name: str, call: AwsCall) -> None:
     needed = [f"{call.service}:{call.action}"]
     if call.service == "ec2" and call.action in TAGGED_WHEN_MADE and _request_tags(call):
         needed.append("ec2:CreateTags")  # "Grant permission to tag resources on creation": an action of its own
+    if call.service == "s3":
+        needed += [action for header, action in S3_HEADERS.items() if header in call.headers]
     for action in needed:
         if role is None or not _allowed(_statements(role), action, call):
             code, status = REFUSED.get(call.service, ("AccessDenied", 403))

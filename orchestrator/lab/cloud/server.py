@@ -68,14 +68,20 @@ class Cloud:
                 "/_lab/images": self._register_images,
                 "/_lab/keys": issued.end_all,
                 "/_lab/tokens": ebs.end_tokens,
+                "/_lab/pending": ebs.give_up_pending,
                 "/_lab/freshness": freshness.control,
             },
             lock=lock,
         )
         self._images.register(region)
-        replayed = self.gateway.replay()
+
+        def settle() -> None:
+            ebs.settle_all()
+            self.reconciler.settle()
+
+        replayed = self.gateway.replay(settle)
+        freshness.begin()
         route53.publish_now()
-        ebs.settle_all()
         self.reconciler.start()
         print(f"the cloud is up; {replayed} calls replayed", flush=True)
 

@@ -26,7 +26,7 @@ def main() -> int:
         time.sleep(min(1.0, max(0.05, until - time.monotonic())))
         now = counters()
         seconds = now[0] - before[0]
-        cpus.append((now[1] - before[1]) / seconds)
+        cpus.append(min((now[1] - before[1]) / seconds, os.cpu_count() or 1))  # ticks are coarser than the clock
         rates.append((now[2] - before[2]) / seconds)
         memory.append(memory_used())
         before = now

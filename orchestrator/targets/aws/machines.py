@@ -184,8 +184,7 @@ class AwsMachines:
                 UserData=first_boot_script(self._session.ssh_user_ca, spec.packages, last=first_boot),
                 MetadataOptions={"HttpTokens": "required", "HttpEndpoint": "enabled"},
                 TagSpecifications=[
-                    {"ResourceType": "instance", "Tags": listed},
-                    {"ResourceType": "volume", "Tags": listed},
+                    {"ResourceType": kind, "Tags": listed} for kind in ("instance", "volume", "network-interface")
                 ],
             )
         return str(answer["Instances"][0]["InstanceId"])

@@ -1,7 +1,8 @@
 """Folders of hosts as objects of a bucket: sent by the host itself, compared by checksum, locked where asked for."""
 
 import hashlib
-from collections.abc import Collection
+import urllib.parse
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -56,13 +57,14 @@ class S3Store:
         bucket: str,
         prefix: str,
         *,
+        tags: Mapping[str, str],
         can: Collection[StoreAbility] = ALL_OF_AWS,
         rules: tuple[StorageRule, ...] | None = None,
         locked_until: str = "",
     ) -> None:
-        """`locked_until` (RFC 3339) locks every new object in compliance mode; "" leaves that to the bucket.
-
-        `rules` are the usual ones where none are given and the server knows storage classes.
+        """`tags` are what every new object carries, where the server keeps tags. `locked_until` (RFC 3339) locks every
+        new object in compliance mode; "" leaves that to the bucket. `rules` are the usual ones where none are given and
+        the server knows storage classes.
         """
         self._can = frozenset(can)
         for wished, ability in ((rules, "storage_classes"), (locked_until, "object_lock")):
@@ -79,8 +81,10 @@ class S3Store:
         self._prefix = prefix.strip("/")
         self._rules = rules
         self._headers: dict[str, str] = {}
+        if "tags" in self._can:
+            self._headers["x-amz-tagging"] = urllib.parse.urlencode(sorted(tags.items()))
         if locked_until:
-            self._headers = {
+            self._headers |= {
                 "x-amz-object-lock-mode": "COMPLIANCE",
                 "x-amz-object-lock-retain-until-date": locked_until,
             }

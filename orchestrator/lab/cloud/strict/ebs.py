@@ -121,9 +121,7 @@ class StrictEbs(Lenient):
             return parent.kms_key if parent else ""
         if not wish.get("Encrypted") and parent is None:
             raise _invalid("INVALID_DEPENDENCY_REQUEST", "KmsKeyArn needs Encrypted")
-        key = kms_backends[ACCOUNT][call.region].keys.get(arn.rpartition("/")[2])
-        if key is None or key.key_state != "Enabled":
-            raise _invalid("INVALID_CUSTOMER_KEY", f"The key {arn} is missing or not enabled")
+        _check_key(call, arn)
         return arn
 
     def _register(
@@ -215,10 +213,17 @@ class StrictEbs(Lenient):
     def _settle(self, snapshot: _Snapshot) -> None:
         snapshot.ec2.status = "completed"
 
+    def give_up_pending(self, method: str, body: bytes) -> Answer:
+        """`/_lab/pending`: DELETE gives up what is pending, as EBS does when nothing comes in time."""
+        given_up = [each for each in self._snapshots.values() if method == "DELETE" and not each.sealed]
+        for snapshot in given_up:
+            snapshot.sealed, snapshot.ec2.status = True, "error"
+        return json_answer({"given_up": [each.blocks.identifier for each in given_up]})
+
     def settle_all(self) -> None:
-        """After a restart: what was sealed is completed."""
+        """What was sealed is completed, after a restart."""
         for snapshot in self._snapshots.values():
-            if snapshot.sealed:
+            if snapshot.sealed and snapshot.ec2.status == "pending":
                 self._settle(snapshot)
 
     # -- reading
@@ -305,6 +310,7 @@ class StrictEbs(Lenient):
     def _snapshot_and_block(self, call: AwsCall) -> tuple[_Snapshot, int]:
         _, _, identifier, _, text = call.path.split("/")
         snapshot = self._known(identifier)
+        _check_key(call, snapshot.kms_key)
         if not text.isdigit() or int(text) >= snapshot.size_gib * GIB // BLOCK_BYTES:
             raise _invalid("INVALID_BLOCK", f"Block {text} is outside of the volume")
         return snapshot, int(text)
@@ -337,6 +343,13 @@ class StrictEbs(Lenient):
             path.write_bytes(secrets.token_bytes(32))
             path.chmod(0o600)
         return path.read_bytes()
+
+
+def _check_key(call: AwsCall, arn: str) -> None:
+    """EBS user guide, "Encryption outcomes for EBS direct APIs": blocks go through the snapshot's key, in and out."""
+    key = kms_backends[ACCOUNT][call.region].keys.get(arn.rpartition("/")[2]) if arn else None
+    if arn and (key is None or key.key_state != "Enabled"):
+        raise _invalid("INVALID_CUSTOMER_KEY", f"The key {arn} is missing or not enabled")
 
 
 def _invalid(reason: str, message: str) -> AwsError:

@@ -26,6 +26,7 @@ from orchestrator.lab.cloud.strict.moto_state import address_is_taken, all_insta
 USER_DATA_BYTES_MAX = 16 * 1024
 VCPUS_QUOTA_DEFAULT = 64
 CONSOLE_BYTES_MAX = 64 * 1024
+TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface", "spot-instances-request")
 # One dark pixel as JPG: what runs in the lab has no screen.
 DARK_SCREEN = (
     "/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////"
@@ -113,6 +114,7 @@ class StrictEc2(Lenient):
                 return known[1]
         backend = ec2_backends[ACCOUNT][call.region]
         count = _check_counts(call)
+        _check_tagged_kinds(call)
         _check_image(call, backend)
         _check_address(call, backend, count)
         _check_groups(call, backend)
@@ -158,6 +160,7 @@ class StrictEc2(Lenient):
             registered_images.give_root_volume(instance.id)
             for interface in instance.nics.values():
                 interface.delete_on_termination = True
+                interface.add_tags(call.tags("network-interface"))
             self._changed(instance.id)
         body = re.sub(
             rb"<(instanceState)>.*?</\1>",
@@ -242,6 +245,16 @@ def _check_counts(call: AwsCall) -> int:
     if not 1 <= least <= most:
         raise AwsError("InvalidParameterValue", "MinCount must be at least 1 and at most MaxCount.")
     return most
+
+
+def _check_tagged_kinds(call: AwsCall) -> None:
+    """Reference, RunInstances: "The tags to apply to the resources that are created during instance launch"."""
+    number = 1
+    while (kind := call.parameters.get(f"TagSpecification.{number}.ResourceType")) is not None:
+        if kind not in TAGGED_AT_LAUNCH:
+            message = f"'{kind}' is not a valid taggable resource type for this operation."
+            raise AwsError("InvalidParameterValue", message)
+        number += 1
 
 
 def _check_image(call: AwsCall, backend: Any) -> None:

@@ -3,7 +3,8 @@
 Sources: EC2 developer guide, "Eventual consistency" ("an EC2 resource you created … might not be immediately visible to
 all subsequent commands"), for ids, lists and tags; API reference, error codes Invalid….NotFound and
 InvalidAMIID.Unavailable, and the states `creating` of volumes, `pending` of images and `attaching` of attachments.
-For `seconds` a new id is unknown and new tags are not shown; for as long again it is not ready.
+For `seconds` a new id is unknown and new tags are not shown; for as long again it is not ready. Nothing is new until
+`begin`: calls that are replayed at the start named what was known when they were made.
 """
 
 import json
@@ -42,10 +43,13 @@ class Freshness:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._seconds = SECONDS_DEFAULT
+        self._seconds = 0.0
         self._made: dict[str, float] = {}
         self._tagged: dict[tuple[str, str], float] = {}
         self._attached: dict[str, float] = {}
+
+    def begin(self) -> None:
+        self._seconds = SECONDS_DEFAULT
 
     def control(self, method: str, body: bytes) -> Answer:
         """`/_lab/freshness`: POST {"seconds": N} says how long new things are unknown, also those made already."""

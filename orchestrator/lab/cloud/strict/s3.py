@@ -1,7 +1,8 @@
-"""What S3 refuses: bodies that are not what was announced, and retention that would be shortened.
+"""What S3 refuses: bodies that are not what was announced, tags of no form, and retention that would be shortened.
 
-Sources: S3 user guide "Checking object integrity in Amazon S3" and "Object Lock"; API reference PutObject, UploadPart,
-PutObjectRetention, error responses (BadDigest, InvalidDigest, XAmzContentSHA256Mismatch, InvalidRequest, AccessDenied).
+Sources: S3 user guide "Checking object integrity in Amazon S3", "Object Lock" and "Categorizing your objects using
+tags"; API reference PutObject, UploadPart, PutObjectRetention, error responses (BadDigest, InvalidDigest, InvalidTag,
+XAmzContentSHA256Mismatch, InvalidRequest, AccessDenied).
 """
 
 import base64
@@ -23,6 +24,7 @@ from orchestrator.lab.cloud.strict.object_checksums import ObjectChecksums, plac
 
 PART_NUMBER_MAX = 10_000
 SINGLE_PUT_BYTES_MAX = 5 * 1024**3
+TAGS_MAX, TAG_KEY_MAX, TAG_VALUE_MAX = 10, 128, 256
 CHUNK = re.compile(rb"([0-9a-fA-F]+)(;[^\r\n]*)?\r\n")
 
 
@@ -39,10 +41,15 @@ class StrictS3(Lenient):
             content, trailers = payload(call)
             _check_length(call, content)
             _check_digests(call, content, trailers)
+            _check_tags(call.headers.get("x-amz-tagging", ""))
             if "partNumber" in call.query:
                 _check_part_number(call.query["partNumber"])
 
     def before(self, call: AwsCall) -> Answer | None:
+        if call.method == "POST" and "uploads" in call.query:
+            self._checksums.check_begin(call)
+        if call.action == "PutBucketVersioning":
+            _check_versioning(call)
         if "uploadId" in call.query and call.method == "PUT" and "x-amz-copy-source" not in call.headers:
             self._checksums.check_part(call, payload(call)[1])
         if "uploadId" in call.query and call.method == "POST":
@@ -162,12 +169,30 @@ def _check_digests(call: AwsCall, content: bytes, trailers: dict[str, str]) -> N
         raise AwsError("MalformedTrailerError", "The trailing checksum that was announced is missing", 400)
     for algorithm, value in given.items():
         known = algorithm == "sha256" and content is call.body
-        computed = (
-            base64.b64encode(bytes.fromhex(call.body_sha256)).decode() if known else checksum(algorithm, content)
-        )
+        computed = base64.b64encode(bytes.fromhex(call.body_sha256)).decode() if known else checksum(algorithm, content)
         if value != computed:
             message = f"The {algorithm.upper()} you specified did not match the calculated checksum."
             raise AwsError("BadDigest", message, 400)
+
+
+def _check_tags(text: str) -> None:
+    """User guide: up to ten tags of an object, each key once, of 128 characters, values of 256."""
+    pairs = urllib.parse.parse_qsl(text, keep_blank_values=True)
+    if len(pairs) > TAGS_MAX:
+        raise AwsError("BadRequest", f"Object tags cannot be greater than {TAGS_MAX}", 400)
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise AwsError("InvalidTag", "Cannot provide multiple Tags with the same key", 400)
+    for key, value in pairs:
+        if not 1 <= len(key) <= TAG_KEY_MAX or len(value) > TAG_VALUE_MAX:
+            raise AwsError("InvalidTag", f"The key or the value of the tag {key[:20]!r} is too long or empty", 400)
+
+
+def _check_versioning(call: AwsCall) -> None:
+    """User guide, "Object Lock considerations": once it is enabled, versioning cannot be suspended."""
+    bucket, _ = _bucket_and_key(call)
+    if bucket.object_lock_enabled and b"Suspended" in call.body:
+        message = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed."
+        raise AwsError("InvalidBucketState", message, 409)
 
 
 def _check_part_number(text: str) -> None:
@@ -238,12 +263,13 @@ def _retention(call: AwsCall) -> Answer:
 def _check_retention(call: AwsCall) -> None:
     found = _locked_object(call)
     wanted_mode, wanted_until = _wanted_retention(call)
-    if wanted_until is not None and wanted_until <= datetime.now(UTC):
+    asked_at = _asked_at(call)
+    if wanted_until is not None and wanted_until <= asked_at:
         raise AwsError("InvalidArgument", "The retain until date must be in the future!", 400)
     if not found.lock_mode or not found.lock_until:
         return
     present_until = _moment(str(found.lock_until))
-    if present_until <= datetime.now(UTC):
+    if present_until <= asked_at:
         return
     loosened = wanted_until is None or wanted_until < present_until or wanted_mode != found.lock_mode
     tightened = (found.lock_mode, wanted_mode) == ("GOVERNANCE", "COMPLIANCE")
@@ -260,6 +286,12 @@ def _wanted_retention(call: AwsCall) -> tuple[str, datetime | None]:
     if mode not in ("", "GOVERNANCE", "COMPLIANCE") or bool(mode) != bool(until):
         raise AwsError("MalformedXML", "Mode and RetainUntilDate are needed together", 400)
     return mode, _moment(until) if until else None
+
+
+def _asked_at(call: AwsCall) -> datetime:
+    """When the call was signed: one that is replayed is judged by its own time."""
+    signed = call.headers.get("x-amz-date", "")
+    return datetime.strptime(signed, "%Y%m%dT%H%M%S%z") if signed else datetime.now(UTC)
 
 
 def _moment(text: str) -> datetime:

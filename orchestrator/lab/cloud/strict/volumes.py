@@ -34,6 +34,7 @@ def check(call: AwsCall) -> None:
     rule = {
         "CreateVolume": _create,
         "AttachVolume": _attach,
+        "DetachVolume": _detach,
         "DeleteVolume": _delete,
         "RegisterImage": _register,
         "DeleteSnapshot": _delete_snapshot,
@@ -95,6 +96,12 @@ def _attach(call: AwsCall, backend: Any) -> None:
         raise AwsError("IncorrectState", f"Instance '{instance.id}' is not 'running' or 'stopped'.")
     if device in instance.block_device_mapping:
         raise AwsError("InvalidParameterValue", f"Invalid value '{device}' for unixDevice. Attachment point is in use")
+
+
+def _detach(call: AwsCall, backend: Any) -> None:
+    volume = backend.volumes.get(call.parameters.get("VolumeId", ""))
+    if volume is not None and volume.attachment is None:
+        raise AwsError("IncorrectState", f"Volume '{volume.id}' is in the 'available' state.")
 
 
 def _delete(call: AwsCall, backend: Any) -> None:

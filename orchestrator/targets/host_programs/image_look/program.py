@@ -32,7 +32,21 @@ BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
 SEARCH = os.pathsep.join(["/usr/sbin", "/sbin", "/usr/bin", "/bin"])
 INITRAMFS_BYTES_MAX = 512 * 1024 * 1024
 INITRAMFS_NAMES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
-FIXED = re.compile(r"\bstatic\b|\bmacaddress\b|MACAddress=|^\s*address(es)?[\s:]|^Address=", re.MULTILINE)
+# Debian's, netplan's, systemd's, Red Hat's, SUSE's and NetworkManager's own files; and the names that udev gave cards.
+NETWORK_FILES = (
+    ("/etc/network", r"interfaces"),
+    ("/etc/netplan", r".*\.ya?ml"),
+    ("/etc/systemd/network", r".*\.network"),
+    ("/etc/sysconfig/network-scripts", r"ifcfg-(?!lo$).*"),
+    ("/etc/sysconfig/network", r"ifcfg-(?!lo$).*"),
+    ("/etc/NetworkManager/system-connections", r".*"),
+    ("/etc/udev/rules.d", r".*persistent-net\.rules"),
+)
+FIXED = re.compile(
+    r"\bstatic\b|\bmacaddress\b|^\s*address(es)?[\s:]|^Address=|^MACAddress=|^IPADDR|^HWADDR=|^BOOTPROTO=[\"']?none"
+    r"|^method=manual|^mac-address=|ATTR\{address\}==",
+    re.MULTILINE,
+)
 PROGRAMS = ("/usr/bin/ls", "/bin/ls", "/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/usr/bin/bash")
 LOOKED_FOR = ("fstab", "drivers", "initramfs", "cloud_init", "network")
 
@@ -110,13 +124,13 @@ def cloud_init_finding(reader: Reader) -> dict[str, Any]:
 
 def network_finding(reader: Reader) -> dict[str, Any]:
     """Whether an interface whose name and card nobody knows yet gets its address."""
-    interfaces = reader.text("/etc/network/interfaces")
-    plans = [f"/etc/netplan/{name}" for name in reader.names("/etc/netplan") if name.endswith((".yaml", ".yml"))]
-    folder = "/etc/systemd/network"
-    units = [f"{folder}/{name}" for name in reader.names(folder) if name.endswith(".network")]
-    texts = {path: reader.text(path) for path in [*plans, *units]}
-    if interfaces.strip():
-        texts["/etc/network/interfaces"] = interfaces
+    paths = [
+        f"{folder}/{name}"
+        for folder, form in NETWORK_FILES
+        for name in reader.names(folder)
+        if re.fullmatch(form, name)
+    ]
+    texts = {path: text for path in paths if (text := reader.text(path)).strip()}
     if not texts:
         return finding("network", None, "no configuration of the network was found")
     fixed = [path for path, text in texts.items() if FIXED.search(text)]
