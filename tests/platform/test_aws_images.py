@@ -234,6 +234,21 @@ class TestTrouble:
         assert again.blocks_sent < 8
         assert again.digest == site.digest()
 
+    def test_a_pending_child_of_a_parent_that_the_host_forgot_is_sent_whole(self, site: Site) -> None:
+        """Also what the parent holds and the disk no more."""
+        site.fill((0, os.urandom(4 * MIB)), size=8 * MIB)
+        parent = site.seed().snapshot
+        site.fill((MIB, bytes(2 * MIB)), (5 * MIB, os.urandom(MIB)), size=8 * MIB)
+        refuse = {"kind": "refuse", "service": "ebs", "action": "PutSnapshotBlock", "status": 403, "skip": 2}
+        site.cloud.put_faults({**refuse, "code": "AccessDeniedException"})
+        with pytest.raises(TargetForbidden):
+            site.seed(key="k1")
+        site.cloud.heal()
+        (Path(work_folder(DISK, site.host)) / f"{parent}.blocks").unlink()
+        again = site.seed(key="k1")
+        assert (again.parent, again.digest) == (parent, site.digest())
+        assert site.content_of(again.snapshot) == site.path.read_bytes()
+
     def test_keys_that_end_meanwhile_are_replaced(self, site: Site) -> None:
         site.fill((0, os.urandom(4 * MIB)))
         site.cloud.put_faults(

@@ -34,7 +34,7 @@ from tests.laws.target_laws import HOST, SPEC, TAGS
 from tests.platform.test_aws_images import DISK, MIB, Site
 from tests.platform.test_aws_trouble import MAY_BE_LEFT, NEWER
 
-pytestmark = pytest.mark.platform("ssh")
+pytestmark = [pytest.mark.platform("ssh"), pytest.mark.timeout(1200)]
 BUCKET = "skerry-kills"
 OLD, NEW = "10.30.1.11", "10.30.1.12"
 Deed = Callable[[AwsCloud, Path], Any]
@@ -166,13 +166,13 @@ def test_a_store_killed_at_every_call(cloud: AwsCloud, tmp_path: Path, held: str
     assert boundaries >= 7  # a listing, a begin, two parts, a completion, a look, a file in one piece
     for folder in made:
         await_free(folder / "host")
-        assert orphans(cloud, of=folder.name) <= MAY_BE_LEFT
+        assert orphans(cloud, of=f"/{folder.name}/") <= MAY_BE_LEFT
         a_store(cloud, folder)
         for name in ("large", "small"):
             found = s3.get_object(Bucket=BUCKET, Key=f"{folder.name}/{name}")["Body"].read()
             assert found == (folder / "documents" / name).read_bytes()
         assert s3.list_multipart_uploads(Bucket=BUCKET, Prefix=folder.name).get("Uploads", []) == []
-        assert orphans(cloud, of=folder.name) == set()
+        assert orphans(cloud, of=f"/{folder.name}/") == set()
     assert s3.head_object(Bucket=BUCKET, Key=f"{held}/verified-before")["ETag"] == verified
 
 

@@ -4,6 +4,8 @@ import hashlib
 import os
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -13,10 +15,19 @@ from botocore.credentials import Credentials
 from orchestrator.contracts.programs import program_text
 from orchestrator.movers.host_programs.block_delta.leaves import Volume, root_digest
 from orchestrator.targets.aws.images import PROGRAM
-from orchestrator.targets.host_programs.cloud_data.blocks import BLOCK, LINE, Image, Journal, VolumeDigest, digests_in
+from orchestrator.targets.host_programs.cloud_data.blocks import (
+    BLOCK,
+    LINE,
+    Image,
+    Journal,
+    VolumeDigest,
+    digests_in,
+    write_digests,
+)
 from orchestrator.targets.host_programs.cloud_data.calls import refused
 from orchestrator.targets.host_programs.cloud_data.objects import composite, part_bytes, storage_class
 from orchestrator.targets.host_programs.cloud_data.signing import Signer, query_string
+from orchestrator.targets.host_programs.cloud_data.snapshots import digests_of, settle
 
 MIB = 1 << 20
 
@@ -79,6 +90,22 @@ def test_a_volume_goes_on_from_what_was_remembered_of_its_parent(tmp_path: Path)
     os.truncate(kept, 100)
     assert not child.go_on_from(kept)
     assert child.text() == whole.text()
+
+
+def test_what_a_parent_holds_is_taken_to_differ_where_the_host_forgot_it(tmp_path: Path) -> None:
+    service: Any = SimpleNamespace(listed=lambda snapshot: [(3, f"token of {snapshot}")])
+    assert digests_of("", str(tmp_path), service) == {}
+    assert digests_of("snap-1", str(tmp_path), service) == {3: b""}
+    write_digests(str(tmp_path / "snap-1.blocks"), {7: b"x" * 32})
+    assert digests_of("snap-1", str(tmp_path), service) == {7: b"x" * 32}
+
+
+def test_two_runs_that_settle_one_snapshot_do_so_once(tmp_path: Path) -> None:
+    for name in ("snap-2.candidate", "snap-1.blocks"):
+        write_digests(str(tmp_path / name), {7: b"x" * 32})
+    for _ in range(2):
+        settle({"work": str(tmp_path), "snapshot": "snap-2"})
+    assert [path.name for path in tmp_path.iterdir()] == ["snap-2.blocks"]
 
 
 def test_a_journal_forgets_its_torn_line_alone(tmp_path: Path) -> None:

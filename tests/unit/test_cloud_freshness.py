@@ -62,6 +62,7 @@ def test_what_is_new_is_unknown_by_its_id_and_in_lists(
 ) -> None:
     assert identifier in shown(freshness, action)
     freshness.made([identifier])
+    freshness.check(a_call(action, Filter_1_Name="id", Filter_1_Value_1=identifier))  # a list, and an empty one
     with pytest.raises(AwsError, match=code):
         freshness.check(a_call("CreateTags", ResourceId_1=identifier))
     assert "<" + action in shown(freshness, action).replace("ns0:", "")

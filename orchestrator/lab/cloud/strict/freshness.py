@@ -75,9 +75,11 @@ class Freshness:
         self._made.update({identifier: self._clock() for identifier in identifiers})
 
     def check(self, call: AwsCall) -> None:
-        """Refuse a call that names what is not known yet, or needs what is not ready."""
-        for value in call.parameters.values():
-            if self._is_new(self._made.get(value)):
+        """Refuse a call that names what is not known yet, or needs what is not ready. Filters name nothing: a list that
+        is filtered by a new id is empty.
+        """
+        for name, value in call.parameters.items():
+            if not name.startswith("Filter.") and self._is_new(self._made.get(value)):
                 code, message = NOT_FOUND[value.partition("-")[0] + "-"]
                 raise AwsError(code, message.format(value))
         image, volume = call.parameters.get("ImageId", ""), call.parameters.get("VolumeId", "")

@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 import threading
+from contextlib import suppress
 
 MYPY = False  # true for the type checker alone
 if MYPY:
@@ -177,4 +178,5 @@ def forget_but(folder: str, kept: Iterable[str]) -> None:
     names = set(kept)
     for name in os.listdir(folder):
         if name.startswith("snap-") and name.partition(".")[0] not in names:
-            os.unlink(os.path.join(folder, name))
+            with suppress(FileNotFoundError):  # another run was faster
+                os.unlink(os.path.join(folder, name))

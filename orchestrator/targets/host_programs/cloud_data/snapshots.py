@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from contextlib import suppress
 
 from orchestrator.targets.host_programs.cloud_data.blocks import (
     BLOCK,
@@ -34,7 +35,7 @@ def put(request: dict[str, Any], service: DirectApis) -> dict[str, Any]:
     lock = only_one(work)
     image = Image(request["path"])
     journal = Journal(os.path.join(work, snapshot + ".put"))
-    parent = digests_in(os.path.join(work, request["parent"] + ".blocks")) if request["parent"] else {}
+    parent = digests_of(request["parent"], work, service)
     resumed = len(journal.done)
     found: dict[int, bytes] = {}
     counts = {"sent": 0}
@@ -68,6 +69,14 @@ def put(request: dict[str, Any], service: DirectApis) -> dict[str, Any]:
         "blocks_resumed": resumed,
         "aggregate": base64.b64encode(linear_digest(journal.done)).decode(),
     }
+
+
+def digests_of(parent: str, work: str, service: DirectApis) -> dict[int, bytes]:
+    """Of the parent's blocks, as they are remembered here; where that was forgotten, whatever it holds differs."""
+    kept = os.path.join(work, parent + ".blocks")
+    if not parent or os.path.exists(kept):
+        return digests_in(kept) if parent else {}
+    return {number: b"" for number, _ in service.listed(parent)}
 
 
 def one_of_zeros(service: DirectApis, snapshot: str, journal: Journal) -> Callable[[int], int]:
@@ -117,8 +126,7 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
     """The snapshot is proved: the next one may be its child."""
     work, snapshot = request["work"], request["snapshot"]
     for proved, name in (("candidate", "blocks"), ("leaves-candidate", "leaves")):
-        candidate = os.path.join(work, f"{snapshot}.{proved}")
-        if os.path.exists(candidate):
-            os.replace(candidate, os.path.join(work, f"{snapshot}.{name}"))
+        with suppress(FileNotFoundError):  # the same run on another machine was faster
+            os.replace(os.path.join(work, f"{snapshot}.{proved}"), os.path.join(work, f"{snapshot}.{name}"))
     forget_but(work, [snapshot])
     return {"settled": snapshot}
