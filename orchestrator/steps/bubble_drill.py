@@ -41,6 +41,7 @@ from orchestrator.steps.drill_measures import (
     Spent,
     Verdict,
     choose_points,
+    is_named,
     missed,
     trend_of,
     verdicts_of,
@@ -75,6 +76,7 @@ class BubbleDrill(Frozen):
     host: str
     point: str
     point_at: str
+    point_named: bool = False  # somebody asked for a point of the past: its age is told, and fails no drill
     begun_at: str
     erased_by: str = ""  # at the latest, whatever becomes of the drill
     may_enter: tuple[Name, ...] = ()
@@ -144,7 +146,7 @@ class BubbleDriller:
         What the system depends on is started before it, where its replica lies on the same host. With an `inject`
         something is wrong within the bubble, and the drill passes when that is found and named.
         """
-        main = self.systems[name]
+        begun, main = self.drivers.clock.now(), self.systems[name]
         wrong = Inject(inject, main)
         host = self._host(main)
         needed, elsewhere = self._needed(main, host)
@@ -154,7 +156,6 @@ class BubbleDriller:
         spent = Spent(self.drivers.clock)
         withins = [self._placed(each, chosen, host, bubble, spent) for each in injects]
         held = [within.held() for within in withins]
-        begun = self.drivers.clock.now()
         drill = BubbleDrill(
             id=bubble,
             system=main.name,
@@ -162,6 +163,7 @@ class BubbleDriller:
             host=host.name,
             point=chosen[main.name].id,
             point_at=chosen[main.name].at,
+            point_named=is_named(point, older_than_seconds),
             begun_at=timestamp(begun),
             erased_by=timestamp(begun + timedelta(seconds=rules.erased_after)),
             may_enter=rules.may_enter,
@@ -296,7 +298,7 @@ class BubbleDriller:
         if not wrong:
             verdicts = verdicts_of(within.system, begun_at=drill.begun_at, point_at=point.at, now=now)
             found |= {"operational_at": timestamp(now), "verdicts": verdicts}
-            wrong = missed(verdicts)
+            wrong = missed(verdicts, but="RPO" if drill.point_named else "")
         prefix = ""
         if within.system.name == drill.system:
             seen |= found
@@ -312,7 +314,8 @@ class BubbleDriller:
             held = [(within.system, within.point) for within in withins]
             now = self.drivers.clock.now()
             seen["service"] = verdicts_of_service(withins[-1].system, held, begun_at=drill.begun_at, now=now)
-            seen["why_not"] += tuple(missed(seen["service"], "the service: "))
+            but = "RPO" if drill.point_named else ""
+            seen["why_not"] += tuple(missed(seen["service"], "the service: ", but=but))
 
     def _closed(self, drill: BubbleDrill, host: Host, why: tuple[str, ...]) -> dict[str, Any]:
         """What closing it left. A clean-up that fails is told, and fails the drill."""

@@ -59,6 +59,9 @@ class Measured(Frozen):
         return next((each for each in self.verdicts if each.objective == objective), None)
 
 
+CHOSEN = ("latest", "latest_app_consistent", "latest_common", "worst")
+
+
 def choose_point(drivers: Drivers, system: System, named: str, *, older_than_seconds: float = 0.0) -> RecoveryPoint:
     """`latest`; `latest_app_consistent`, the newest for which the application was held still; `worst`, the oldest that
     is still within the system's RPO; or a point by the beginning of its id.
@@ -188,12 +191,17 @@ def verdicts_of_service(
     return verdicts_of(service, begun_at=begun_at, point_at=min(point.at for _, point in held), now=now)
 
 
-def missed(verdicts: Sequence[Verdict], of: str = "") -> list[str]:
-    """In words, what was not met."""
+def is_named(point: str, older_than_seconds: float) -> bool:
+    """Whether somebody names a point of the past, by id or age: how old it is, is then no finding."""
+    return older_than_seconds > 0 or point not in CHOSEN
+
+
+def missed(verdicts: Sequence[Verdict], of: str = "", *, but: str = "") -> list[str]:
+    """In words, what was not met; `but` one objective."""
     return [
         f"{of}{each.objective} missed: {each.actual_seconds:.1f} s of {each.target_seconds:g} s"
         for each in verdicts
-        if not each.met
+        if not each.met and each.objective != but
     ]
 
 

@@ -141,6 +141,15 @@ def test_a_point_older_than_the_objective_is_a_miss(ground):
     assert "RPO missed: 36" in found.why_not[0]
 
 
+@pytest.mark.parametrize("asked", [{"older_than_seconds": 60.0}, {"point": "rp-"}])
+def test_the_age_of_a_point_that_somebody_named_is_told_and_fails_no_drill(ground, asked):
+    ground.held()
+    ground.pass_time(3600)
+    found = ground.driller.drill("filing", bubble="d1", by="ben", **asked)
+    assert [each.met for each in found.verdicts] == [True, False, True]
+    assert (found.passed, found.point_named) == (True, True)
+
+
 def test_production_that_changed_meanwhile_and_what_is_left_behind_fail_the_drill(ground):
     ground.held()
     ground.bubbles.changes = True
