@@ -1,6 +1,6 @@
 """A runbook's graph: levels in a terminal, boxes and lines as SVG. The same drawing twice gives the same bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -21,19 +21,19 @@ _PHASE_HUES = {
 }  # fmt: skip
 
 
-def direct_needs(runbook: Runbook) -> dict[str, list[str]]:
+def direct_needs(steps: Sequence[Step]) -> dict[str, list[str]]:
     """What each step waits for, without what another of its needs waits for already."""
-    graph = {step.id: step.needs for step in runbook.steps}
+    graph = {step.id: step.needs for step in steps}
     before = ancestors(graph)
     return {
         step.id: [need for need in step.needs if not any(need in before[other] for other in step.needs)]
-        for step in runbook.steps
+        for step in steps
     }
 
 
 def graph_as_data(runbook: Runbook) -> dict[str, Any]:
     """What `skerry runbook graph --json` prints."""
-    needs = direct_needs(runbook)
+    needs = direct_needs(runbook.steps)
     return {
         "runbook": runbook.id,
         "levels": levels(needs),
@@ -41,11 +41,11 @@ def graph_as_data(runbook: Runbook) -> dict[str, Any]:
     }
 
 
-def graph_as_text(runbook: Runbook) -> Tree:
+def graph_as_text(heading: str, steps: Sequence[Step]) -> Tree:
     """A tree of levels: steps of one level may run side by side. What a step needs is told if it is not just above."""
-    by_id = {step.id: step for step in runbook.steps}
-    needs = direct_needs(runbook)
-    tree = Tree(Text(f"{runbook.id} {runbook.version}", style="bold"), guide_style="dim")
+    by_id = {step.id: step for step in steps}
+    needs = direct_needs(steps)
+    tree = Tree(Text(heading, style="bold"), guide_style="dim")
     above: list[str] = []
     for level in levels(needs):
         for step_id in level:
@@ -67,7 +67,7 @@ def graph_as_text(runbook: Runbook) -> Tree:
 
 def graph_as_svg(runbook: Runbook) -> str:
     """The graph as a picture: top to bottom, ways back in the boxes, gates as diamonds before them."""
-    rows = levels(direct_needs(runbook))
+    rows = levels(direct_needs(runbook.steps))
     widest = max(len(row) for row in rows)
     heading = escape(f"{runbook.id} {runbook.version}: {runbook.title}")
     width = 2 * _MARGIN + max(widest * _BOX_WIDTH + (widest - 1) * _GAP_X, _HEADING_LETTER_WIDTH * len(heading))
@@ -97,7 +97,7 @@ def _edges(runbook: Runbook, places: dict[str, tuple[float, float]]) -> Iterator
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0 L8 4 L0 8 z" fill="#7a8794"/></marker></defs>'
     )
-    for step_id, needs in direct_needs(runbook).items():
+    for step_id, needs in direct_needs(runbook.steps).items():
         for need in needs:
             start_x, start_y = places[need][0] + _BOX_WIDTH / 2, places[need][1] + _BOX_HEIGHT
             end_x, end_y = places[step_id][0] + _BOX_WIDTH / 2, places[step_id][1]

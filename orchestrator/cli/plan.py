@@ -80,8 +80,15 @@ def list_(limit: int, as_json: bool) -> None:
 
 @commands.command("show", epilog=exit_codes_of("UsageError", "PlanningError"))
 @click.argument("digest")
+@click.option(
+    "--form",
+    type=click.Choice(["table", "graph", "outline"]),
+    default="table",
+    show_default=True,
+    help="outline: Markdown, laid out as NIST SP 800-34 lays out a contingency plan.",
+)
 @JSON_OPTION
-def show(digest: str, as_json: bool) -> None:
+def show(digest: str, form: str, as_json: bool) -> None:
     """Show a plan, named by its digest or the first digits of it, and how far its approval has come."""
     from orchestrator.cli.console import print_json
     from orchestrator.cli.plan_show import plan_as_data, show_plan, show_standing
@@ -95,5 +102,19 @@ def show(digest: str, as_json: bool) -> None:
     if as_json:
         print_json({**plan_as_data(plan), "approval": standing.model_dump(mode="json")})
         return
-    show_plan(plan)
-    show_standing(standing)
+    if form == "outline":
+        from orchestrator.cli.plan_outline import outline_text
+        from orchestrator.foundation.printable import printable
+
+        click.echo("\n".join(printable(line) for line in outline_text(plan, standing).splitlines()))
+    elif form == "graph":
+        from orchestrator.cli.console import console
+        from orchestrator.cli.graph import graph_as_text
+
+        # Systems of one wave share the runbook.
+        for steps in dict.fromkeys(planned.steps for planned in plan.systems):
+            console().print(graph_as_text(f"{plan.wave}: {plan.runbook} {plan.runbook_version}", steps))
+        show_standing(standing)
+    else:
+        show_plan(plan)
+        show_standing(standing)

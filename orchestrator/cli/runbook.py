@@ -80,7 +80,7 @@ def graph(runbook: str, svg: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(graph_as_data(found))
     elif svg is None:
-        console().print(graph_as_text(found))
+        console().print(graph_as_text(f"{found.id} {found.version}", found.steps))
 
 
 def _write(path: Path, text: str) -> None:

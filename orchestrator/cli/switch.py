@@ -32,15 +32,9 @@ Several = tuple[str, ...]  # of an option that may be repeated
 @INTERRUPT_OPTION
 @JSON_OPTION
 def cutover(
-    system: str,
-    operator: str,
-    inputs: Several,
-    hold: bool,
-    skipped: Several,
-    because: str,
-    on_interrupt: str,
+    system: str, operator: str, inputs: Several, hold: bool, skipped: Several, because: str, on_interrupt: str,
     as_json: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Switch a replicated SYSTEM to the cloud, or back with --set from=cloud --set to=source.
 
     The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
@@ -65,15 +59,9 @@ def cutover(
 @INTERRUPT_OPTION
 @JSON_OPTION
 def failback(
-    system: str,
-    operator: str,
-    inputs: Several,
-    hold: bool,
-    skipped: Several,
-    because: str,
-    on_interrupt: str,
+    system: str, operator: str, inputs: Several, hold: bool, skipped: Several, because: str, on_interrupt: str,
     as_json: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Bring SYSTEM home from the cloud, with everything that was written there.
 
     The first time the plan is made and its digest told, so that it can be approved; the same command then runs it.
