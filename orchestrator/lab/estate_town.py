@@ -26,12 +26,17 @@ def open_lab(*, kind: str = "auto") -> Town:
     return open_town(lab_folder(), kind=cast("Literal['auto', 'namespaces', 'loopback']", kind))
 
 
-def up(town: Town, *, filings: int, documents: int) -> None:
-    """Hosts, cloud, both systems with data, and people with keys. What is there stays as it is."""
+def up(town: Town, *, filings: int, documents: int, filings_per_second: float = 20.0) -> None:
+    """Hosts, cloud, both systems with data, and people with keys. What is there stays as it is.
+
+    `filings_per_second` is what the clients of each system send once they are at work.
+    """
     skerry_home().mkdir(parents=True, exist_ok=True, mode=0o700)
     _write_people(town)
     town_plan.replicator_password(town)
-    town_plan.build(town, filings=filings, documents=documents)
+    town_plan.build(
+        town, filings=filings, documents=documents, traffic_rate_per_second=filings_per_second
+    )
     write_hosts_file(town)
 
 

@@ -1,27 +1,38 @@
 """`make crash-matrix`: tries the cells of the crash matrix, on the simulated site and on the hosts of a lab.
 
 Prints the table of each runbook, and what was wrong. Words name what to try: a runbook, RUNBOOK:STEP, or a whole cell.
+What came of cells on hosts is kept in a file, and those that passed are not tried again: a command that was interrupted
+goes on when it is given again. `--anew` forgets the cells that are named, and begins with them from nothing.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from tests.crash.crash_matrix import Case, cases, shipped_runbooks
 from tests.crash.crash_walks import try_walking
-from tests.crash.real_lab import real_cases, try_on_hosts
+from tests.crash.matrix_kept import KEPT, KeptTrials
+from tests.crash.matrix_live import LiveTable
+from tests.crash.matrix_text import document_of, table_of
+from tests.crash.real_lab import real_cases
+from tests.crash.real_side_by_side import try_on_labs
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="make crash-matrix", description=__doc__)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--simulated", action="store_true", help="on the simulated site alone (minutes)")
     where.add_argument("--real", action="store_true", help="on hosts alone, with processes killed for real (a day)")
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="every N-th cell")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="on hosts, begin no cell after so long")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes on the simulated site")
+    parser.add_argument("--labs", type=int, default=1, help="labs at once, where cells are tried on hosts")
+    parser.add_argument("--kept", type=Path, default=KEPT, help=f"what came of cells on hosts (by default {KEPT})")
+    parser.add_argument("--anew", action="store_true", help="forget what the file says of the cells that are named")
+    parser.add_argument("--document", type=Path, help="write all that the file says as a document")
     parser.add_argument("words", nargs="*", metavar="RUNBOOK[:STEP[: TROUBLE, WAY]]")
     asked = parser.parse_args()
     failed = 0
@@ -30,8 +41,10 @@ def main() -> int:
         chosen = named(listed, asked.words)[:: asked.sample]
         failed += tell("on the simulated site", chosen, try_walking(chosen, jobs=asked.jobs))
     if not asked.simulated:
-        chosen = named(real_cases(shipped_runbooks()), asked.words)[:: asked.sample]
-        failed += tell("on hosts", chosen, until(asked.seconds, try_on_hosts(chosen)))
+        listed = real_cases(shipped_runbooks())
+        failed += try_on_hosts(named(listed, asked.words)[:: asked.sample], asked)
+        if asked.document is not None:
+            asked.document.write_text(document_of(listed, KeptTrials(asked.kept).all()))
     return 1 if failed else 0
 
 
@@ -39,47 +52,45 @@ def named(listed: Iterable[Case], words: Sequence[str]) -> list[Case]:
     return [case for case in listed if not words or any(f"{case}:".startswith(f"{word}:") for word in words)]
 
 
-def until(seconds: float, outcomes: Iterable[tuple[Case, str]]) -> Iterator[tuple[Case, str]]:
-    """Each is told as it ends, for on hosts it takes a while."""
-    began = time.monotonic()
-    for case, problem in outcomes:
-        print(f"{time.monotonic() - began:7.1f} s  {case}: {problem or 'ok'}", flush=True)
-        yield case, problem
-        if time.monotonic() - began > seconds:
-            return
+def try_on_hosts(chosen: Sequence[Case], asked: argparse.Namespace) -> int:
+    kept = KeptTrials(asked.kept)
+    if asked.anew:
+        kept.forget(chosen)
+    passed = kept.passed(chosen)
+    if passed:
+        print(f"{len(passed)} of {len(chosen)} cells passed before, says {asked.kept}; --anew tries them again")
+    todo = [case for case in chosen if case not in set(passed)]
+    outcomes = try_on_labs(todo, labs=asked.labs, seconds_max=asked.seconds)
+    shown = LiveTable(chosen, passed).shown(outcomes, kept)
+    return tell("on hosts", chosen, shown, found=dict.fromkeys(passed, ""))
 
 
-def tell(where: str, chosen: Sequence[Case], outcomes: Iterable[tuple[Case, str]]) -> int:
-    """Try them all, print the tables; how many failed. Who interrupts it is told of those that have ended."""
+def tell(
+    where: str,
+    chosen: Sequence[Case],
+    outcomes: Iterable[tuple[Case, str]],
+    *,
+    found: dict[Case, str] | None = None,
+) -> int:
+    """Try them all, print the tables; how many failed. Who interrupts it is told of those that have ended.
+
+    `found` is what was known before.
+    """
     print(f"{len(chosen)} cells {where}", flush=True)
-    began, found = time.monotonic(), dict[Case, str]()
+    began, found = time.monotonic(), found or {}
     try:
         for case, problem in outcomes:
             found[case] = problem
     except KeyboardInterrupt:
         print("interrupted")
     for runbook in sorted({case.runbook for case in found}):
-        print_table(runbook, [case for case in found if case.runbook == runbook], found)
+        print("\n" + table_of(runbook, {case: found[case] for case in chosen if case in found}))
     failed = [f"{case}: {problem}" for case, problem in found.items() if problem]
     for line in failed:
         print(line)
     left = len(set(chosen) - set(found))
     print(f"{where}: {len(found)} cells, {len(failed)} failed, {left} not tried, {time.monotonic() - began:.1f} s")
     return len(failed)
-
-
-def print_table(runbook: str, tried: Iterable[Case], outcomes: dict[Case, str]) -> None:
-    rows: dict[str, dict[str, str]] = {}
-    for case in tried:
-        rows.setdefault(case.name, {})[case.column] = "FAIL" if outcomes[case] else "ok"
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    print(f"\n{runbook}")
-    for number, column in enumerate(columns, 1):
-        print(f"  {number:>2}  {column}")
-    width = max((len(name) for name in rows), default=0)
-    print(" " * width + "".join(f"{number:>5}" for number in range(1, len(columns) + 1)))
-    for name, row in rows.items():
-        print(name.ljust(width) + "".join(f"{row.get(column, '-'):>5}" for column in columns))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Where cells of the crash matrix are tried on hosts: a lab with clients at work, its estate, and another machine."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.engine.store import Store, open_store
+from orchestrator.foundation.places import shipped_folder
 from orchestrator.lab import estate_town
 from orchestrator.lab.town import Town
 from orchestrator.model.site import Side
@@ -19,6 +22,7 @@ from orchestrator.model.word import WordKind
 from orchestrator.operations.desk import Desk, open_desk
 from orchestrator.operations.survey import survey_estate
 from orchestrator.operations.switch import give_word
+from orchestrator.wiring.state import state_url
 from tests.fakes.disk_images import WILLING, a_disk
 from tests.fakes.postgres_server import running_postgres
 
@@ -28,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SKERRY = [sys.executable, "-c", "import sys; from orchestrator.cli.app import main; sys.exit(main())"]
 FILING, MACHINE = "filing", "machine"
 SOURCE_HOST = "onprem-filing1"
+FILINGS_PER_SECOND = 4.0  # what clients file is copied, compared and counted in every cell from then on
 DISK = "/srv/machine/disk.img"
 
 # A system that is seeded as images, beside those of the lab: its machine starts from its disk.
@@ -57,13 +62,21 @@ ITS_HOST = """\
 
 @dataclass
 class Ground:
-    """A lab and a desk. `second`: the home of another machine, where both share a database."""
+    """A lab and a desk, and the store that both are kept in.
+
+    `runbooks`: the shipped ones, tried again after a second. `second`: the home of another machine, where both share a
+    database. `is_prepared`: the system is replicated to every side.
+    """
 
     town: Town
     desk: Desk
+    store: Store
     home: Path
     estate: Path
+    runbooks: Path
+    on_postgresql: bool = False
     second: Path | None = None
+    is_prepared: bool = False
     source_is_lost: bool = False
 
     def environment(self, home: Path) -> dict[str, str]:
@@ -122,7 +135,7 @@ def lab(*, on_postgresql: bool) -> Iterator[Ground]:
         stack.enter_context(_environment(SKERRY_HOME=home, SKERRY_DATABASE=database))
         town = estate_town.open_lab()
         stack.callback(estate_town.purge, town)
-        estate_town.up(town, filings=60, documents=1)
+        estate_town.up(town, filings=60, documents=1, filings_per_second=FILINGS_PER_SECOND)
         estate = _written_estate(Path(home) / "estate")
         for host in ("onprem-archive1", "dr-archive1"):
             town.path_on_machine(host, DISK).parent.mkdir(parents=True)
@@ -131,7 +144,19 @@ def lab(*, on_postgresql: bool) -> Iterator[Ground]:
         estate_town.claim_source(desk.inventory, desk.authority)
         estate_town.traffic_start(town)
         survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=lambda _: None)
-        yield Ground(town, desk, Path(home), estate)
+        store = open_store(state_url())
+        stack.callback(store.close)
+        runbooks = _impatient_runbooks(Path(home) / "runbooks")
+        yield Ground(town, desk, store, Path(home), estate, runbooks, on_postgresql)
+
+
+def _impatient_runbooks(folder: Path) -> Path:
+    """The shipped runbooks, but what failed is tried again after a second: nobody learns from a longer wait."""
+    folder.mkdir()
+    for shipped in shipped_folder("runbooks").glob("*.yml"):
+        text = re.sub(r"wait_seconds: \d+s", "wait_seconds: 1s", shipped.read_text())
+        (folder / shipped.name).write_text(text)
+    return folder
 
 
 def _written_estate(folder: Path) -> Path:

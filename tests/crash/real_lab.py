@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from orchestrator.contracts.engine import AT_REST, SystemStatus
+from orchestrator.contracts.engine import SystemStatus
 from orchestrator.contracts.requests import Operation
 from orchestrator.foundation.errors import OrchestratorError
-from orchestrator.foundation.places import shipped_folder
 from orchestrator.lab import estate_town
 from orchestrator.lab.demo import town_plan
 from orchestrator.model.plan import Plan
@@ -40,6 +39,7 @@ from tests.crash.crash_matrix import (
 )
 from tests.crash.real_estate import FILING, MACHINE, ROOT, SOURCE_HOST, Ground, lab
 from tests.crash.real_worker import SITE_OF
+from tests.fakes.engine_lives import is_over
 from tests.fakes.handlers import SimulatedCrash
 
 HOSTS = {Side.SOURCE: SOURCE_HOST, Side.CLOUD: "cloud-filing1"}
@@ -54,8 +54,10 @@ REAL_TROUBLES = (
     "timeout, absent",
 )
 SYSTEM_OF = {"seed": MACHINE}
-STARTS_AT = {"failback": Side.CLOUD, "rollback": Side.CLOUD}  # the others start at the source
+# Where a cell finds the system: by default at the source. None: wherever it is, for it goes either way.
+STARTS_AT: dict[str, Side | None] = {"failback": Side.CLOUD, "rollback": Side.CLOUD, "cutover": None, "seed": None}
 INPUTS: dict[str, dict[str, Scalar]] = {"rollback": {}, "seed": {}, "drill": {"settle": "1s"}}
+CELLS_PER_LAB = 60  # a new one then: what clients filed before is copied and compared in every cell
 LIFE_SECONDS_MAX = 1200.0
 BEGUN_SECONDS_MAX = 120.0
 SERVED_SECONDS_MAX = 180.0
@@ -69,32 +71,52 @@ def real_cases(runbooks: Iterable[str]) -> list[Case]:
     ]
 
 
-def try_on_hosts(chosen: Sequence[Case]) -> Iterator[tuple[Case, str]]:
-    """Each with what was wrong, empty where it passes. A cell that fails leaves no lab to the next one."""
-    todo = sorted(chosen, key=lambda case: case.on_postgresql)
-    while todo:
-        on_postgresql = todo[0].on_postgresql
-        with lab(on_postgresql=on_postgresql) as ground:
-            prepare(ground, on_postgresql=on_postgresql)
-            while todo and todo[0].on_postgresql == on_postgresql:
-                case = todo.pop(0)
-                problem = try_real_case(case, ground)
-                yield case, problem
-                if problem:
-                    break
+def try_on_hosts(chosen: Sequence[Case], *, until: float = float("inf")) -> Iterator[tuple[Case, str, float]]:
+    """Each with what was wrong, empty where it passes, and its seconds; none begins after `until` (monotonic).
+
+    A cell that fails leaves no lab to the next one.
+    """
+    for on_postgresql in (False, True):
+        todo = [case for case in chosen if case.on_postgresql == on_postgresql]
+        while todo and time.monotonic() < until:
+            with lab(on_postgresql=on_postgresql) as ground:
+                problem, left = "", CELLS_PER_LAB
+                while todo and left and not problem and time.monotonic() < until:
+                    began, case = time.monotonic(), nearest(todo, ground)
+                    todo.remove(case)
+                    left -= 1
+                    problem = try_real_case(case, ground)
+                    yield case, problem, time.monotonic() - began
 
 
-def prepare(ground: Ground, *, on_postgresql: bool) -> None:
+def nearest(todo: Sequence[Case], ground: Ground) -> Case:
+    """One that starts where the last one left the system, if there is one: no move is made between the two."""
+    at = ground.desk.authority.read(FILING).side if ground.is_prepared else Side.CLOUD
+
+    def moves(case: Case) -> int:
+        if ground.source_is_lost and case.runbook != "failback":
+            return 2
+        wanted = STARTS_AT.get(case.runbook, Side.SOURCE)
+        return 1 if wanted is None else 0 if wanted is at else 2
+
+    return min(todo, key=moves)
+
+
+def prepare(ground: Ground) -> None:
     """The system is replicated to every side; where a database is shared, there is a second machine."""
-    bring_to(Side.CLOUD, ground, runbook="migrate")
-    if on_postgresql:
+    if ground.is_prepared:
+        return
+    move(ground, "migrate", Side.CLOUD)
+    if ground.on_postgresql:
         ground.add_machine(Path(tempfile.mkdtemp(prefix="two", dir=ground.home)))
+    ground.is_prepared = True
 
 
 def try_real_case(case: Case, ground: Ground) -> str:
     try:
-        bring_to(STARTS_AT.get(case.runbook, Side.SOURCE), ground)
-        trial = RealTrial(case, ground)
+        prepare(ground)
+        inputs = bring_where_it_starts(case, ground)
+        trial = RealTrial(case, ground, inputs)
         try:
             return judge(lambda: case, trial)
         finally:
@@ -103,19 +125,35 @@ def try_real_case(case: Case, ground: Ground) -> str:
         return f"broke: {error!r}"
 
 
-def bring_to(side: Side, ground: Ground, runbook: str = "") -> None:
-    """A move without trouble, where the system is not there."""
+def bring_where_it_starts(case: Case, ground: Ground) -> dict[str, Scalar]:
+    """Moves without trouble, where the system is not there; the inputs of the cell's own runbook.
+
+    A source that was lost is taken up by a failback: before all other cells that is done for itself.
+    """
     was_lost = ground.source_is_lost
     ground.find_source()
     at = ground.desk.authority.read(FILING).side
-    if at is side:
-        return
-    runbook = runbook or ("failback" if was_lost else "cutover")
-    inputs: dict[str, Scalar] = {"from": at.value, "to": side.value} if runbook == "cutover" else {}
+    if was_lost and at is Side.CLOUD and case.runbook != "failback":
+        at = move(ground, "failback", Side.SOURCE)
+    if STARTS_AT.get(case.runbook, Side.SOURCE) not in (None, at):
+        at = move(ground, "cutover", other_side(at), directions(at))
+    return directions(at) if case.runbook == "cutover" else {}
+
+
+def other_side(side: Side) -> Side:
+    return Side.SOURCE if side is Side.CLOUD else Side.CLOUD
+
+
+def directions(at: Side) -> dict[str, Scalar]:
+    return {"from": at.value, "to": other_side(at).value}
+
+
+def move(ground: Ground, runbook: str, to: Side, inputs: dict[str, Scalar] | None = None) -> Side:
     trial = RealTrial(Case(runbook, "", "do", NO_TROUBLE, "go on"), ground, inputs)
     ended = trial.live()
     if ended is not None or trial.status().state != "committed":
-        raise RuntimeError(f"to {side.value}: {trial.status().state} ({trial.status().reason}) {ended or ''}")
+        raise RuntimeError(f"to {to.value}: {trial.status().state} ({trial.status().reason}) {ended or ''}")
+    return to
 
 
 class RealTrial:
@@ -178,7 +216,7 @@ class RealTrial:
         return self._ground.desk.runs.status(self._run).systems[0]
 
     def is_over(self) -> bool:
-        return self._ground.desk.runs.status(self._run).state == "finished" and self.status().state in AT_REST
+        return is_over(self._ground.store, self._run)
 
     def ask(self, operation: Operation) -> None:
         by = "carla" if operation == "confirm" else "ana"
@@ -252,7 +290,7 @@ def end_of(life: Life) -> BaseException | None:
 def approved(ground: Ground, runbook: str, system: str, inputs: dict[str, Scalar]) -> Plan:
     desk = ground.desk
     plan = desk.make_plan(
-        shipped_folder("runbooks") / f"{runbook}.yml",
+        ground.runbooks / f"{runbook}.yml",
         wave=f"cell-{new_run_id()[-12:]}",
         author="ben",
         facts=newest_facts(desk.inventory, desk.catalogue),

@@ -80,6 +80,12 @@ def move_rows(source: Store, url: str) -> Store:
     return target
 
 
+def is_over(store: Store, run: str) -> bool:
+    """Nothing can move the run of its one system any more: not even a person."""
+    with store.database.reading() as connection:
+        return bool(connection.execute(sa.select(system_runs.c.over).where(system_runs.c.run == run)).scalar_one())
+
+
 class StoreMoved(SimulatedCrash):
     """This life ends, for its store has moved; nothing but that happened, and the next one goes on there."""
 
@@ -272,10 +278,7 @@ class Trial:
         return self._store.runs.status(self.run).systems[0]
 
     def is_over(self) -> bool:
-        """Nothing can move the run any more."""
-        with self._store.database.reading() as connection:
-            is_over = sa.select(system_runs.c.over).where(system_runs.c.run == self.run)
-            return bool(connection.execute(is_over).scalar_one())
+        return is_over(self._store, self.run)
 
     def problems(self) -> list[str]:
         """What must never be, in the world and in the evidence."""
