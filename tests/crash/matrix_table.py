@@ -7,6 +7,7 @@ goes on when it is given again. `--anew` forgets the cells that are named, and b
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from tests.crash.real_side_by_side import try_on_labs
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make crash-matrix", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.matrix_table", description=__doc__)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--simulated", action="store_true", help="on the simulated site alone (minutes)")
     where.add_argument("--real", action="store_true", help="on hosts alone, with processes killed for real (a day)")
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--document", type=Path, help="write all that the file says as a document")
     parser.add_argument("words", nargs="*", metavar="RUNBOOK[:STEP[: TROUBLE, WAY]]")
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that begins it in the background ignores them
     failed = 0
     if not asked.real:
         listed = [case for name in shipped_runbooks() for case in cases(name, postgresql=True)]

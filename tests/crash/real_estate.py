@@ -154,7 +154,7 @@ def _impatient_runbooks(folder: Path) -> Path:
     """The shipped runbooks, but what failed is tried again after a second: nobody learns from a longer wait."""
     folder.mkdir()
     for shipped in shipped_folder("runbooks").glob("*.yml"):
-        text = re.sub(r"wait_seconds: \d+s", "wait_seconds: 1s", shipped.read_text())
+        text = re.sub(r"wait_seconds: \d+[smh]", "wait_seconds: 1s", shipped.read_text())
         (folder / shipped.name).write_text(text)
     return folder
 

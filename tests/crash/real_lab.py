@@ -4,15 +4,12 @@ A life is a process (`real_worker`) that kills itself by SIGKILL, or puts a faul
 of its cell. Where the state is on PostgreSQL, a worker of another machine stands by and takes over.
 """
 
-import json
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from orchestrator.contracts.engine import SystemStatus
 from orchestrator.contracts.requests import Operation
@@ -38,9 +35,10 @@ from tests.crash.crash_matrix import (
     steps_of,
 )
 from tests.crash.real_estate import FILING, MACHINE, ROOT, SOURCE_HOST, Ground, lab
-from tests.crash.real_worker import SITE_OF
+from tests.crash.real_worker import SITE_OF, carry
 from tests.fakes.engine_lives import is_over
 from tests.fakes.handlers import SimulatedCrash
+from tests.fakes.ready_processes import ReadyProcess
 
 HOSTS = {Side.SOURCE: SOURCE_HOST, Side.CLOUD: "cloud-filing1"}
 # Evidence is written before the journal within one call of the product: before evidence is after the deed there.
@@ -62,7 +60,7 @@ LIFE_SECONDS_MAX = 1200.0
 BEGUN_SECONDS_MAX = 120.0
 SERVED_SECONDS_MAX = 180.0
 
-Life = tuple["subprocess.Popen[bytes]", IO[bytes]]
+Life = tuple[ReadyProcess, Path]  # with what it says on stderr
 
 
 def real_cases(runbooks: Iterable[str]) -> list[Case]:
@@ -200,11 +198,17 @@ class RealTrial:
             end_of(self._standing_by)
 
     def _begin(self, case: Case, home: Path) -> Life:
-        told = json.dumps([case.runbook, case.step, case.mode, case.trouble, case.way])
-        words = [sys.executable, "-m", "tests.crash.real_worker", str(self._ground.estate), self._run, told]
-        stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed in end_of
-        environment = self._ground.environment(home)
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=stderr, cwd=ROOT, env=environment), stderr
+        stderr = Path(tempfile.mkstemp(dir=self._ground.home)[1])
+        life = ReadyProcess(
+            carry,
+            self._ground.estate,
+            self._run,
+            case,
+            environment=self._ground.environment(home),
+            folder=ROOT,
+            stderr=stderr,
+        )
+        return life, stderr
 
     def _await_begun(self, life: Life) -> None:
         """Until the worker carries the run, so that it is clear which one is killed."""
@@ -276,15 +280,13 @@ class RealTrial:
 
 def end_of(life: Life) -> BaseException | None:
     process, stderr = life
-    with stderr:
-        try:
-            code = process.wait(LIFE_SECONDS_MAX)
-        finally:
-            process.kill()
-        stderr.seek(0)
-        if code == -signal.SIGKILL:
-            return SimulatedCrash("killed")
-        return RuntimeError(stderr.read().decode(errors="replace")[-2000:]) if code else None
+    try:
+        code = process.wait(LIFE_SECONDS_MAX)
+    finally:
+        process.kill()
+    if code == -signal.SIGKILL:
+        return SimulatedCrash("killed")
+    return RuntimeError(stderr.read_text(errors="replace")[-2000:]) if code else None
 
 
 def approved(ground: Ground, runbook: str, system: str, inputs: dict[str, Scalar]) -> Plan:

@@ -1,13 +1,11 @@
-"""One life of a worker on a lab: `python -m tests.crash.real_worker ESTATE RUN CELL`.
+"""One life of a worker on a lab, in a process of its own.
 
 It carries the run until that rests, or waits for a person, and meets the trouble of its cell at the boundary; where
 that is a kill, it kills itself.
 """
 
-import json
 import os
 import signal
-import sys
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -124,8 +122,8 @@ def await_rest_or_person(run: str, desk: Desk, worker: Worker) -> None:
             return
 
 
-def main() -> int:
-    estate, run, case = Path(sys.argv[1]), sys.argv[2], Case(*json.loads(sys.argv[3]))
+def carry(estate: Path, run: str, case: Case) -> int:
+    """The exit code, where it comes to that."""
     observers = [KillBeforeTheJournal(case)]
     with open_workshop(estate, observers=observers, kind=TroubledDesk) as desk:
         desk.case = case
@@ -140,7 +138,3 @@ def main() -> int:
             finally:
                 worker.stop()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
