@@ -1,13 +1,8 @@
-"""A worker process over a durable site, for tests that kill it.
-
-`python -m tests.crash.engine_process FOLDER RUN [SYSTEM…]` submits the run when SYSTEMs are given and it is not there
-yet, carries it to its end, and says how each system ended. What fails is read from FOLDER/faults.json; every deed takes
-a few milliseconds, so that kills fall into all of it.
-"""
+"""A worker process over a durable site, for tests that kill it."""
 
 import json
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.engine.store import open_store
@@ -22,8 +17,12 @@ from tests.fakes.simulated_site import SimulatedSite
 DEED_SECONDS = 0.004
 
 
-def main() -> int:
-    folder, run, systems = Path(sys.argv[1]), sys.argv[2], tuple(sys.argv[3:])
+def carry(folder: Path, run: str, systems: Sequence[str]) -> int:
+    """Submit the run of `systems`, if any and not there yet; carry it to its end, and print how each system ended.
+
+    What fails is read from faults.json in `folder`; every deed takes a few milliseconds, so that kills fall into all
+    of it.
+    """
     url = f"sqlite:///{folder}/state.db"
     store = open_store(url)
     if systems:
@@ -68,7 +67,3 @@ class _Failing:
         if deed.mode == "do" and self._failing.get(deed.system_plan.system.name) == deed.step.id:
             return Outcome.failed("told to fail")
         return self._inner.act(deed, progress, emit)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -32,7 +32,7 @@ class LiveTable:
                 self._ended += 1
                 (self._failed if problem else self._ok)[case.runbook] += 1
                 line = f"{self.progress}  {seconds:6.1f} s  {case}: {problem or 'ok'}"
-                self._live.console.print(line, markup=False, highlight=False)
+                self._live.console.print(line, markup=False, highlight=False, emoji=False)
                 self._live.update(self._table(), refresh=True)
                 yield case, problem
 

@@ -132,7 +132,7 @@ def lab(*, on_postgresql: bool) -> Iterator[Ground]:
     with ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory(prefix="skm", ignore_cleanup_errors=True))
         database = stack.enter_context(running_postgres()).new_database() if on_postgresql else ""
-        stack.enter_context(_environment(SKERRY_HOME=home, SKERRY_DATABASE=database))
+        stack.enter_context(environment(SKERRY_HOME=home, SKERRY_DATABASE=database))
         town = estate_town.open_lab()
         stack.callback(estate_town.purge, town)
         estate_town.up(town, filings=60, documents=1, filings_per_second=FILINGS_PER_SECOND)
@@ -140,19 +140,28 @@ def lab(*, on_postgresql: bool) -> Iterator[Ground]:
         for host in ("onprem-archive1", "dr-archive1"):
             town.path_on_machine(host, DISK).parent.mkdir(parents=True)
         a_disk(town.path_on_machine("onprem-archive1", DISK), WILLING)
-        desk = stack.enter_context(open_desk(estate))
+        ground = stack.enter_context(ground_of(town, Path(home), estate))
+        ground.on_postgresql = on_postgresql
+        desk = ground.desk
         estate_town.claim_source(desk.inventory, desk.authority)
         estate_town.traffic_start(town)
         survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=lambda _: None)
+        yield ground
+
+
+@contextmanager
+def ground_of(town: Town, home: Path, estate: Path) -> Iterator[Ground]:
+    """A lab that is up, in this process's home."""
+    with ExitStack() as stack:
+        desk = stack.enter_context(open_desk(estate))
         store = open_store(state_url())
         stack.callback(store.close)
-        runbooks = _impatient_runbooks(Path(home) / "runbooks")
-        yield Ground(town, desk, store, Path(home), estate, runbooks, on_postgresql)
+        yield Ground(town, desk, store, home, estate, _impatient_runbooks(home / "runbooks"))
 
 
 def _impatient_runbooks(folder: Path) -> Path:
     """The shipped runbooks, but what failed is tried again after a second: nobody learns from a longer wait."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for shipped in shipped_folder("runbooks").glob("*.yml"):
         text = re.sub(r"wait_seconds: \d+[smh]", "wait_seconds: 1s", shipped.read_text())
         (folder / shipped.name).write_text(text)
@@ -176,7 +185,7 @@ def _written_estate(folder: Path) -> Path:
 
 
 @contextmanager
-def _environment(**values: str) -> Iterator[None]:
+def environment(**values: str) -> Iterator[None]:
     """Variables of this process while inside; an empty one is not set."""
     before = {name: os.environ.get(name, "") for name in values}
     try:

@@ -51,10 +51,20 @@ REAL_TROUBLES = (
     "host disk full",
     "timeout, absent",
 )
-SYSTEM_OF = {"seed": MACHINE}
+SYSTEM_OF = {"seed": MACHINE, "drill-at-cloud": MACHINE}
 # Where a cell finds the system: by default at the source. None: wherever it is, for it goes either way.
-STARTS_AT: dict[str, Side | None] = {"failback": Side.CLOUD, "rollback": Side.CLOUD, "cutover": None, "seed": None}
-INPUTS: dict[str, dict[str, Scalar]] = {"rollback": {}, "seed": {}, "drill": {"settle": "1s"}}
+STARTS_AT: dict[str, Side | None] = {
+    "failback": Side.CLOUD,
+    "rollback": Side.CLOUD,
+    "cutover": None,
+    **dict.fromkeys(SYSTEM_OF),
+}
+INPUTS: dict[str, dict[str, Scalar]] = {
+    "rollback": {},
+    "seed": {},
+    "drill": {"settle": "1s"},
+    "drill-at-cloud": {"settle": "1s"},
+}
 CELLS_PER_LAB = 60  # a new one then: what clients filed before is copied and compared in every cell
 LIFE_SECONDS_MAX = 1200.0
 BEGUN_SECONDS_MAX = 120.0

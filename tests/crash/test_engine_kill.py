@@ -3,25 +3,26 @@
 import json
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.engine.store import open_store
+from tests.crash.engine_process import carry
 from tests.fakes.plans import shipped_steps
+from tests.fakes.ready_processes import ReadyProcess
 from tests.fakes.simulated_site import SimulatedSite
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("SKERRY_KILLS", "8"))
+LIFE_SECONDS_MAX = 1.0
 COMMAND_SECONDS_MAX = 90
 
 
-def worker(folder: Path) -> subprocess.Popen:
-    words = [sys.executable, "-m", "tests.crash.engine_process", str(folder), "run-1", "filing", "archive"]
-    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def worker(folder: Path) -> ReadyProcess:
+    said = {"stdout": folder / "said", "stderr": folder / "complaints"}
+    return ReadyProcess(carry, folder, "run-1", ("filing", "archive"), environment=os.environ, folder=ROOT, **said)
 
 
 def ended_steps(folder: Path) -> dict[tuple[str, str, str], tuple[str, str]]:
@@ -48,15 +49,15 @@ def test_a_run_survives_kills_at_random_moments(tmp_path, seed):
     (tmp_path / "faults.json").write_text(json.dumps({"archive": "check_front"}))
     for _ in range(KILLS):
         process = worker(tmp_path)
-        time.sleep(chance.uniform(0.4, 2.2))
+        time.sleep(chance.uniform(0.0, LIFE_SECONDS_MAX))
         process.kill()
-        process.communicate()
+        process.wait()
         before = ended_steps(tmp_path)
-    process = worker(tmp_path)
-    said, complaints = process.communicate(timeout=COMMAND_SECONDS_MAX)
+    code = worker(tmp_path).wait(COMMAND_SECONDS_MAX)
 
-    assert process.returncode == 0, complaints
-    assert json.loads(said) == {"filing": "committed", "archive": "rolled_back"}
+    assert code == 0, (tmp_path / "complaints").read_text()
+    said = (tmp_path / "said").read_text().splitlines()
+    assert json.loads(said[-1]) == {"filing": "committed", "archive": "rolled_back"}
     site = SimulatedSite(tmp_path / "site.json")
     assert site.violations() == []
     assert sorted(site.deeds("filing")) == sorted(step.id for step in shipped_steps())

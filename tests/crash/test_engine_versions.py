@@ -61,8 +61,9 @@ def test_another_version_and_an_edited_runbook_do_not_disturb_a_run_that_waits(t
     store.runs.request("run-1", "filing", "confirm", by="ana", reason="go")
 
     later = a_later_skerry(tmp_path / "later")
-    words = [sys.executable, "-m", "tests.crash.engine_process", str(home), "run-1"]
-    ended = subprocess.run(words, cwd=later, capture_output=True, text=True, check=False)
+    words = "from pathlib import Path; from tests.crash.engine_process import carry; "
+    words += f"raise SystemExit(carry(Path({str(home)!r}), 'run-1', ()))"
+    ended = subprocess.run([sys.executable, "-c", words], cwd=later, capture_output=True, text=True, check=False)
     assert (ended.returncode, json.loads(ended.stdout or "{}")) == (0, {"filing": "committed"}), ended.stderr
     told = [sys.executable, "-c", "import orchestrator; print(orchestrator.__version__, orchestrator.__file__)"]
     version = subprocess.run(told, cwd=later, capture_output=True, text=True, check=True).stdout.split()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ LOADED = (
     "orchestrator.operations.desk",
     "orchestrator.wiring.drivers",
     "pytest",
-    "tests.crash.matrix_table",
+    "tests.crash.crash_walks",
+    "tests.crash.matrix_live",
     "tests.crash.real_worker",
 )
 
@@ -43,7 +45,7 @@ class ReadyProcess:
         stderr: Path = Path(os.devnull),
     ) -> None:
         words = (target, arguments, dict(environment), folder, (stdout, stderr))
-        self._process = _context().Process(target=_be, args=words)
+        self._process: BaseProcess = _context().Process(target=_be, args=words)
         self._process.start()
 
     @property

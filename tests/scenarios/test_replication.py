@@ -15,7 +15,8 @@ import pytest
 
 from orchestrator.engine.worker import outside_of_workers
 from orchestrator.lab.town import open_town
-from tests.scenarios.test_trouble import ESTATE, Ground, begin, estate, on_hosts, refused, skerry
+from tests.scenarios.commands import begin, refused, skerry
+from tests.scenarios.test_trouble import ESTATE, Ground, estate, on_hosts
 
 pytestmark = on_hosts
 DOCUMENTS = "/srv/archive/documents"

@@ -3,30 +3,28 @@
 Then the story in stages, a command each. Everything is the real command, in processes of its own.
 """
 
-import json
-import os
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from orchestrator.engine.store import open_store
 from orchestrator.lab.town import Town, open_town
+from tests.crash import real_estate
+from tests.crash.crash_matrix import Case
+from tests.crash.real_lab import try_real_case
+from tests.scenarios.commands import LIVE_SECONDS_MAX, ROOT, Told, begin, refused, skerry
 
-ROOT = Path(__file__).resolve().parents[2]
 ESTATE = ROOT / "inventories" / "lab"
-WORDS = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
-LIVE_SECONDS_MAX = 120.0
 
 on_hosts = [
     pytest.mark.platform("hosts"),
@@ -34,65 +32,6 @@ on_hosts = [
     pytest.mark.platform("postgresql"),
     pytest.mark.timeout(600),
 ]
-
-
-@dataclass
-class Told:
-    """How a command ended. `error` is what `--json` says of it on stderr; events of a run come before its answer."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def answer(self) -> dict[str, Any]:
-        text = self.stdout if self.stdout.count("\n{") == 0 else self.stdout.splitlines()[-1]
-        found: dict[str, Any] = json.loads(text)
-        return found
-
-    @property
-    def error(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.stderr.splitlines()[-1])
-        return found
-
-
-@dataclass
-class Begun:
-    """A command under way. Its words go to files: a pipe that nobody reads would hold it up."""
-
-    process: subprocess.Popen[bytes]
-    streams: tuple[IO[bytes], IO[bytes]]
-
-    def end(self) -> Told:
-        self.process.wait(timeout=LIVE_SECONDS_MAX)
-        texts = []
-        for stream in self.streams:
-            stream.seek(0)
-            texts.append(stream.read().decode())
-            stream.close()
-        return Told(self.process.returncode, *texts)
-
-
-def begin(home: Path, *words: str, folder: Path = ROOT) -> Begun:
-    """Start a command. `folder` is the checkout whose skerry it is."""
-    streams = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 closed in Begun.end
-    environment = {**os.environ, "SKERRY_HOME": str(home)}
-    line = [sys.executable, "-c", WORDS, *words]
-    return Begun(subprocess.Popen(line, cwd=folder, env=environment, stdout=streams[0], stderr=streams[1]), streams)
-
-
-def skerry(home: Path, *words: str, folder: Path = ROOT) -> Told:
-    return begin(home, *words, folder=folder).end()
-
-
-def refused(told: Told, exit_code: int, kind: str, *said: str) -> dict[str, Any]:
-    assert told.exit_code == exit_code, told.stdout + told.stderr
-    assert told.error["error"] == kind
-    assert told.error["exit_code"] == exit_code
-    assert told.error["hint"]
-    for words in said:
-        assert words in told.error["message"], told.error["message"]
-    return told.error
 
 
 # -- the wish is wrong: no host is asked
@@ -439,8 +378,25 @@ class TestMoves:
         ground.good("lab", "traffic", "stop")
         verified = ground.good("evidence", "verify")
         assert verified["verified"] is True
-        # It is at the cloud now: the same plan has nothing left to move.
+        # It is at the cloud now: the same plan has nothing left to move. What failed gives its system back.
         assert ground.run(digest).exit_code != 0
+        ground.good("rollback", ground.runs()[0]["run"], "--as", "ben", "--because", "it lives there", "--yes")
+
+    @pytest.mark.parametrize(
+        "cell",
+        [
+            Case("failback", "promote", "do", "kill before the journal", "roll back"),
+            Case("rollback", "move_authority", "do", "kill after the deed", "go on"),
+        ],
+        ids=str,
+    )
+    def test_cells_of_the_crash_matrix_on_hosts(self, ground, cell):
+        """A sample; `make crash-matrix` tries all of them."""
+        with real_estate.environment(SKERRY_HOME=str(ground.home)):
+            with real_estate.ground_of(ground.town, ground.home, ESTATE) as here:
+                here.is_prepared = True
+                assert try_real_case(cell, here) == ""
+            ground.good("lab", "traffic", "stop")
 
 
 def await_step(home: Path, system: str, step: str) -> None:

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.scenarios.test_trouble import await_step, begin, ground, on_hosts, refused
+from tests.scenarios.commands import begin, refused
+from tests.scenarios.test_trouble import await_step, ground, on_hosts
 
 pytestmark = on_hosts
 SOAK_SECONDS_MAX = 120.0

@@ -1,0 +1,82 @@
+"""Commands of skerry as people give them, each a process of its own, and how they ended."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.app import main
+from tests.fakes.ready_processes import ReadyProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
+LIVE_SECONDS_MAX = 120.0
+
+
+@dataclass
+class Told:
+    """How a command ended. `error` is what `--json` says of it on stderr; events of a run come before its answer."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        text = self.stdout if self.stdout.count("\n{") == 0 else self.stdout.splitlines()[-1]
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    @property
+    def error(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.stderr.splitlines()[-1])
+        return found
+
+
+@dataclass
+class Begun:
+    """A command under way. Its words go to files: a pipe that nobody reads would hold it up."""
+
+    process: "ReadyProcess | subprocess.Popen[bytes]"
+    streams: tuple[Path, Path]
+
+    def end(self) -> Told:
+        code = self.process.wait(timeout=LIVE_SECONDS_MAX)
+        texts = []
+        for stream in self.streams:
+            texts.append(stream.read_text())
+            stream.unlink()
+        return Told(code, *texts)
+
+
+def begin(home: Path, *words: str, folder: Path = ROOT) -> Begun:
+    """Start a command. `folder` is the checkout whose skerry it is."""
+    stdout, stderr = (Path(tempfile.mkstemp()[1]) for _ in range(2))
+    environment = {**os.environ, "SKERRY_HOME": str(home)}
+    if folder == ROOT:
+        ready = ReadyProcess(
+            main, list(words), environment=environment, folder=folder, stdout=stdout, stderr=stderr
+        )
+        return Begun(ready, (stdout, stderr))
+    line = [sys.executable, "-c", WORDS, *words]
+    with stdout.open("wb") as said, stderr.open("wb") as complained:
+        process = subprocess.Popen(line, cwd=folder, env=environment, stdout=said, stderr=complained)
+    return Begun(process, (stdout, stderr))
+
+
+def skerry(home: Path, *words: str, folder: Path = ROOT) -> Told:
+    return begin(home, *words, folder=folder).end()
+
+
+def refused(told: Told, exit_code: int, kind: str, *said: str) -> dict[str, Any]:
+    assert told.exit_code == exit_code, told.stdout + told.stderr
+    assert told.error["error"] == kind
+    assert told.error["exit_code"] == exit_code
+    assert told.error["hint"]
+    for words in said:
+        assert words in told.error["message"], told.error["message"]
+    return told.error
