@@ -12,7 +12,11 @@ HEAD = """# The crash matrix on hosts
 Written by `make crash-matrix REAL=1 DOCUMENT=docs/crash_matrix.md`; do not edit. A cell is one boundary of a shipped
 runbook × a trouble × {go on, roll back}, on a lab with real SSH, real databases and clients at work. It passes when the
 run ended in a state that is allowed, exactly one side has authority and serves, no acknowledged write is lost, and the
-evidence verifies. The same cells, and more, pass on the simulated site in every `make test`.
+evidence verifies. The same cells, and more, are tried on the simulated site in every `make test`.
+
+The runbooks are those that are shipped, but what failed is tried again after a second. Clients file four times a
+second. What came of each cell is kept in `.crash-matrix/on_hosts.jsonl`; the command, given again, tries what has not
+passed yet, and `ANEW=1` begins anew. `CELLS="failback cutover:drain"` tries some, `LABS=4` on four labs at once.
 """
 
 

@@ -172,7 +172,7 @@ class RealTrial:
         self._ground = ground
         self._system = SYSTEM_OF.get(case.runbook, FILING)
         self._plan = approved(ground, case.runbook, self._system, inputs or {})
-        self._trouble = True  # still to come
+        self._came = Path(tempfile.mkdtemp(dir=ground.home)) / "came"  # a file once the trouble was there
         self._standing_by: Life | None = None
         self.runs = 0
         if case.runbook == "failover":
@@ -191,11 +191,11 @@ class RealTrial:
             life, self._standing_by = self._standing_by, None
             return end_of(life)
         quiet = Case(self._case.runbook, "", "do", NO_TROUBLE, "go on")
-        life = self._begin(self._case if self._trouble else quiet, self._ground.home)
-        if self._trouble and self._case.on_postgresql and self._ground.second is not None:
+        is_to_come = self._case.trouble != NO_TROUBLE and not self._came.exists()
+        life = self._begin(self._case if is_to_come else quiet, self._ground.home)
+        if is_to_come and self._case.on_postgresql and self._ground.second is not None:
             self._await_begun(life)
             self._standing_by = self._begin(quiet, self._ground.second)
-        self._trouble = False
         ended = end_of(life)
         if self._standing_by is not None and ended is None:  # its trouble never came
             return self.live()
@@ -214,6 +214,7 @@ class RealTrial:
             self._ground.estate,
             self._run,
             case,
+            self._came,
             environment=self._ground.environment(home),
             folder=ROOT,
             stderr=stderr,
@@ -254,6 +255,8 @@ class RealTrial:
         estate_town.traffic_start(self._ground.town)
         active = [found for found in HOSTS if self._is_active(HOSTS[found])]
         found = []
+        if self._case.trouble != NO_TROUBLE and not self._came.exists():
+            found.append("its trouble never came")
         if active != [side]:
             found.append(f"authority is at {side.value}; services are active at {[at.value for at in active]}")
         found += self._clients_complain_of(side) + self._left_behind()

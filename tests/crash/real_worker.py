@@ -50,9 +50,10 @@ class Troubled:
         case = self._desk.case
         if deed.mode == "do" and deed.step.id == self._desk.failing:
             return Outcome.failed("told to fail")
-        if name_of(deed) != case.name or self._desk.has_come:
+        if name_of(deed) != case.name or self._desk.came.exists():
             return self._inner.act(deed, progress, emit)
-        self._desk.has_come = True
+        if case.strikes != "kill before the journal":
+            self._desk.came.touch()
         if case.strikes == "kill before the deed":
             die()
         fault = fault_of(case, deed.system_plan.system, sides_of(deed.action) or ["dr"])
@@ -89,12 +90,14 @@ def folder_of(system: System) -> str:
 class KillBeforeTheJournal:
     """Sees an event once it is durable in the evidence: the end of the step is not yet in the journal then."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, came: Path) -> None:
         self._case = case
+        self._came = came
 
     def notice(self, event: RunEvent) -> None:
         ended = (event.type, event.step, event.data.get("mode")) == ("step.finished", self._case.step, self._case.mode)
-        if ended and self._case.strikes == "kill before the journal":
+        if ended and self._case.strikes == "kill before the journal" and not self._came.exists():
+            self._came.touch()
             die()
 
     def progress(self, run: str, system: str, step: str, progress: Progress) -> None:
@@ -102,11 +105,11 @@ class KillBeforeTheJournal:
 
 
 class TroubledDesk(Desk):
-    """A desk whose handlers meet the trouble of `case`, once."""
+    """A desk whose handlers meet the trouble of `case`, once: then the file `came` is there."""
 
     case: Case
+    came: Path
     failing: str = ""  # the step that fails so that all is undone
-    has_come: bool = False
 
     @cached_property
     def handlers(self) -> Handlers:
@@ -122,11 +125,11 @@ def await_rest_or_person(run: str, desk: Desk, worker: Worker) -> None:
             return
 
 
-def carry(estate: Path, run: str, case: Case) -> int:
+def carry(estate: Path, run: str, case: Case, came: Path) -> int:
     """The exit code, where it comes to that."""
-    observers = [KillBeforeTheJournal(case)]
+    observers = [KillBeforeTheJournal(case, came)]
     with open_workshop(estate, observers=observers, kind=TroubledDesk) as desk:
-        desk.case = case
+        desk.case, desk.came = case, came
         if case.mode == "undo":
             steps = [step for step in steps_of(case.runbook) if step.action.verb not in PERSON_STEPS]
             failing = last_step_before_commit(steps)
