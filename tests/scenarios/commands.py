@@ -3,17 +3,15 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.app import main
+from tests.crash.real_estate import ROOT, SKERRY
 from tests.fakes.ready_processes import ReadyProcess
 
-ROOT = Path(__file__).resolve().parents[2]
-WORDS = "import sys; from orchestrator.cli.app import main; sys.exit(main())"
 LIVE_SECONDS_MAX = 120.0
 
 
@@ -62,7 +60,7 @@ def begin(home: Path, *words: str, folder: Path = ROOT) -> Begun:
             main, list(words), environment=environment, folder=folder, stdout=stdout, stderr=stderr
         )
         return Begun(ready, (stdout, stderr))
-    line = [sys.executable, "-c", WORDS, *words]
+    line = [*SKERRY, *words]
     with stdout.open("wb") as said, stderr.open("wb") as complained:
         process = subprocess.Popen(line, cwd=folder, env=environment, stdout=said, stderr=complained)
     return Begun(process, (stdout, stderr))

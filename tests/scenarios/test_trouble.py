@@ -21,8 +21,9 @@ from orchestrator.engine.store import open_store
 from orchestrator.lab.town import Town, open_town
 from tests.crash import real_estate
 from tests.crash.crash_matrix import Case
+from tests.crash.real_estate import ROOT
 from tests.crash.real_lab import try_real_case
-from tests.scenarios.commands import LIVE_SECONDS_MAX, ROOT, Told, begin, refused, skerry
+from tests.scenarios.commands import LIVE_SECONDS_MAX, Told, begin, refused, skerry
 
 ESTATE = ROOT / "inventories" / "lab"
 
