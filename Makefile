@@ -46,7 +46,7 @@ floors: $(STAMPS)/dev  ## the architecture tests alone: floors, names, sizes
 bench: packages-test $(STAMPS)/dev  ## measure and write benchmarks/results.json (BENCH=cli_start measures one)
 	@$(BIN)/python -m benchmarks.run $(BENCH)
 
-crash-matrix: packages-test $(STAMPS)/dev  ## break runs off at every boundary and print what came of each: simulated, then on hosts (SIMULATED=1, REAL=1: one of both; CELLS=cutover:drain: some; given again it goes on, ANEW=1 begins anew; LABS=4: so many at once; DOCUMENT=FILE: write what came of all)
+crash-matrix: packages-test $(STAMPS)/dev  ## break runs off at every boundary and print what came of each: simulated, then on hosts (SIMULATED=1, REAL=1: one of both; CELLS=cutover:drain: some; on hosts it goes on where it was left: ANEW=1 begins anew, LABS=4 at once, DOCUMENT=FILE writes it down)
 	@$(BIN)/python -m tests.crash.matrix_table $(if $(REAL),--real) $(if $(SIMULATED),--simulated) $(if $(ANEW),--anew) \
 		$(if $(LABS),--labs $(LABS)) $(if $(DOCUMENT),--document $(DOCUMENT)) $(CELLS)
 
