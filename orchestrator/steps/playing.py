@@ -22,6 +22,7 @@ from orchestrator.steps.asked import asked
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import checks_of, clusters, host_at, hosts_at, services_in_start_order
 from orchestrator.steps.readiness import stand_ready
+from orchestrator.steps.whereabouts import refuse_to_fence_its_home
 
 # Only the side that holds authority may be let serve.
 FOR_THE_HOLDER = ("unfence", "start")
@@ -160,6 +161,8 @@ class RunPlaybookHandler:
                 f"{authority.system}: no {action.playbook} at {action.side.value}, authority is at"
                 f" {authority.side.value}"
             )
+        if action.playbook == "fence" and deed.mode == "do":
+            refuse_to_fence_its_home(self.drivers, deed, action.side)
         player = Player(self.drivers)
         progress(Progress(text=f"{action.playbook} at {action.side.value}"))
         started_at = timestamp(self.drivers.clock.now())

@@ -16,6 +16,7 @@ from orchestrator.steps.asked import asked
 from orchestrator.steps.places import clusters, hosts_at, trees
 from orchestrator.steps.refusals import refusal
 from orchestrator.steps.still_data import still_data
+from orchestrator.steps.whereabouts import refuse_elsewhere
 
 # Asked in one go over one connection; the host needs Python alone for this.
 _QUESTION = """
@@ -64,6 +65,7 @@ class PreflightHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Preflight)
+        refuse_elsewhere(self.drivers, deed)
         refused: list[OrchestratorError] = []
         observed: dict[str, object] = {}
         for side in action.sides:

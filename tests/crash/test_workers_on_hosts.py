@@ -1,9 +1,8 @@
 """Two `skerry worker` of two machines, one PostgreSQL, hosts of a lab: one is gone, and its move goes on elsewhere."""
 
-import json
 import os
 import signal
-import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.app import main
 from orchestrator.contracts.engine import StepStatus
 from orchestrator.foundation.errors import EngineUnavailable
 from orchestrator.foundation.limits import WORKER_DEAD_SECONDS_MIN
 from orchestrator.operations.working import worker_documents
 from tests.crash.crash_matrix import NO_TROUBLE, Case
-from tests.crash.real_estate import FILING, ON_HOSTS, ROOT, SKERRY, Ground, lab
+from tests.crash.real_estate import FILING, ON_HOSTS, ROOT, Ground, lab
 from tests.crash.real_lab import RealTrial, directions, other_side, prepare
 from tests.crash.test_engine_takeover import TAKEOVER_SECONDS_MAX, SocketLine
+from tests.fakes.ready_processes import ReadyProcess
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(1800)]
 RUN_SECONDS_MAX = 300.0
@@ -34,18 +35,21 @@ def ground() -> Iterator[Ground]:
 
 
 @contextmanager
-def worker(ground: Ground, home: Path, database: str) -> Iterator["subprocess.Popen[str]"]:
-    words = [*SKERRY, "worker", "--json", "--dead-seconds", f"{WORKER_DEAD_SECONDS_MIN:g}"]
+def worker(ground: Ground, home: Path, database: str) -> Iterator[ReadyProcess]:
+    words = ["worker", "--json", "--dead-seconds", f"{WORKER_DEAD_SECONDS_MIN:g}"]
     environment = ground.environment(home) | {"SKERRY_DATABASE": database}
-    with subprocess.Popen(
-        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert "up" in json.loads(process.stdout.readline())
-            yield process
-        finally:
-            process.kill()
+    said = Path(tempfile.mkstemp(dir=home)[1])
+    process = ReadyProcess(main, words, environment=environment, folder=ROOT, stdout=said, stderr=said)
+    try:
+        until = time.monotonic() + RUN_SECONDS_MAX
+        while '"up"' not in said.read_text():
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def done(trial: RealTrial) -> dict[str, StepStatus]:

@@ -379,9 +379,8 @@ class TestMoves:
         ground.good("lab", "traffic", "stop")
         verified = ground.good("evidence", "verify")
         assert verified["verified"] is True
-        # It is at the cloud now: the same plan has nothing left to move. What failed gives its system back.
-        assert ground.run(digest).exit_code != 0
-        ground.good("rollback", ground.runs()[0]["run"], "--as", "ben", "--because", "it lives there", "--yes")
+        # It is at the cloud now: the same plan has nothing left to move, and takes nothing away.
+        refused(ground.run(digest), 61, "RunFailed", "filing lives at cloud; this plan takes it from source")
 
     @pytest.mark.parametrize(
         "cell",

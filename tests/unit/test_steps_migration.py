@@ -53,6 +53,21 @@ def test_the_way_out_is_committed_and_loses_nothing():
     assert state.earlier["commit"]["side"] == "cloud"
 
 
+def test_the_same_plan_run_again_leaves_the_system_alone_where_it_brought_it():
+    world = FakeWorld()
+    run_of(world).live()
+    copies, fenced = len(told(world, "transfer.finished")), dict(world.fenced)
+    state = run_of(world).live()
+    assert (state.status, state.is_over) == ("failed", True)
+    assert state.reason == "preflight: filing lives at cloud; this plan takes it from source"
+    assert world.takes_writes(CLOUD)
+    assert (len(told(world, "transfer.finished")), world.fenced) == (copies, fenced)
+
+
+def told(world: FakeWorld, kind: str) -> list[dict[str, object]]:
+    return [data for each, data in world.events if each == kind]
+
+
 def test_a_check_that_fails_at_the_front_brings_the_cloud_s_writes_home():
     world = FakeWorld()
     world.failing_checks.add((CLOUD.name, "attachments-ready"))

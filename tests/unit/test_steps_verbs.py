@@ -85,6 +85,17 @@ def told(world, kind):
     return [data for each, data in world.events if each == kind]
 
 
+# -- where the system lives
+
+
+def test_a_side_where_the_system_lives_is_fenced_by_a_plan_that_takes_it_from_there_and_by_no_other(world):
+    at_the_cloud(world)
+    fence = actions.RunPlaybook(playbook="fence", side=CLOUD_SIDE)
+    assert "filing lives at cloud" in refused(world, fence, "AuthorityError").message
+    back = actions.MoveAuthority(from_side=CLOUD_SIDE, to_side=SOURCE_SIDE)
+    passed(world, fence, plan=the_plan(steps=[a_deed(back).step]))
+
+
 # -- preflight
 
 
