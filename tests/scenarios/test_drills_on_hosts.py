@@ -22,7 +22,8 @@ from orchestrator.lab.town import open_town
 from orchestrator.model.drill import INJECTS
 from orchestrator.model.host import Host
 from orchestrator.model.names import Name
-from tests.scenarios.test_trouble import Begun, Ground, Told, begin, on_hosts, skerry
+from tests.scenarios.commands import Begun, Told, begin, skerry
+from tests.scenarios.test_trouble import Ground, on_hosts
 
 pytestmark = [*on_hosts, pytest.mark.platform("namespaces")]
 HERE = "dr-filing1"
@@ -91,8 +92,7 @@ def drilling(ground: Ground, phase: str) -> Begun:
         assert begun.process.poll() is None, said
         assert time.monotonic() < deadline, said
         time.sleep(0.02)
-        # The child writes at the end of the same open file: where it was is left alone.
-        said = Path(f"/proc/self/fd/{errors.fileno()}").read_text()
+        said = errors.read_text()
     time.sleep(seconds)
     return begun
 
