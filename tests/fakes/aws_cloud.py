@@ -1,6 +1,7 @@
 """The strict cloud as tests hold it: a process without a town, an account laid out, and questions to both."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ class AwsCloud:
         self.region = REGION
         address, port = name_server.start("127.0.0.1", 0, folder / "zones.json")
         self._names = (address, port)
+        self._making_a_role = threading.Lock()
 
     def session(
         self,
@@ -49,11 +51,12 @@ class AwsCloud:
     def role_arn(self, name: str) -> str:
         """The ARN of a role with the shipped policy of that name, made when first asked for."""
         iam = self.client("iam")
-        there = {each["RoleName"]: str(each["Arn"]) for each in iam.list_roles()["Roles"]}
-        if name not in there:
-            there[name] = str(iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"])
-            document = (shipped_folder("policies") / f"{name}.json").read_text()
-            iam.put_role_policy(RoleName=name, PolicyName="shipped", PolicyDocument=document)
+        with self._making_a_role:
+            there = {each["RoleName"]: str(each["Arn"]) for each in iam.list_roles()["Roles"]}
+            if name not in there:
+                there[name] = str(iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"])
+                document = (shipped_folder("policies") / f"{name}.json").read_text()
+                iam.put_role_policy(RoleName=name, PolicyName="shipped", PolicyDocument=document)
         return there[name]
 
     def end_keys(self) -> None:
