@@ -8,8 +8,6 @@ import json
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
@@ -18,12 +16,11 @@ from orchestrator.hosts.bubbles import ROOT as BUBBLES
 from orchestrator.hosts.bubbles import HostBubbles
 from orchestrator.hosts.ssh import SshTransports, open_transports
 from orchestrator.lab.demo.units import ATTACHMENTS
-from orchestrator.lab.town import open_town
 from orchestrator.model.drill import INJECTS
 from orchestrator.model.host import Host
 from orchestrator.model.names import Name
-from tests.scenarios.commands import Begun, Told, begin, skerry
-from tests.scenarios.test_trouble import Ground, on_hosts
+from tests.scenarios.commands import Begun, Told, begin
+from tests.scenarios.test_trouble import Ground, a_lab, on_hosts
 
 pytestmark = [*on_hosts, pytest.mark.platform("namespaces")]
 HERE = "dr-filing1"
@@ -43,20 +40,12 @@ PHASES = {
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    with TemporaryDirectory(prefix="sk", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        try:
-            up = skerry(home, "lab", "up", "--filings", "60", "--documents", "1", "--json")
-            assert up.exit_code == 0, up.stderr
-            made = Ground(home, open_town(home / "lab"))
-            made.survey()
-            for number in range(2):  # a replica can be behind where something changed
-                (made.town.path_on_machine(SOURCE, ATTACHMENTS) / f"more-{number}").write_text("more")
-                made.good("replicate", "run", "filing", "--as", "ben")
-            yield made
-        finally:
-            down = skerry(home, "lab", "down", "--purge")
-        assert down.exit_code == 0, down.stderr
+    with a_lab() as made:
+        made.survey()
+        for number in range(2):  # a replica can be behind where something changed
+            (made.town.path_on_machine(SOURCE, ATTACHMENTS) / f"more-{number}").write_text("more")
+            made.good("replicate", "run", "filing", "--as", "ben")
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from orchestrator.engine.worker import outside_of_workers
-from orchestrator.lab.town import open_town
-from tests.scenarios.commands import begin, refused, skerry
-from tests.scenarios.test_trouble import ESTATE, Ground, estate, on_hosts
+from tests.scenarios.commands import begin, refused
+from tests.scenarios.test_trouble import ESTATE, Ground, a_lab, estate, on_hosts
 
 pytestmark = on_hosts
 DOCUMENTS = "/srv/archive/documents"
@@ -25,15 +23,8 @@ CONDITION_SECONDS_MAX = 60.0
 
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    with TemporaryDirectory(prefix="sk", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        try:
-            up = skerry(home, "lab", "up", "--filings", "60", "--documents", "40", "--json")
-            assert up.exit_code == 0, up.stderr
-            yield Ground(home, open_town(home / "lab"))
-        finally:
-            down = skerry(home, "lab", "down", "--purge")
-        assert down.exit_code == 0, down.stderr
+    with a_lab() as here:
+        yield here
 
 
 def round_of(ground: Ground, system: str = "archive", *words: str) -> dict[str, Any]:

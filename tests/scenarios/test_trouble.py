@@ -154,20 +154,26 @@ class Ground:
             self.town.run_inside(host, ["umount", program])
 
 
-@pytest.fixture(scope="module")
-def ground() -> Iterator[Ground]:
+@contextmanager
+def a_lab() -> Iterator[Ground]:
+    """A small lab of its own, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="sk", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         try:
             up = skerry(home, "lab", "up", "--filings", "60", "--documents", "40", "--json")
             assert up.exit_code == 0, up.stderr
-            here = Ground(home, open_town(home / "lab"))
-            here.survey()
-            here.ready = here.approved("filing")
-            yield here
+            yield Ground(home, open_town(home / "lab"))
         finally:
             down = skerry(home, "lab", "down", "--purge")
         assert down.exit_code == 0, down.stderr
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    with a_lab() as here:
+        here.survey()
+        here.ready = here.approved("filing")
+        yield here
 
 
 @pytest.fixture
