@@ -19,7 +19,10 @@ import pytest
 
 from orchestrator.engine.store import open_store
 from orchestrator.lab.town import Town, open_town
+from tests.crash import real_estate
+from tests.crash.crash_matrix import Case
 from tests.crash.real_estate import ROOT
+from tests.crash.real_lab import try_real_case
 from tests.scenarios.commands import LIVE_SECONDS_MAX, Told, begin, refused, skerry
 
 ESTATE = ROOT / "inventories" / "lab"
@@ -382,8 +385,25 @@ class TestMoves:
         ground.good("lab", "traffic", "stop")
         verified = ground.good("evidence", "verify")
         assert verified["verified"] is True
-        # It is at the cloud now: the same plan has nothing left to move.
-        assert ground.run(digest).exit_code != 0
+        # It is at the cloud now: the same plan has nothing left to move, and takes nothing away.
+        refused(ground.run(digest), 61, "RunFailed", "filing lives at cloud; this plan takes it from source")
+
+    @pytest.mark.parametrize(
+        "cell",
+        [
+            Case("failback", "promote", "do", "kill before the journal", "roll back"),
+            Case("rollback", "move_authority", "do", "kill after the deed", "go on"),
+        ],
+        ids=str,
+    )
+    def test_cells_of_the_crash_matrix_on_hosts(self, in_namespaces, cell):
+        """A sample; `make crash-matrix` tries all of them."""
+        ground = in_namespaces
+        with real_estate.environment(SKERRY_HOME=str(ground.home)):
+            with real_estate.ground_of(ground.town, ground.home, ESTATE) as here:
+                here.is_prepared = True
+                assert try_real_case(cell, here) == ""
+            ground.good("lab", "traffic", "stop")
 
 
 def await_step(home: Path, system: str, step: str) -> None:
