@@ -2,11 +2,16 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import tempfile
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from orchestrator.cli.app import main
 from tests.crash.real_estate import ROOT, SKERRY
@@ -78,3 +83,15 @@ def refused(told: Told, exit_code: int, kind: str, *said: str) -> dict[str, Any]
     for words in said:
         assert words in told.error["message"], told.error["message"]
     return told.error
+
+
+def await_step(home: Path, system: str, step: str) -> None:
+    """Until the step has begun. Read from the store: a command would take as long as the step."""
+    deadline = time.monotonic() + LIVE_SECONDS_MAX
+    while time.monotonic() < deadline:
+        with closing(sqlite3.connect(f"file:{home}/state.db?mode=ro", uri=True)) as connection:
+            query = "select count(*) from steps where system = ? and step = ? and mode = 'do'"
+            if connection.execute(query, (system, step)).fetchone()[0]:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"{step} of {system} did not begin in {LIVE_SECONDS_MAX:g} s: {skerry(home, 'runs', 'list').stdout}")

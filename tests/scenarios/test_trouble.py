@@ -5,12 +5,10 @@ Then the story in stages, a command each. Everything is the real command, in pro
 
 import shutil
 import signal
-import sqlite3
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from tests.crash import real_estate
 from tests.crash.crash_matrix import Case
 from tests.crash.real_estate import ROOT
 from tests.crash.real_lab import try_real_case
-from tests.scenarios.commands import LIVE_SECONDS_MAX, Told, begin, refused, skerry
+from tests.scenarios.commands import Told, await_step, begin, refused, skerry
 
 ESTATE = ROOT / "inventories" / "lab"
 
@@ -404,15 +402,3 @@ class TestMoves:
                 here.is_prepared = True
                 assert try_real_case(cell, here) == ""
             ground.good("lab", "traffic", "stop")
-
-
-def await_step(home: Path, system: str, step: str) -> None:
-    """Until the step has begun. Read from the store: a command would take as long as the step."""
-    deadline = time.monotonic() + LIVE_SECONDS_MAX
-    while time.monotonic() < deadline:
-        with closing(sqlite3.connect(f"file:{home}/state.db?mode=ro", uri=True)) as connection:
-            query = "select count(*) from steps where system = ? and step = ? and mode = 'do'"
-            if connection.execute(query, (system, step)).fetchone()[0]:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"{step} of {system} did not begin in {LIVE_SECONDS_MAX:g} s: {skerry(home, 'runs', 'list').stdout}")

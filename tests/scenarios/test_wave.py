@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.scenarios.commands import begin, refused
-from tests.scenarios.test_trouble import await_step, ground, on_hosts
+from tests.scenarios.commands import await_step, begin, refused
+from tests.scenarios.test_trouble import ground, on_hosts
 
 pytestmark = on_hosts
 SOAK_SECONDS_MAX = 120.0
