@@ -184,6 +184,8 @@ def judge(now: Callable[[], Case], trial: AnyTrial) -> str:
     steps = steps_of(case.runbook)
     step = next(found for found in steps if found.id == case.step)
     while not problem and trial.status().state == "failed" and trial.runs < RUNS_MAX and not after_commit(step, steps):
+        if is_committed(trial.status(), steps):
+            break  # the trouble lasted until after the commit
         # Over, for nothing is to be undone: the same plan is run again.
         trial.submit()
         problem = carry_to_its_end(now, trial)
@@ -345,6 +347,11 @@ def is_beyond_return(step: Step, steps: tuple[Step, ...]) -> bool:
 def is_the_end(step: Step, steps: tuple[Step, ...]) -> bool:
     """With its end the run is committed, or it already is."""
     return step.action.verb == "commit" or after_commit(step, steps) or step.id == steps[-1].id
+
+
+def is_committed(status: SystemStatus, steps: tuple[Step, ...]) -> bool:
+    commits = {step.id for step in steps if step.action.verb == "commit"}
+    return any(found.step in commits and found.state == "done" for found in status.steps)
 
 
 def after_commit(step: Step, steps: tuple[Step, ...]) -> bool:

@@ -31,6 +31,7 @@ from tests.crash.crash_matrix import (
     after_commit,
     cases,
     expected_states,
+    is_committed,
     judge,
     steps_of,
 )
@@ -246,7 +247,8 @@ class RealTrial:
         if case.trouble in (*KILLS, *ON_POSTGRESQL):
             return expected_states(case, self.runs, steps)
         step = next(found for found in steps if found.id == case.step)
-        return ("committed", "rolled_back", "failed") if after_commit(step, steps) else ("committed", "rolled_back")
+        lives_there = after_commit(step, steps) or is_committed(self.status(), steps)
+        return ("committed", "rolled_back", *(("failed",) if lives_there else ()))
 
     def problems(self) -> list[str]:
         side = self._ground.desk.authority.read(FILING).side
