@@ -95,3 +95,9 @@ def await_step(home: Path, system: str, step: str) -> None:
                 return
         time.sleep(0.05)
     pytest.fail(f"{step} of {system} did not begin in {LIVE_SECONDS_MAX:g} s: {skerry(home, 'runs', 'list').stdout}")
+
+
+def fingerprint(line: str) -> str:
+    """Of a host key, from its line in known_hosts."""
+    told = subprocess.run(["ssh-keygen", "-lf", "-"], input=line, capture_output=True, text=True, check=True)
+    return told.stdout.split()[1]

@@ -5,7 +5,6 @@ Then the story in stages, a command each. Everything is the real command, in pro
 
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from tests.crash import real_estate
 from tests.crash.crash_matrix import Case
 from tests.crash.real_estate import ROOT
 from tests.crash.real_lab import try_real_case
-from tests.scenarios.commands import Told, await_step, begin, refused, skerry
+from tests.scenarios.commands import Told, await_step, begin, fingerprint, refused, skerry
 
 ESTATE = ROOT / "inventories" / "lab"
 
@@ -302,11 +301,6 @@ class TestHosts:
         ground.survey()
         said = "dataset register of filing: PostgreSQL 15 on onprem-filing1, 14 on dr-filing1"
         refused(told, 12, "PlanningError", said, "same major version")
-
-
-def fingerprint(line: str) -> str:
-    told = subprocess.run(["ssh-keygen", "-lf", "-"], input=line, capture_output=True, text=True, check=True)
-    return told.stdout.split()[1]
 
 
 @pytest.fixture
