@@ -104,6 +104,7 @@ LONG = {
     "tests/crash/test_real_matrix.py",
     "tests/crash/test_state_at_dr.py",
     "tests/crash/test_worker_commands.py",
+    "tests/crash/test_workers_on_hosts.py",
     "tests/platform/test_aws_cli.py",
     "tests/platform/test_aws_console.py",
     "tests/platform/test_aws_images.py",
