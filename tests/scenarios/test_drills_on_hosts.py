@@ -32,7 +32,7 @@ PHASES = {
     "open": ("opening a bubble", 0.3),
     "prove": ("opening a bubble", 1.3),
     "start": ("starting filing in the bubble", 0.2),
-    "checks": ("starting filing in the bubble", 2.0),
+    "checks": ("starting filing in the bubble", 0.6),
     "back": ("carrying back", 0.5),
     "close": ("closing the bubble", 0.05),
 }
