@@ -24,8 +24,8 @@ from orchestrator.targets.host_programs.cloud_data.blocks import (
     digests_in,
     write_digests,
 )
-from orchestrator.targets.host_programs.cloud_data.calls import refused
-from orchestrator.targets.host_programs.cloud_data.objects import composite, part_bytes, storage_class
+from orchestrator.targets.host_programs.cloud_data.calls import Refused, refused
+from orchestrator.targets.host_programs.cloud_data.objects import Bucket, Upload, composite, part_bytes, storage_class
 from orchestrator.targets.host_programs.cloud_data.signing import Signer, query_string
 from orchestrator.targets.host_programs.cloud_data.snapshots import digests_of, settle
 
@@ -136,6 +136,55 @@ def test_parts_are_few_enough_whatever_the_size() -> None:
     assert part_bytes(5) == part_bytes(80_000 * MIB) == 8 * MIB
     assert part_bytes(80_001 * MIB) == 16 * MIB
     assert composite([hashlib.sha256(b"a").digest()] * 2).endswith("-2")
+
+
+class BucketOfMany(Bucket):
+    """Answers as S3 does where others, too, have begun uploads of the same key. `there`: somebody completed one."""
+
+    def __init__(self, uploads: dict[str, str], *, there: bool = False) -> None:
+        super().__init__("http://127.0.0.1:9", None, "b", ["checksums", "conditions"])
+        self.uploads = uploads
+        self.there = there
+        self.checksum_there = ""
+
+    def ask(
+        self,
+        method: str,
+        key: str,
+        query: dict[str, str],
+        headers: dict[str, str],
+        body: bytes | memoryview = b"",
+        digest: str = "",
+    ) -> tuple[bytes, dict[str, str]]:
+        if "partNumber" in query:
+            return b"", {"etag": query["partNumber"]}
+        if method == "DELETE":
+            del self.uploads[query["uploadId"]]
+        elif method == "POST" and "uploads" in query:
+            self.uploads["own"] = "arn:us"
+            return b"<UploadId>own</UploadId>", {}
+        elif method == "POST":
+            if self.there:
+                raise Refused("PreconditionFailed", "it is there", 412)
+            del self.uploads[query["uploadId"]]
+        elif "uploads" in query:
+            row = "<Upload><Key>k</Key><UploadId>{}</UploadId><Initiator><ID>{}</ID></Initiator></Upload>"
+            return "".join(row.format(*each) for each in self.uploads.items()).encode(), {}
+        return b"", {"content-length": str(2 * MIB * 8), "x-amz-checksum-sha256": self.checksum_there}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_only_uploads_that_the_same_identity_began_are_given_up(tmp_path: Path, there: bool) -> None:
+    file = tmp_path / "k"
+    file.write_bytes(bytes(2 * MIB * 8))
+    bucket = BucketOfMany({"answer was lost": "arn:us", "foreign": "arn:others", "untold": ""}, there=there)
+    half = hashlib.sha256(bytes(MIB * 8)).digest()
+    bucket.checksum_there = composite([half, half])
+    upload = Upload(bucket, str(file), "k", str(tmp_path / "kept"), {})
+    upload.begin()
+    for number in range(2):
+        upload.send(number)
+    assert set(bucket.uploads) == {"foreign", "untold"}
 
 
 def test_the_first_rule_that_a_file_is_old_and_large_enough_for(tmp_path: Path) -> None:

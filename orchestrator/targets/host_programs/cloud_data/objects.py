@@ -120,14 +120,15 @@ class Bucket(Service):
                 return
             query["continuation-token"] = unescape(more[1])
 
-    def uploads_of(self, key: str) -> Iterator[str]:
-        """Uploads of that very key that were begun and neither completed nor given up."""
+    def uploads_of(self, key: str) -> Iterator[tuple[str, str]]:
+        """Uploads of that very key that were begun and neither completed nor given up, each with who began it."""
         body, _ = self.ask("GET", "", {"uploads": "", "prefix": key, "encoding-type": "url"}, {})
         for row in re.findall(r"<Upload>(.*?)</Upload>", body.decode(), re.DOTALL):
             named = re.search(r"<Key>(.*?)</Key>", row, re.DOTALL)
             upload = re.search(r"<UploadId>(.*?)</UploadId>", row, re.DOTALL)
+            by = re.search(r"<Initiator>.*?<ID>(.*?)</ID>", row, re.DOTALL)
             if named and upload and urllib.parse.unquote_plus(unescape(named[1])) == key:
-                yield unescape(upload[1])
+                yield unescape(upload[1]), by[1] if by else ""
 
 
 class Upload:
@@ -225,6 +226,10 @@ class Upload:
     def finish(self) -> None:
         """The object is there, and its checksum is that of what was read."""
         if self.count > 1:
+            # The answer to a begin may have been lost. Whatever else began an upload of this key is not ours to end.
+            begun = dict(self.bucket.uploads_of(self.key))
+            own = begun.pop(self.identifier, "")
+            lost = [upload for upload, by in begun.items() if own and by == own]
             rows = "".join(self.row(number) for number in range(1, self.count + 1))
             body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>".encode()
             headers = {**self.bucket.only_new, "content-type": "application/xml"}
@@ -235,7 +240,9 @@ class Upload:
                 if b"<Error>" in answer:  # S3 may say 200 first and change its mind
                     raise Refused("Broken", f"{self.key}: {answer.decode('utf-8', 'replace')[:300]}", 0)
             except Refused as error:
-                if error.code not in PRESENT and error.status != 404:
+                if error.code in PRESENT:
+                    lost.append(self.identifier)  # another run was quicker
+                elif error.status != 404:
                     raise
         found = self.bucket.checksum(self.key, self.part)
         if found != (self.size, self.own()):
@@ -243,8 +250,7 @@ class Upload:
         if os.path.exists(self.kept):
             os.unlink(self.kept)
         if self.count > 1:
-            # The answer to a begin may have been lost: what it began can come to nothing, for the object is there.
-            for upload in self.bucket.uploads_of(self.key):
+            for upload in lost:
                 self.give_up(upload)
 
     def give_up(self, upload: str) -> None:
