@@ -114,7 +114,7 @@ class FakeConsole:
 
     def _asked(self, machine_id: str) -> str:
         """As the program of its first boot would tell, had it a machine to run on."""
-        script = self.target.told[machine_id]
+        script = self.target.told.get(machine_id, "")  # nothing was handed to a machine that we did not begin
         if self.mute or not script:
             return ""
         words = shlex.split(script[script.index("request=") :].split("| sed")[0])

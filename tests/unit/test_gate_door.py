@@ -89,7 +89,7 @@ class AskedRuns:
     def __init__(self):
         self.asked = []
 
-    def list(self):
+    def list(self, **_):
         return []
 
     def submit(self, run, plan, *, pause_before, **_):
