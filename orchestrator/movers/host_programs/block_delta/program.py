@@ -109,7 +109,7 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
     if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
         raise Broken("moved", "changed while it was digested")
     result: dict[str, Any] = {
-        "digest": root_digest(volume.size, volume.leaf, digests[: volume.leaves * DIGEST]),
+        "digest": root_digest(volume.size, volume.leaf, memoryview(digests)[: volume.leaves * DIGEST]),
         "size": volume.size,
         "entries": volume.leaves,
         "bytes": counted(counters),

@@ -55,22 +55,26 @@ def identity(found: os.stat_result, size: int) -> dict[str, int]:
     }
 
 
-def read_signature(path: str, wanted: dict[str, int], leaves: int) -> bytes:
-    """The digests that a signature holds for a volume of this identity; nothing where it is not whole or of another."""
+def read_signature(path: str, wanted: dict[str, int], digests: memoryview) -> bool:
+    """Read the digests of a volume of this identity into `digests`, which is as long as they are together.
+
+    False, and `digests` holds nothing of use, where the signature is not whole or of another volume.
+    """
+    note = json.dumps(wanted).encode()
+    head = SIGNATURE_MAGIC + struct.pack("<I", len(note)) + note
     try:
         with open(path, "rb") as stream:
-            data = stream.read()
+            whole = stream.read(len(head)) == head and stream.readinto(digests) == len(digests)
+            check = stream.read(DIGEST + 1)
     except FileNotFoundError:
-        return b""
-    body, check = data[:-DIGEST], data[-DIGEST:]
-    if hashlib.sha256(body).digest() != check or not body.startswith(SIGNATURE_MAGIC):
-        return b""
-    (length,) = struct.unpack_from("<I", body, len(SIGNATURE_MAGIC))
-    start = len(SIGNATURE_MAGIC) + 4
-    if json.loads(body[start : start + length]) != wanted:
-        return b""
-    digests = body[start + length :]
-    return digests if len(digests) == leaves * DIGEST else b""
+        return False
+    return whole and signature_check(head, digests) == check
+
+
+def signature_check(head: bytes, digests: memoryview) -> bytes:
+    made = hashlib.sha256(head)
+    made.update(digests)
+    return made.digest()
 
 
 def with_data(digests: Any) -> int:
@@ -146,17 +150,16 @@ class Plan:
         self.volume = Volume(self.target, self.size)
 
     def load_signature(self) -> bool:
-        known = read_signature(self.signature, identity(os.fstat(self.target), self.size), self.volume.leaves)
-        if known:
-            self.digests[: len(known)] = known
-        return bool(known)
+        return read_signature(self.signature, identity(os.fstat(self.target), self.size), self.told())
 
     def save_signature(self) -> None:
         note = json.dumps(identity(os.stat(self.path), self.size)).encode()
-        body = SIGNATURE_MAGIC + struct.pack("<I", len(note)) + note + self.digests[: self.volume.leaves * DIGEST]
+        head = SIGNATURE_MAGIC + struct.pack("<I", len(note)) + note
         aside = self.signature + ".new"
         with open(aside, "wb") as stream:
-            stream.write(body + hashlib.sha256(body).digest())
+            stream.write(head)
+            stream.write(self.told())
+            stream.write(signature_check(head, self.told()))
         os.replace(aside, self.signature)
 
     def rescan(self) -> None:
@@ -233,5 +236,6 @@ class Plan:
     def received(self) -> int:
         return sum(struct.unpack(f"<{self.streams}Q", self.wire[: 8 * self.streams]))
 
-    def told(self) -> Any:
-        return self.digests[: self.volume.leaves * DIGEST]
+    def told(self) -> memoryview:
+        """The digests of all leaves where they lie: of the largest volumes they are 128 MiB, too much to have twice."""
+        return memoryview(self.digests)[: self.volume.leaves * DIGEST]
