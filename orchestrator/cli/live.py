@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.accounts import account_lines
+from orchestrator.cli.unhurried import unhurried_output
 from orchestrator.contracts.progress import Progress
 from orchestrator.foundation.amounts import seconds_text, size_text
 from orchestrator.foundation.printable import printable
@@ -72,14 +73,13 @@ class _Underway:
 
 @dataclass
 class LiveRun:
-    """An observer that draws. Rendering happens on a thread of Rich; noticing only notes."""
+    """An observer that draws. While it is shown, no reader of the output can hold up a run, be he slow or gone."""
 
     console: Console
     as_json: bool = False
-    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    stream: TextIO | None = None  # of JSON; by default standard output
     _underway: dict[tuple[str, str], _Underway] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _live: Live | None = None
     _wave: str = ""
     _steps: dict[str, int] = field(default_factory=dict)
     _done: dict[str, set[str]] = field(default_factory=dict)
@@ -97,15 +97,15 @@ class LiveRun:
     @contextmanager
     def shown(self) -> Iterator["LiveRun"]:
         """Draw while inside."""
-        if self.as_json or not self.console.is_terminal:
-            yield self
-            return
-        with Live(get_renderable=self._table, console=self.console, refresh_per_second=8, transient=True) as live:
-            self._live = live
-            try:
+        with unhurried_output(self._left_out):
+            if self.as_json or not self.console.is_terminal:
                 yield self
-            finally:
-                self._live = None
+                return
+            with Live(get_renderable=self._table, console=self.console, refresh_per_second=8, transient=True):
+                yield self
+
+    def _left_out(self, pieces: int) -> str:
+        return json.dumps({"left_out": pieces}) if self.as_json else f"  ! {pieces} lines, unread, are left out"
 
     def say(self, text: str, style: str = "") -> None:
         """A line of its own, above what is under way."""
@@ -114,9 +114,10 @@ class LiveRun:
 
     def notice(self, event: RunEvent) -> None:
         if self.as_json:
+            stream = self.stream or sys.stdout
             with self._lock:
-                self.stream.write(json.dumps({"event": event.model_dump(mode="json", exclude_defaults=True)}) + "\n")
-                self.stream.flush()
+                stream.write(json.dumps({"event": event.model_dump(mode="json", exclude_defaults=True)}) + "\n")
+                stream.flush()
             return
         key = (event.system, event.step)
         mode = str(event.data.get("mode", "do"))

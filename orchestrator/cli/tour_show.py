@@ -20,7 +20,7 @@ class TourShow:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self.console = Console(highlight=False)
-        self.live = LiveRun(self.console, as_json=as_json, stream=sys.stdout)
+        self.live = LiveRun(self.console, as_json=as_json)
 
     def phase(self, name: str, text: str) -> None:
         line = Text(f"\n■ {name}", style="bold cyan")

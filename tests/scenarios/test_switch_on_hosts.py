@@ -3,6 +3,7 @@
 Everything is the real command, in processes of its own.
 """
 
+import fcntl
 import shutil
 import signal
 import tempfile
@@ -78,6 +79,9 @@ def test_a_move_that_is_killed_after_the_switch_is_rolled_back_from_another_mach
     )
     office.skerry("approve", digest, *office.key("ana"))
     under_way = office.begin("cutover", "filing", "--as", "ben", *words, "--json")
+    assert under_way.stdout is not None
+    # Nobody reads what it tells until it is dead, and the pipe is soon full: that must not hold it up.
+    fcntl.fcntl(under_way.stdout, fcntl.F_SETPIPE_SZ, 4096)
     try:
         run = await_step(office, digest, "follow_back")
     finally:
