@@ -1,5 +1,6 @@
 """skerry runs: what ran and what runs, step by step; and what a person asks of a run."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -69,6 +70,7 @@ def show(run: str, as_json: bool) -> None:
         print_json(status)
         return
     from orchestrator.cli.console import bad, console, good, heading, quiet, table
+    from orchestrator.foundation.printable import printable
 
     out = console()
     about = f"wave {status['wave']}, by {status['operator']}, {status['state']}"
@@ -80,15 +82,36 @@ def show(run: str, as_json: bool) -> None:
             (
                 ("↩ " if step["mode"] == "undo" else "") + step["step"],
                 good("passed") if step["result"] == "passed" else bad(str(step["result"] or step["state"])),
-                f"{step['seconds']:.2f} s",
+                f"{_seconds(step):.2f} s",
                 str(step["attempts"]),
-                step["message"],
+                _what(step),
             )
             for step in system["steps"]
         ]
         out.print(table(("step", "result", ">time", ">tries", "what"), rows))
+        for step in system["steps"]:
+            if step["state"] in ("failed", "unknown") and step["hint"]:
+                out.print(printable(f"{step['step']}: {step['hint']}"), soft_wrap=True)
     if status["state"] == "running" and nobody_carries():
         out.print(quiet("\nnobody carries it now: it goes on with the command that began it, or with: skerry worker"))
+
+
+def _seconds(step: dict[str, Any]) -> float:
+    """How long a step took or, under way or waiting, since when it is so."""
+    if step["finished_at"]:
+        return float(step["seconds"])
+    return (datetime.now(UTC) - datetime.fromisoformat(step["started_at"])).total_seconds()
+
+
+def _what(step: dict[str, Any]) -> str:
+    """What came of a step; of one under way, what it moves or waits for, and how an attempt before this one failed."""
+    from orchestrator.cli.live import progress_text
+    from orchestrator.contracts.progress import Progress
+
+    if step["state"] != "started":
+        return str(step["message"])
+    doing = progress_text(Progress.model_validate(step["doing"])) if step["doing"] else "under way"
+    return f"{doing}; attempt {step['attempts'] - 1}: {step['message']}" if step["message"] else doing
 
 
 @commands.command("watch", epilog=exit_codes_of("UsageError", "RunFailed", "RolledBack"))

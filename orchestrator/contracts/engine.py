@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from orchestrator.contracts.handler import Deed
+from orchestrator.contracts.progress import Progress
 from orchestrator.contracts.requests import Operation
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.gate import GateVerdict
@@ -55,11 +56,13 @@ class StepStatus(Frozen):
     state: Literal["started", "waiting", "done", "failed", "unknown"]  # waiting: for a person, or for time
     result: Result | None = None
     message: str = ""
+    hint: str = ""  # what to do about it
     attempts: int = 0
     started_at: str = ""
     finished_at: str = ""
     seconds: float = 0.0
     observed: dict[str, Any] = {}
+    doing: Progress | None = None  # while it is under way: what was heard of it last
 
 
 class SystemStatus(Frozen):

@@ -16,7 +16,7 @@ from orchestrator.foundation.limits import STORE_READ_WAIT_SECONDS_MAX
 
 # From this number on a store has all that is read here, for tables only ever grow. An older one is read by SQLAlchemy,
 # which brings it up to date.
-SCHEMA_NUMBER_MIN = 3
+SCHEMA_NUMBER_MIN = 9
 
 _PLAN_SUMMARY = """
     select key, json_extract(document, '$.wave'), json_extract(document, '$.author'),
@@ -190,11 +190,13 @@ def _step(row: sqlite3.Row) -> dict[str, Any]:
         **{name: row[name] for name in ("system", "step", "mode", "state")},
         "result": outcome.get("result"),
         "message": outcome.get("message", ""),
+        "hint": outcome.get("hint", ""),
         "attempts": row["attempt"],
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
         "seconds": row["seconds"],
         "observed": outcome.get("observed", {}),
+        "doing": json.loads(row["doing"]) if row["doing"] and row["state"] == "started" else None,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, RunStatus, StepStatus, SystemStatus
+from orchestrator.contracts.progress import Progress
 from orchestrator.contracts.requests import Operation
 from orchestrator.engine.database import ROWS_PER_STATEMENT, Database
 from orchestrator.engine.tables import plans, requests, run_locks, runs, steps, system_runs
@@ -213,9 +214,11 @@ def _step_status(row: Any) -> StepStatus:
         state=row["state"],
         result=outcome.result if outcome else None,
         message=outcome.message if outcome else "",
+        hint=outcome.hint if outcome else "",
         attempts=row["attempt"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         seconds=row["seconds"],
         observed=outcome.observed if outcome else {},
+        doing=Progress.model_validate_json(row["doing"]) if row["doing"] and row["state"] == "started" else None,
     )

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 # Raised with every change below; a change only ever adds tables and columns, each column with a default.
-SCHEMA_NUMBER = 8
+SCHEMA_NUMBER = 9
 
 
 def _table(name: str, *parts: sa.schema.SchemaItem, **options: Any) -> sa.Table:
@@ -71,6 +71,7 @@ steps = _table(
     _filled("finished_at", sa.Text, default=""),
     _filled("seconds", sa.Float, default=0.0),
     _filled("outcome", sa.Text, default=""),
+    _filled("doing", sa.Text, default=""),  # the newest progress, while it is under way
     sa.Index("steps_by_run", "run", "system"),
 )
 

@@ -17,6 +17,7 @@ from orchestrator.contracts.observer import Observer, Recorder
 from orchestrator.engine.actor import JournaledTurns, Turns
 from orchestrator.engine.admission import Admission, Limits
 from orchestrator.engine.deed_threads import DeedThreads
+from orchestrator.engine.doing import Doing
 from orchestrator.engine.durable import DurableEngine
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.heartbeat import Heartbeat
@@ -79,7 +80,7 @@ def open_worker(
         open_store(store_url, clock=clock),
         (store_url, engine_url),
         handlers,
-        EventStream(recorder, observers, clock),
+        (recorder, observers),
         clock,
         judge_gate=judge_gate,
         known_of=known_of,
@@ -97,7 +98,7 @@ class EngineWorker:
         store: Store,
         urls: tuple[str, str],
         handlers: Handlers,
-        events: EventStream,
+        told: tuple[Recorder, Sequence[Observer]],
         clock: Clock,
         *,
         judge_gate: GateJudge,
@@ -108,7 +109,8 @@ class EngineWorker:
     ) -> None:
         self._store = store
         self._rows = WorkerStore(store.database, clock)
-        self._events = events
+        self._doing = Doing(store.database)
+        events = self._events = EventStream(told[0], (*told[1], self._doing), clock)
         self._judge_gate = judge_gate
         self._known_of = known_of
         self._settings = settings
@@ -166,6 +168,7 @@ class EngineWorker:
             descriptor = self._lock.descriptor if self._lock is not None else None
             self._guard = OrphanGuard(secrets.token_hex(8), lock_descriptor=descriptor)
             self._engine.launch()
+            self._doing.start()
             if self._heartbeat is not None:
                 self._heartbeat.start()
         except BaseException:
@@ -234,6 +237,7 @@ class EngineWorker:
             self._guard = None
         if self._lock is not None:
             self._lock.release()
+        self._doing.stop()
         self._store.close()
 
     # ---- halting

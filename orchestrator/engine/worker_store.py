@@ -384,6 +384,7 @@ _RESTART_STEP = (
         worker=sa.bindparam("new_worker"),
         started_at=sa.bindparam("new_started_at"),
         finished_at="",
+        doing="",
     )
 )
 _FINISH_STEP = (

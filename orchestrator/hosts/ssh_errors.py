@@ -23,6 +23,8 @@ _REFUSED = (
     "Bad owner or permissions",
     "no such identity",
 )
+# Only that the proxy ended without a connection; it has said itself why.
+_PROXY_ENDED = ("mm_receive_fd: ", "proxy dialer did not pass back a connection")
 
 
 def connection_error(host: Host, configuration: SshConfiguration, said: str) -> HostError:
@@ -59,7 +61,9 @@ def _told(found: Sequence[str]) -> str:
 
 def _last_lines(said: str) -> str:
     """Why, in few lines: a proxy says what went wrong before ssh says that it did."""
-    return " | ".join(line.strip() for line in said.splitlines()[-3:] if line.strip()) or _last_line(said)
+    lines = [line.strip() for line in said.splitlines()[-3:] if line.strip()]
+    why = [line for line in lines if not any(text in line for text in _PROXY_ENDED)]
+    return " | ".join(why) or _last_line(said)
 
 
 def _last_line(said: str) -> str:

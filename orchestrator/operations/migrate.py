@@ -2,10 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from orchestrator.contracts.engine import AT_REST, Runs, RunStatus, Worker
+from orchestrator.contracts.engine import AT_REST, Runs, RunStatus, SystemStatus, Worker
 from orchestrator.foundation.errors import (
     GateClosed,
     OrchestratorError,
@@ -208,9 +208,16 @@ def complain(status: RunStatus, hint: str = "") -> None:
     if failed:
         told = "; ".join(f"{system.system} is {system.state}: {system.reason}" for system in failed)
         see = f"See every step with: skerry runs show {status.run}"
-        error = RunFailed(f"run {status.run}: {told}", hint=hint or see)
+        error = RunFailed(f"run {status.run}: {told}", hint=hint or "\n".join([*_hints(failed), see]))
     elif back:
         told = "; ".join(f"{system.system}: {system.reason}" for system in back)
-        error = RolledBack(f"run {status.run} was rolled back: {told}", hint="The systems are where they started.")
+        where = "The systems are where they started."
+        error = RolledBack(f"run {status.run} was rolled back: {told}", hint="\n".join([*_hints(back), where]))
     if error:
         raise error
+
+
+def _hints(systems: Sequence[SystemStatus]) -> list[str]:
+    """What the steps that failed, or whose outcome nobody knows, say that one may do; each once."""
+    steps = [step for system in systems for step in system.steps if step.state in ("failed", "unknown") and step.hint]
+    return list(dict.fromkeys(step.hint for step in steps))

@@ -62,7 +62,11 @@ class OneSide:
         found: list[dict[str, Any]] = answer["services"]
         for service in found:
             if service["active"] in ("active", "activating", "deactivating") or service["port_open"]:
-                raise AuthorityError(f"{host.name}: {service['name']} still serves: {service}")
+                port = "its port is open" if service["port_open"] else "its port is closed"
+                raise AuthorityError(
+                    f"{host.name}: {service['name']} still serves: its unit is {service['active']}, {port}",
+                    hint="It must be stopped there first. A system whose old side serves needs a cutover, no failover.",
+                )
         return found
 
     def confirm_fence(self, order: Order) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.clock import Clock, timestamp
-from orchestrator.foundation.errors import CommandFailed, HostError
+from orchestrator.foundation.errors import CommandFailed, HostError, HostUnreachable
 from orchestrator.foundation.limits import COUNT_DATASET_SECONDS_MAX, SURVEY_HOSTS_PARALLEL_MAX
 from orchestrator.model.facts import Facts, HostFacts
 from orchestrator.model.host import Host
@@ -59,5 +59,10 @@ def _ask(inventory: Inventory, host: Host, transports: Transports, clock: Clock)
             said = answer.stderr.decode(errors="replace").strip().splitlines()
             raise CommandFailed(f"{host.name}: the probe ended with {answer.exit_code}: {said[-1] if said else ''}")
         return facts_from(host, answer.stdout, asked_at=asked_at, answered_at=answered_at)
+    except HostUnreachable as error:
+        why_not = error.message
+        if host.name in inventory.machines:
+            why_not = f"nothing answers at {host.address}: the machine is down, or a plan has yet to make it"
+        return HostFacts(host=host.name, reachable=False, why_not=why_not)
     except HostError as error:
         return HostFacts(host=host.name, reachable=False, why_not=error.message)

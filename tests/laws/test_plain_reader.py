@@ -5,6 +5,8 @@ import json
 import pytest
 
 from orchestrator.contracts.engine import RunStatus
+from orchestrator.contracts.progress import Progress
+from orchestrator.engine.doing import Doing
 from orchestrator.engine.plain_reader import PlainReader
 from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
 from orchestrator.engine.server_reader import ServerReader
@@ -44,8 +46,12 @@ def filled(store):
     done = Outcome.done("seen", hosts=3, detail={"a": [1, None, "ü"]})
     rows.finish_step("run-0", "alpha-0", "look", "do", starts=1, state="done", outcome=done, seconds=1.25)
     rows.begin_step("run-0", "alpha-0", "act", "do", attempt=1, worker="w")
+    doing = Doing(store.database)
+    doing.progress("run-0", "alpha-0", "act", Progress(dataset="register", bytes_done=3, bytes_total=9))
+    doing.progress("run-0", "alpha-0", "look", Progress(dataset="register", text="it is over"))
+    doing.write_news()
     rows.begin_step("run-0", "beta-0", "look", "do", attempt=2, worker="w")
-    failed = Outcome.failed("no", error="HostUnreachable", retryable=True)
+    failed = Outcome.failed("no", error="HostUnreachable", hint="look there", retryable=True)
     rows.finish_step("run-0", "beta-0", "look", "do", starts=1, state="failed", outcome=failed, seconds=0.5)
     rows.set_system_state("run-0", "beta-0", "failed", "look: no", holds=True)
     store.runs.request("run-0", "alpha-0", "pause", by="ana", reason="lunch")
@@ -56,7 +62,9 @@ def test_a_run_is_shown_as_the_store_shows_it(filled, path):
     reader = PlainReader(path)
     for run in ("run-0", "run-1"):
         assert reader.run(run) == filled.runs.status(run).model_dump(mode="json")
-    assert len(reader.run("run-0")["systems"][0]["steps"]) == 2
+    look, act = reader.run("run-0")["systems"][0]["steps"]
+    assert (look["doing"], act["doing"]["bytes_done"]) == (None, 3)
+    assert reader.run("run-0")["systems"][1]["steps"][0]["hint"] == "look there"
     assert RunStatus.model_validate(reader.run("run-0")) == filled.runs.status("run-0")
 
 

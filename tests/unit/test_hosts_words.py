@@ -163,6 +163,13 @@ def test_what_ssh_says_becomes_one_of_three_errors(said: str, kind: type[Excepti
     assert error.message.startswith("onprem-a (")
 
 
+def test_a_proxy_that_ended_is_told_by_what_it_said_itself() -> None:
+    said = "lab: no connection to 10.10.1.11\nmm_receive_fd: recvmsg: expected received 1 got 0\n"
+    said += "proxy dialer did not pass back a connection\n"
+    told = connection_error(HOST, CONFIGURATION, said).message
+    assert told == "onprem-a (10.10.1.11:2222) cannot be reached: lab: no connection to 10.10.1.11"
+
+
 def test_known_hosts_lines_are_read_with_their_markers() -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFmZ2MbxG5N3Ic0vG0k0n1yXx4b1i3N8yq5sB1f6tq3h"
     lines = [f"a,b {key} comment", f"@cert-authority * {key}", f"@revoked a {key}", f"c {key}"]

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from orchestrator.contracts.engine import RunStatus, SystemState, SystemStatus
-from orchestrator.foundation.errors import RolledBack, RunFailed
+from orchestrator.contracts.engine import RunStatus, StepStatus, SystemState, SystemStatus
+from orchestrator.foundation.errors import OrchestratorError, RolledBack, RunFailed
 from orchestrator.operations.migrate import complain, new_run_id
 
 UUID_7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
@@ -37,6 +37,24 @@ def test_a_rolled_back_system_is_told_with_its_own_exit_code() -> None:
 def test_a_failed_system_weighs_more_than_a_rolled_back_one() -> None:
     with pytest.raises(RunFailed, match="filing is rollback_failed"):
         complain(ended(filing="rollback_failed", archive="rolled_back"))
+
+
+@pytest.mark.parametrize("state", ["failed", "rolled_back"])
+def test_what_can_be_done_about_the_step_that_failed_is_said_first_and_once(state: SystemState) -> None:
+    steps = tuple(
+        StepStatus(system="filing", step=name, mode="do", state=ended_as, hint=hint)
+        for name, ended_as, hint in [
+            ("look", "done", "never mind"),
+            ("seize_authority", "failed", "skerry word filing --down source"),
+            ("promote", "unknown", "skerry word filing --down source"),
+        ]
+    )
+    status = ended(filing=state)
+    with pytest.raises(OrchestratorError) as told:
+        complain(status.model_copy(update={"systems": (status.systems[0].model_copy(update={"steps": steps}),)}))
+    first, *others = told.value.hint.splitlines()
+    assert first == "skerry word filing --down source"
+    assert len(others) == 1
 
 
 def test_run_ids_are_version_7_sort_by_time_and_do_not_repeat() -> None:

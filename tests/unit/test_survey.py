@@ -116,6 +116,8 @@ def test_hosts_in_trouble_are_facts_with_reasons(tmp_path: Path) -> None:
     for host in hosts:
         transports.known[host.name] = answering(host, good)
     down, imposter, bare, broken = (transports.known[host.name] for host in hosts[:4])
+    not_made = transports.known["cloud-archive1"]
+    not_made.trouble = HostUnreachable("it cannot be reached: No route to host | 255")
     down.trouble = HostUnreachable("it cannot be reached: Connection refused")
     imposter.trouble = HostKeyMismatch("expected host key SHA256:aaaa")
     bare.programs = {}
@@ -127,7 +129,9 @@ def test_hosts_in_trouble_are_facts_with_reasons(tmp_path: Path) -> None:
     assert "SHA256:aaaa" in facts.hosts[imposter.at.name].why_not
     assert "no python3" in facts.hosts[bare.at.name].why_not
     assert "PermissionError" in facts.hosts[broken.at.name].why_not
-    assert [found.reachable for found in facts.hosts.values()].count(True) == len(hosts) - 4
+    told = facts.hosts["cloud-archive1"].why_not
+    assert told == "nothing answers at 10.30.1.12: the machine is down, or a plan has yet to make it"
+    assert [found.reachable for found in facts.hosts.values()].count(True) == len(hosts) - 5
 
 
 def test_equal_hosts_give_an_equal_digest(tmp_path: Path) -> None:
