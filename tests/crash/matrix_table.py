@@ -3,6 +3,7 @@
 Prints the table of each runbook, and what was wrong. Words name what to try: a runbook, RUNBOOK:STEP, or a whole cell.
 What came of cells on hosts is kept in a file, and those that passed are not tried again: a command that was interrupted
 goes on when it is given again. `--anew` forgets the cells that are named, and begins with them from nothing.
+On hosts cells are tried in an order of which every beginning is a fair sample of all that were named.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from tests.crash.crash_matrix import Case, cases, shipped_runbooks
 from tests.crash.crash_walks import try_walking
 from tests.crash.matrix_kept import KEPT, KeptTrials
 from tests.crash.matrix_live import LiveTable
+from tests.crash.matrix_order import spread
 from tests.crash.matrix_text import document_of, table_of
 from tests.crash.real_lab import real_cases
 from tests.crash.real_side_by_side import try_on_labs
@@ -61,7 +63,7 @@ def try_on_hosts(chosen: Sequence[Case], asked: argparse.Namespace) -> int:
     passed = kept.passed(chosen)
     if passed:
         print(f"{len(passed)} of {len(chosen)} cells passed before, says {asked.kept}; --anew tries them again")
-    todo = [case for case in chosen if case not in set(passed)]
+    todo = [case for case in spread(chosen) if case not in set(passed)]
     outcomes = try_on_labs(todo, labs=asked.labs, seconds_max=asked.seconds)
     shown = LiveTable(chosen, passed).shown(outcomes, kept)
     return tell("on hosts", chosen, shown, found=dict.fromkeys(passed, ""))

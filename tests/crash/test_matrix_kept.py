@@ -1,10 +1,13 @@
 """What came of cells on hosts is kept: who goes on does not try again what passed, and the document tells all of it."""
 
+from collections import Counter
+
 import pytest
 
-from tests.crash.crash_matrix import Case, shipped_runbooks
+from tests.crash.crash_matrix import WAYS, Case, shipped_runbooks
 from tests.crash.matrix_kept import KeptTrials
 from tests.crash.matrix_live import LiveTable
+from tests.crash.matrix_order import spread
 from tests.crash.matrix_table import named
 from tests.crash.matrix_text import document_of
 from tests.crash.real_lab import NOT_ON_HOSTS, REAL_TROUBLES, real_cases
@@ -47,3 +50,18 @@ def test_every_trouble_in_both_ways_of_every_runbook_can_be_tried_on_hosts():
         assert {(case.trouble, case.way) for case in chosen if case.mode == "do"} == {
             (trouble, way) for trouble in REAL_TROUBLES for way in ("go on", "roll back")
         }
+
+
+def test_whoever_stops_early_has_seen_every_runbook_trouble_and_way_alike():
+    cells = real_cases(shipped_runbooks())
+    order = spread(cells)
+    assert set(order) == set(cells)
+    assert len(order) == len(cells)
+    kinds = {(case.runbook, case.column) for case in cells}
+    assert {(case.runbook, case.column) for case in order[: len(kinds)]} == kinds
+    runbooks = {case.runbook for case in cells}
+    for tried in (len(runbooks), 20, 40, 80, 160):
+        for said in ("runbook", "trouble", "way"):
+            counts = Counter(getattr(case, said) for case in order[:tried])
+            possible = {"runbook": runbooks, "trouble": REAL_TROUBLES, "way": WAYS}[said]
+            assert max(counts.values()) - min(counts[each] for each in possible) <= 2, (tried, said)
