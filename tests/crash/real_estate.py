@@ -171,16 +171,11 @@ def _impatient_runbooks(folder: Path) -> Path:
 def _written_estate(folder: Path) -> Path:
     """The lab's, and one system more."""
     shutil.copytree(estate_town.lab_inventory(), folder)
-    hosts, systems, policy = (
-        folder / name for name in ("hosts.yml", "group_vars/skerry/systems.yml", "group_vars/skerry/policy.yml")
-    )
+    hosts, systems = folder / "hosts.yml", folder / "group_vars/skerry/systems.yml"
     written = hosts.read_text()
     before, after = written.split("\n# Where the traffic comes from")
     hosts.write_text(f"{before}{ITS_HOST}\n# Where the traffic comes from{after}")
     systems.write_text(systems.read_text() + ITS_WISH)
-    at_hosts = "endpoint_at_hosts: file:${SKERRY_HOME}/lab/cloud/endpoint_at_hosts"
-    region = "    region: eu-central-1\n"
-    policy.write_text(policy.read_text().replace(region, f"{region}    {at_hosts}\n", 1))
     return folder
 
 
