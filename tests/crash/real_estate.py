@@ -161,10 +161,9 @@ def ground_of(town: Town, home: Path, estate: Path) -> Iterator[Ground]:
 
 def _impatient_runbooks(folder: Path) -> Path:
     """The shipped runbooks, but what failed is tried again after a second: nobody learns from a longer wait."""
-    folder.mkdir(exist_ok=True)
-    for shipped in shipped_folder("runbooks").glob("*.yml"):
-        text = re.sub(r"wait_seconds: \d+[smh]", "wait_seconds: 1s", shipped.read_text())
-        (folder / shipped.name).write_text(text)
+    shutil.copytree(shipped_folder("runbooks"), folder, dirs_exist_ok=True)
+    for copied in folder.rglob("*.yml"):
+        copied.write_text(re.sub(r"wait_seconds: \d+[smh]", "wait_seconds: 1s", copied.read_text()))
     return folder
 
 
