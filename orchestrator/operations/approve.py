@@ -6,7 +6,7 @@ person takes it back by approving. How an approval is taken back: operations.rev
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -213,8 +213,9 @@ def ensure_approved(
     catalogue: Catalogue,
     clock: Clock,
     runs_begun: Sequence[str] = (),
+    place_of_rule: Callable[[Name], str] = lambda _system: "",
 ) -> Standing:
-    """The standing of a plan that `operator` may run.
+    """The standing of a plan that `operator` may run. `place_of_rule`: what errors about a system's rule begin with.
 
     Raises GateClosed when a person rejected it, ApprovalInvalid when words are there but cannot count, and else
     ApprovalMissing.
@@ -228,22 +229,24 @@ def ensure_approved(
         operator=operator,
         runs_begun=runs_begun,
     )
+    if found.approved:
+        return found
+    lacking = found.missing[0].partition(":")[0] if found.missing else plan.systems[0].system.name
+    place = place_of_rule(lacking)
     if found.rejected:
         word = found.rejected[0].statement
         said = f": {word.comment}" if word.comment else ""
         raise GateClosed(
-            f"{word.person} ({word.role}) rejected plan {plan.digest}{said}",
+            f"{place}{word.person} ({word.role}) rejected plan {plan.digest}{said}",
             hint="Settle it; the same person takes it back by approving.",
         )
-    if found.approved:
-        return found
     taken_back = [f"{signed.statement.person} revoked: {signed.statement.comment}" for signed in found.revoked]
     wanted = "; ".join((*found.missing, *taken_back))
     if found.refused and not found.valid:
         told = "; ".join(f"{item.person} as {item.role}: {item.why}" for item in found.refused)
-        raise ApprovalInvalid(f"no approval of plan {plan.digest} counts ({told}); {wanted}")
+        raise ApprovalInvalid(f"{place}no approval of plan {plan.digest} counts ({told}); {wanted}")
     others = _other_plans(catalogue, plan)
-    raise ApprovalMissing(f"plan {plan.digest} may not run: {wanted}{others}")
+    raise ApprovalMissing(f"{place}plan {plan.digest} may not run: {wanted}{others}")
 
 
 def _other_plans(catalogue: Catalogue, plan: Plan) -> str:

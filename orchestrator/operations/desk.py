@@ -11,7 +11,7 @@ from orchestrator.contracts.engine import KeepOpen, RunStatus
 from orchestrator.contracts.observer import Observer, Recorder
 from orchestrator.evidence import orders
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import PlanningError
+from orchestrator.foundation.errors import ApprovalInvalid, PlanningError
 from orchestrator.model.approval import SignedApproval, SignedOrder
 from orchestrator.model.facts import Facts
 from orchestrator.model.names import Name, SystemName
@@ -22,7 +22,7 @@ from orchestrator.operations import approve as approving
 from orchestrator.operations import migrate
 from orchestrator.operations import plan as planning
 from orchestrator.operations import revoke as revoking
-from orchestrator.operations.estate import with_places
+from orchestrator.operations.estate import place_of, with_places
 from orchestrator.operations.ways_back import note_ways_back
 from orchestrator.planning.runbook import Scalar
 from orchestrator.wiring.workshop import Workshop, open_workshop
@@ -75,23 +75,27 @@ class Desk(Workshop):
         max_runs: int = 0,
         valid_for: timedelta = approving.VALID_DEFAULT,
     ) -> SignedApproval:
-        return approving.approve(
-            plan,
-            person=person,
-            role=role,
-            key_file=key_file,
-            people=self.inventory.people,
-            signer=self.signer,
-            judge=self.judge,
-            catalogue=self.catalogue,
-            clock=self.clock,
-            decision=decision,
-            comment=comment,
-            change_ticket=change_ticket,
-            max_runs=max_runs,
-            valid_for=valid_for,
-            log_head=self._log_head(),
-        )
+        try:
+            return approving.approve(
+                plan,
+                person=person,
+                role=role,
+                key_file=key_file,
+                people=self.inventory.people,
+                signer=self.signer,
+                judge=self.judge,
+                catalogue=self.catalogue,
+                clock=self.clock,
+                decision=decision,
+                comment=comment,
+                change_ticket=change_ticket,
+                max_runs=max_runs,
+                valid_for=valid_for,
+                log_head=self._log_head(),
+            )
+        except ApprovalInvalid as error:
+            place = place_of(self.estate, "people.yml", "people", person)
+            raise ApprovalInvalid(f"{place}{error.message}", hint=error.hint) from error
 
     def order(
         self, plan: Plan, *, person: Name, role: Name, key_file: str, valid_for: timedelta = orders.ORDER_VALID_DEFAULT
@@ -171,6 +175,7 @@ class Desk(Workshop):
             catalogue=self.catalogue,
             clock=self.clock,
             runs_begun=self._runs_begun(plan),
+            place_of_rule=lambda system: place_of(self.estate, "systems.yml", "systems", system, "approval"),
         )
 
     def run(

@@ -44,20 +44,19 @@ def _near(folder: Path) -> Path:
         return folder
 
 
+def place_of(folder: Path | None, file: str, *location: str) -> str:
+    """`FILE:LINE: ` of what an estate says there, for a message to begin with; empty where the file tells no line."""
+    name = f"group_vars/skerry/{file}"
+    written = read_written_file(folder / name, str(_near(folder) / name), []) if folder is not None else None
+    return f"{written.name}:{written.line_of(location)}: " if written is not None else ""
+
+
 def with_places(problems: str, folder: Path | None) -> str:
     """Reasons why there is no plan, one a line; those about a system's objectives with the file and line of these."""
-    if folder is None:
-        return problems
-    name = "group_vars/skerry/systems.yml"
-    written = read_written_file(folder / name, str(_near(folder) / name), [])
-    if written is None:
-        return problems
 
     def placed(line: str) -> str:
         found = re.match(r"system ([a-z0-9-]+)(?:: the last delta|: its replica| changes )", line)
-        if found is None:
-            return line
-        return f"{written.name}:{written.line_of(('systems', found[1], 'objectives'))}: {line}"
+        return line if found is None else place_of(folder, "systems.yml", "systems", found[1], "objectives") + line
 
     return "\n".join(placed(line) for line in problems.splitlines())
 

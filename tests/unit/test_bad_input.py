@@ -1,6 +1,7 @@
 """What is wrong is refused before anything is touched, with its place and a remedy: each kind by name, as commands."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from tests.fakes.surveys import dataset_changed, healthy
 ROOT = Path(__file__).parents[2]
 GOOD = ROOT / "tests" / "good_inventories" / "small"
 WRITTEN = Path("group_vars/skerry")
+LEDGERS_RULE = 21  # the line of the system whose approval is asked for: its rule is the one of all
 DAY = datetime.now(UTC) + timedelta(days=30)
 
 
@@ -196,21 +198,26 @@ REFUSED: dict[str, tuple[Wrong, int, str, str]] = {
         "waves.yml:3: ",
         "gate G4 has no criteria, so it could never open",
     ),
-    "expired approval": (expired, 42, "ada as system-owner: ", "expired"),
+    "expired approval": (expired, 42, f"systems.yml:{LEDGERS_RULE}: no approval of plan", "ada expired at"),
     "approval of one's own plan": (
         lambda desk: desk.approve("bo", "bo"),
         42,
-        "bo made this plan",
+        "people.yml:3: bo made this plan",
         "Four eyes: ask somebody else who holds the role.",
     ),
     "approval with a foreign key": (
         lambda desk: desk.approve("ada", "stranger"),
         42,
-        "the approval by ada: ",
+        "people.yml:2: the approval by ada: ",
         "it was made with another key",
     ),
-    "replayed approval": (replayed, 42, "ada as system-owner: ", "for another plan"),
-    "approval replayed after a no": (replayed_after_a_no, 40, "ada (system-owner) rejected", "takes it back"),
+    "replayed approval": (replayed, 42, f"systems.yml:{LEDGERS_RULE}: no approval of plan", "for another plan"),
+    "approval replayed after a no": (
+        replayed_after_a_no,
+        40,
+        f"systems.yml:{LEDGERS_RULE}: ada (system-owner) rejected",
+        "takes it back",
+    ),
     "window in the past": (
         lambda desk: desk.with_waves("order:", wave_in(datetime.now(UTC) - timedelta(days=2))),
         12,
@@ -241,6 +248,8 @@ def test_it_is_refused_with_its_place_and_a_remedy_and_nothing_is_touched(desk, 
     code, out, err = wrong(desk)
     assert (code, out) == (exit_code, ""), err
     said = " ".join(err.split())
+    assert re.match(r"error: \S+\.yml:\d+: ", said), said
+    assert " hint: " in said
     assert place in said
     assert remedy in said
     code, out, err = desk.run("runs", "list", "--json")
