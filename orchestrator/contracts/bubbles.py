@@ -29,6 +29,10 @@ class ClustersWithin(Protocol):
         """Its rows, fields split by `|`."""
         ...
 
+    def runs(self, cluster: PostgresCluster, inside: Transport) -> bool:
+        """Whether a server runs there at all, ready to be asked or not."""
+        ...
+
     def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
         """As its replication user, by the password that the estate names, over the bubble's network."""
         ...

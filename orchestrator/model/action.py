@@ -93,6 +93,7 @@ class DrillInBubble(Frozen):
     point: str = "latest"
     older_than: Seconds = 0.0  # only points that are at least so old
     way_back: bool = True
+    pass_within: Seconds = 120.0  # how long a database may take to recover, and then the checks to pass
 
 
 class DrillAtCloud(Frozen):

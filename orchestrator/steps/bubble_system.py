@@ -125,10 +125,12 @@ class SystemWithin:
                 if isinstance(dataset, FileTree):
                     raise
                 self.drivers.bubbles.transport(self.host, self.bubble)  # DataError where it was killed
-                if self.drivers.clock.monotonic_seconds() > deadline:
-                    words = ["grep", "-E", "FATAL|PANIC|ERROR", f"/run/{dataset.service}.log"]
-                    said = inside.run(words, check=False).text.splitlines()[-3:]
-                    raise DataError(f"{error.message}; {dataset.service} said: {' / '.join(said)}") from error
+                runs = self.drivers.clusters_within.runs(dataset, inside)
+                if not runs or self.drivers.clock.monotonic_seconds() > deadline:
+                    words = ["grep", "-hsE", "FATAL|PANIC|ERROR", f"/run/{dataset.service}.log"]
+                    said = " / ".join(inside.run(words, check=False).text.splitlines()[-3:]) or "nothing"
+                    why = error.message if runs else f"{dataset.name}: no server runs on its data"
+                    raise DataError(f"{why}; {dataset.service} said: {said}") from error
                 self.drivers.clock.sleep(CHECK_AGAIN_SECONDS)
         points = points_at_dr(self.drivers.catalogue, self.system.name)
         older = [each for each in points if each.at < self.point.at and each.digests.get(dataset.name) == found]

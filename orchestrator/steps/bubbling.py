@@ -40,6 +40,7 @@ class DrillInBubbleHandler:
             deed.plan.hosts,
             self.drivers,
             lambda system, kind, data: emit(kind, data),
+            action.pass_within,
             progress=progress,
         )
         drill = driller.drill(

@@ -33,6 +33,9 @@ class PostgresWithin:
     def sql(self, cluster: PostgresCluster, inside: Transport, statement: str) -> str:
         return ClusterHost(cluster, inside).sql_when_up(statement)
 
+    def runs(self, cluster: PostgresCluster, inside: Transport) -> bool:
+        return ClusterHost(cluster, inside).runs()
+
     def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
         log_in(ClusterHost(cluster, inside), self._secrets)
 

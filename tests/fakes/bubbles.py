@@ -44,6 +44,7 @@ class FakeBubbles:
     given: tuple[BubbleData, ...] = ()
     seconds_max: float = 0.0  # that the last one could live
     clusters: tuple[BubbleCluster, ...] = ()
+    server_runs: bool = True
     decayed: str = ""  # what pg_verifybackup finds
     commands: list[tuple[str, ...]] = field(default_factory=list)  # run within, but for checks
     clock: Clock = field(default_factory=SystemClock)  # of the hosts
@@ -128,6 +129,9 @@ class FakeBubbles:
     def sql(self, cluster: PostgresCluster, inside: Transport, statement: str) -> str:
         self.statements.append(statement)
         return "2000-01-01 00:00:00+00" if self.expired and statement.startswith("select rolvaliduntil") else ""
+
+    def runs(self, cluster: PostgresCluster, inside: Transport) -> bool:
+        return self.server_runs
 
     def log_in(self, cluster: PostgresCluster, inside: Transport) -> None:
         if cluster.replication_password and self.expired:

@@ -182,6 +182,14 @@ def test_a_bubble_that_was_killed_is_not_waited_for(ground):
     assert driller.drill("filing", bubble="d1", by="ben").why_not == ("there is no bubble d1",)
 
 
+def test_a_database_that_ended_is_not_waited_for(ground):
+    ground.held()
+    ground.found["register"], ground.bubbles.server_runs = "closed", False
+    driller = replace(ground.driller, healthy_seconds_max=3600)
+    found = driller.drill("filing", bubble="d1", by="ben")
+    assert found.why_not == ("register: no server runs on its data; filing-db said: nothing",)
+
+
 def test_a_file_of_a_cluster_that_decayed_is_named_before_recovery_touches_it(ground):
     ground.held()
     ground.bubbles.decayed = 'pg_verifybackup: error: checksum mismatch for file "base/5/1255"'

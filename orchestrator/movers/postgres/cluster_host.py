@@ -135,6 +135,10 @@ class ClusterHost:
                     raise
             time.sleep(0.05)
 
+    def runs(self) -> bool:
+        """Whether a server runs, which may not be ready to be asked."""
+        return self.run([self.program("pg_ctl"), "-D", self.data, "status"], check=False).exit_code == 0
+
     def role(self) -> Role:
         done = self.run(["sh", "-c", _STATE, "state", self.data, self.binaries], check=False)
         if done.exit_code:
