@@ -33,7 +33,8 @@ from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.replication import Override, recording
 from orchestrator.operations.standing import complain_of_rounds, run_rounds, when_free
 from orchestrator.operations.survey import survey_estate
-from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
+from orchestrator.steps.bubble_drill import BubbleDriller
+from orchestrator.steps.bubble_result import BubbleDrill
 
 SYSTEM = "filing"
 FILINGS = 1000

@@ -204,7 +204,7 @@ def bubble(
     from orchestrator.cli.console import print_json
     from orchestrator.model.drill import InjectName
     from orchestrator.operations.drill_views import drill_in_bubble
-    from orchestrator.steps.bubble_drill import complain
+    from orchestrator.steps.bubble_result import complain
 
     found = drill_in_bubble(
         system,

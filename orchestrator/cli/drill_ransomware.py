@@ -24,7 +24,7 @@ def command(system: str, operator: str, look_only: bool, wait: float, as_json: b
     from orchestrator.cli.console import print_json
     from orchestrator.operations.drill_views import drill_in_bubble
     from orchestrator.operations.ransomware import search_points
-    from orchestrator.steps.bubble_drill import complain
+    from orchestrator.steps.bubble_result import complain
 
     show = teller(as_json=as_json)
     found = search_points(system, by=operator, wait_seconds=wait, show=show)

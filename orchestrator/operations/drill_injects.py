@@ -34,6 +34,8 @@ def injecting(desk: Desk) -> InjectNext:
                     raise
                 except OrchestratorError as error:
                     return Injected(system=name, inject=inject, why_not=error.message)
+                if found.cut_off:
+                    raise KeyboardInterrupt  # its turn comes again
                 told = "; ".join(found.why_not)
                 return Injected(system=name, inject=inject, drill=found.id, found=found.found, why_not=told)
         return Injected(system=name, why_not=why_not or f"none of {', '.join(drill.injects)} fits")

@@ -31,7 +31,8 @@ from orchestrator.operations.replication import find_system, recording
 from orchestrator.operations.standing import once_possible, when_free
 from orchestrator.operations.status import run_list
 from orchestrator.planning.drill_schedule import next_fires
-from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
+from orchestrator.steps.bubble_drill import BubbleDriller
+from orchestrator.steps.bubble_result import BubbleDrill
 from orchestrator.steps.drill_measures import Measured, trend_of
 
 

@@ -12,8 +12,8 @@ from orchestrator.model.wave import Freeze
 from orchestrator.planning.windows import freeze_at, zone
 
 FIELDS_OF_CRON = 5
-# Local times of one moment differ by no more, so a search that begins so much earlier misses none.
-OFFSET_HOURS_MAX = 26
+# Clocks are set back by no more, so a search that begins so much earlier misses no time.
+SET_BACK_MAX = timedelta(hours=3)
 # Whoever was away for longer is told of this many times that were missed, and no more.
 MISSED_TOLD_MAX = 100
 
@@ -44,19 +44,22 @@ def _local_times(line: str, after: datetime) -> Iterator[datetime]:
 def due_moments(drill: ScheduledDrill, after: datetime) -> Iterator[datetime]:
     """The moments after `after` at which the drill is due, in UTC, each once and rising; without end."""
     here = zone(drill.time_zone)
-    begin = (after - timedelta(hours=OFFSET_HOURS_MAX)).replace(tzinfo=None)
     last = after
-    for local in _local_times(drill.cron, begin):
+    for local in _local_times(drill.cron, _local(after, here) - SET_BACK_MAX):
         moment = _moment(local, here)
         if moment > last:
             last = moment
             yield moment
 
 
+def _local(moment: datetime, here: tzinfo) -> datetime:
+    return moment.astimezone(here).replace(tzinfo=None, fold=0)
+
+
 def _moment(local: datetime, here: tzinfo) -> datetime:
     """The moment of a local time: the first of two; where the clocks skip it, the moment at which they are set."""
     moment = local.replace(tzinfo=here, fold=0).astimezone(UTC)
-    if moment.astimezone(here).replace(tzinfo=None, fold=0) == local:
+    if _local(moment, here) == local:
         return moment
     # `moment` reads the skipped time by the offset before the change, the other by the one after: the gap lies between.
     early, late = local.replace(tzinfo=here, fold=1).astimezone(UTC), moment
@@ -109,13 +112,30 @@ def fires_until(
     """
     kept = tuple(blackouts)
     found: list[Fire] = []
-    for due in due_moments(drill, since):
+    for due in due_moments(drill, _told_since(drill, since, now)):
         if due > now:
             break
         if start_of(drill, due) <= now:
             found = [*found[-MISSED_TOLD_MAX:], _fire(drill, due, kept)]
     newest = next((fire for fire in reversed(found) if fire.state == "due"), None)
     return [_judged(drill, fire, newest, now) for fire in found if fire.id not in known]
+
+
+def _told_since(drill: ScheduledDrill, since: datetime, now: datetime) -> datetime:
+    """`since`, or a later moment where at `now` nobody is told of what lies before: however old the drill is."""
+    here = zone(drill.time_zone)
+    surely = now - timedelta(seconds=drill.jitter_seconds)
+    times = croniter(drill.cron, _local(surely, here), max_years_between_matches=8)
+    first = _local(since, here) - SET_BACK_MAX
+    local = first
+    for _ in range(2 * MISSED_TOLD_MAX):  # several may be one moment: the clocks skip them
+        try:
+            local = times.get_prev(datetime)
+        except CroniterBadDateError:
+            return since
+        if local <= first:
+            return since
+    return max(since, _moment(local, here))
 
 
 def _judged(drill: ScheduledDrill, fire: Fire, newest: Fire | None, now: datetime) -> Fire:

@@ -4,42 +4,34 @@ Production is looked at before and after. The bubble is proved isolated before a
 at the end, whatever came of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from orchestrator.contracts.bubbles import (
-    Attempt,
-    BubbleClone,
     BubbleCluster,
     BubbleData,
-    CarriedBack,
     ForbiddenTarget,
-    Leftovers,
-    StartedUnit,
 )
-from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import DataError, DigestMismatch, GateClosed, OrchestratorError, RunFailed
+from orchestrator.foundation.errors import DataError, DigestMismatch, GateClosed, OrchestratorError
 from orchestrator.model.drill import InjectName
-from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import HostName, Name, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import BubbleRules, System
 from orchestrator.steps.bubble_looks import Looks, differences
-from orchestrator.steps.bubble_replication import Streams, StreamSeen
+from orchestrator.steps.bubble_replication import Streams
+from orchestrator.steps.bubble_result import BubbleDrill, DrilledSystem
 from orchestrator.steps.bubble_system import CheckSeen, SystemWithin
 from orchestrator.steps.bubble_way_back import carry_back, second_clones
 from orchestrator.steps.drill_checks import look_within
 from orchestrator.steps.drill_measures import (
-    Measured,
     Spent,
-    Verdict,
     choose_points,
     is_named,
     missed,
@@ -48,75 +40,12 @@ from orchestrator.steps.drill_measures import (
     verdicts_of_service,
 )
 from orchestrator.steps.injects import Inject, Record
-from orchestrator.steps.machine_shown import MachineShown, complain_of
+from orchestrator.steps.machine_shown import complain_of
 
 Held = tuple[list[BubbleData], list[BubbleCluster]]
+CUT_OFF = "cut off in its bubble"
 HEALTHY_SECONDS_MAX = 120.0
 TREND_TOLD = 12  # earlier drills that stand beside a result
-
-
-class DrilledSystem(Frozen):
-    """A system that was started because the drilled one depends on it."""
-
-    system: SystemName
-    point: str
-    point_at: str
-    operational_at: str = ""
-    checks: tuple[CheckSeen, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
-
-
-class BubbleDrill(Frozen):
-    """What a drill in a bubble showed. The clock starts when the drill begins and stops when every check has passed."""
-
-    id: str
-    system: SystemName
-    at: Literal[Side.DR, Side.CLOUD] = Side.DR
-    by: Name
-    host: str
-    point: str
-    point_at: str
-    point_named: bool = False  # somebody asked for a point of the past: its age is told, and fails no drill
-    begun_at: str
-    erased_by: str = ""  # at the latest, whatever becomes of the drill
-    may_enter: tuple[Name, ...] = ()
-    with_systems: tuple[DrilledSystem, ...] = ()
-    without_systems: tuple[SystemName, ...] = ()  # it depends on them, and their replicas lie on other hosts
-    operational_at: str = ""
-    erased_at: str = ""
-    seconds: dict[str, float] = {}  # what they went into: looks, clone, isolation, data, start, checks, back, close
-    clones: tuple[BubbleClone, ...] = ()
-    attempts: tuple[Attempt, ...] = ()
-    isolated: bool = False
-    machines: tuple[MachineShown, ...] = ()
-    started: tuple[StartedUnit, ...] = ()
-    checks: tuple[CheckSeen, ...] = ()
-    verdicts: tuple[Verdict, ...] = ()
-    service: tuple[Verdict, ...] = ()  # of it and `with_systems` together; alone, its own are those of the service
-    trend: tuple[Measured, ...] = ()  # what its drills before measured, oldest first
-    carried_back: tuple[CarriedBack, ...] = ()
-    replication: tuple[StreamSeen, ...] = ()
-    production_changed: tuple[str, ...] = ()
-    left: Leftovers = Leftovers()
-    inject: InjectName | None = None
-    found: str = ""  # what named the inject
-    why_not: tuple[str, ...] = ()
-
-    @property
-    def passed(self) -> bool:
-        return not self.why_not
-
-    def keep(self, catalogue: Catalogue, tell: Callable[[str, dict[str, Any]], None]) -> None:
-        """On record, and where the next drills find it."""
-        result = {**self.model_dump(mode="json"), "attempts": len(self.attempts), "passed": self.passed}
-        tell("drill.finished", result)
-        catalogue.put("drill_result", f"{self.system}/{self.id}", {**result, "trend": []})
-
-
-def complain(drill: BubbleDrill) -> None:
-    """RunFailed with every reason, where it did not pass."""
-    if not drill.passed:
-        raise RunFailed(f"{drill.system}: {'; '.join(drill.why_not)}", hint="Nothing of production was touched by us.")
 
 
 @dataclass(frozen=True)
@@ -177,7 +106,7 @@ class BubbleDriller:
             before, _ = looks.production(systems)
             streams.begin()
         drill = self._within(drill, withins, held, looks, streams, rules.erased_after, way_back=way_back)
-        behind = [*streams.after(), *self._changed(drill, withins)]
+        behind = [] if drill.cut_off else [*streams.after(), *self._changed(drill, withins)]
         after, unseen = looks.production(systems)
         drill = self._concluded(drill, wrong, tuple(differences(before, after)), unseen, behind)
         told = {
@@ -185,7 +114,8 @@ class BubbleDriller:
             "trend": tuple(trend_of(self.drivers.catalogue, main.name, limit=TREND_TOLD)),
         }
         drill = drill.model_copy(update=told)
-        wrong.keep(self.drivers.catalogue, self.record, drill.id, at=drill.begun_at, found=drill.found)
+        if not drill.cut_off:
+            wrong.keep(self.drivers.catalogue, self.record, drill.id, at=drill.begun_at, found=drill.found)
         drill.keep(self.drivers.catalogue, lambda kind, data: self.record(main.name, kind, data))
         return drill
 
@@ -247,6 +177,7 @@ class BubbleDriller:
                 self._say(f"starting {within.system.name} in the bubble")
                 self._machines(drill, within, seen)
                 seen["started"] = (*seen.get("started", ()), *within.start(inside, clusters))
+                self._say(f"asking the checks of {within.system.name}")
                 with spent.on("checks"):
                     self._checked(drill, within, seen, within.check(inside))
             if len(withins) > 1:
@@ -258,6 +189,8 @@ class BubbleDriller:
                     seen["carried_back"] = tuple(carry_back(self.drivers, drill.id, main.system, host, inside))
         except OrchestratorError as error:
             seen["why_not"] += (error.message,)
+        except KeyboardInterrupt:
+            seen |= {"cut_off": True, "why_not": (*seen["why_not"], CUT_OFF)}
         finally:
             with spent.on("close"):
                 seen |= self._closed(drill, host, seen["why_not"])
@@ -281,6 +214,7 @@ class BubbleDriller:
                 yield f"{error.message}: a drill must not change what is held"
 
     def _prove(self, drill: BubbleDrill, host: Host, seen: dict[str, Any], targets: Sequence[ForbiddenTarget]) -> None:
+        self._say("trying to reach production from the bubble")
         isolation = self.drivers.bubbles.prove(host, drill.id, targets)
         seen |= {"attempts": isolation.attempts, "isolated": isolation.isolated}
         self.record(drill.system, "bubble.proved", {"drill": drill.id, **isolation.model_dump(mode="json")})

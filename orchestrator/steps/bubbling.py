@@ -11,7 +11,8 @@ from orchestrator.model.action import DrillInBubble
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
-from orchestrator.steps.bubble_drill import BubbleDrill, BubbleDriller
+from orchestrator.steps.bubble_drill import BubbleDriller
+from orchestrator.steps.bubble_result import BubbleDrill
 from orchestrator.steps.places import hosts_at
 
 ANOTHER = "a bubble is here already"

@@ -12,8 +12,9 @@ from orchestrator.foundation.errors import OrchestratorError, PlanningError
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
-from orchestrator.steps.bubble_drill import TREND_TOLD, BubbleDrill
+from orchestrator.steps.bubble_drill import TREND_TOLD
 from orchestrator.steps.bubble_looks import Looks, differences
+from orchestrator.steps.bubble_result import BubbleDrill
 from orchestrator.steps.bubble_system import CheckSeen
 from orchestrator.steps.bubbling import bubble_id, outcome_of, tell_measures
 from orchestrator.steps.drill_measures import Spent, missed, points_at_dr, trend_of, verdicts_of

@@ -37,6 +37,7 @@ class FakeBubbles:
     reached: tuple[str, ...] = ()  # targets that an attempt gets through to
     fails: Mapping[str, str] = field(default_factory=dict)  # what the host says to `open`, `start` …
     wrong: list[list[str]] = field(default_factory=list)  # what the checks find, the first time, the second …
+    interrupts: str = ""  # the deed at which somebody presses Ctrl-C
     changes: bool = False  # production shows something else each time it is looked at
     left: Leftovers = field(default_factory=Leftovers)
     open_on: dict[str, str] = field(default_factory=dict)
@@ -156,5 +157,7 @@ class FakeBubbles:
 
     def ask(self, what: str) -> None:
         self.asked.append(what)
+        if what == self.interrupts:
+            raise KeyboardInterrupt
         if said := self.fails.get(what.split(maxsplit=1)[0]):
             raise DataError(said)

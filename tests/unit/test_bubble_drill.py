@@ -9,9 +9,10 @@ import pytest
 
 from orchestrator.cli import drill as cli_drill
 from orchestrator.contracts.bubbles import Leftovers
-from orchestrator.foundation.errors import DataError, RunFailed, UsageError
+from orchestrator.foundation.errors import DataError, Interrupted, RunFailed, UsageError
 from orchestrator.model.drill import INJECTS, InjectName
-from orchestrator.steps.bubble_drill import BubbleDriller, complain
+from orchestrator.steps.bubble_drill import BubbleDriller
+from orchestrator.steps.bubble_result import complain
 from orchestrator.steps.drill_measures import choose_point, points_at_dr
 from orchestrator.steps.inject_turns import in_turn
 from orchestrator.steps.injects import SLOW_READ_SECONDS, Inject
@@ -180,6 +181,21 @@ def test_a_bubble_that_was_killed_is_not_waited_for(ground):
     ground.found["register"] = "killed"
     driller = replace(ground.driller, healthy_seconds_max=3600)
     assert driller.drill("filing", bubble="d1", by="ben").why_not == ("there is no bubble d1",)
+
+
+@pytest.mark.parametrize("at", ["open", "prove", "start filing-db", "check"])
+@pytest.mark.parametrize("inject", [None, "dead_primary"])
+def test_a_drill_that_is_cut_off_takes_its_bubble_away_and_is_on_record(ground, at, inject):
+    ground.held()
+    ground.bubbles.interrupts = at
+    found = ground.driller.drill("filing", bubble="d1", by="ben", inject=inject)
+    assert (found.cut_off, found.passed, ground.bubbles.open_on) == (True, False, {})
+    assert (ground.kinds()[-1], ground.bubbles.asked[-2:]) == ("drill.finished", ["look", "look"])
+    assert ground.world.catalogue.list("drill_inject", prefix="filing/") == [], "its turn comes again"
+    with pytest.raises(Interrupted, match="filing: .*cut off in its bubble.*; nothing of it is left"):
+        complain(found)
+    ground.bubbles.interrupts = ""
+    assert not ground.driller.drill("filing", bubble="d2", by="ben").cut_off
 
 
 def test_a_database_that_ended_is_not_waited_for(ground):
