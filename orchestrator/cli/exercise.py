@@ -50,14 +50,11 @@ def plan(runbook: str, kind: str, systems: tuple[str, ...], author: str, as_json
 
 @commands.command("lead", epilog=exit_codes_of("UsageError", "GateClosed", "RunInProgress", "RunFailed"))
 @click.argument("digest")
-@click.option("--kind", type=KIND, default="tabletop", help="What is exercised, as it was planned.")
 @click.option("--as", "operator", required=True, metavar="PERSON", help="Who leads, by the id in people.yml.")
 @click.option("--answers", type=FILE, help="A file with a line for each step: STEP: yes, or what is in doubt.")
 @click.option("--findings", type=FILE, help="Write the doubts here, in the form that a review takes.")
 @JSON_OPTION
-def lead(
-    digest: str, kind: str, operator: str, answers: Path | None, findings: Path | None, as_json: bool
-) -> None:
+def lead(digest: str, operator: str, answers: Path | None, findings: Path | None, as_json: bool) -> None:
     """Put the steps of the approved plan DIGEST to the people, one by one: here, or by a file of answers.
 
     A doubt does not end the exercise: it becomes a finding. Give it an action, an owner and a date in the file of
@@ -67,7 +64,7 @@ def lead(
     from orchestrator.foundation.atomic_file import replace_file
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.exercise import ExerciseKind, answers_in
+    from orchestrator.operations.exercise import answers_in
     from orchestrator.operations.exercise import lead as lead_exercise
     from orchestrator.operations.migrate import complain
     from orchestrator.operations.plan import find_plan
@@ -75,14 +72,12 @@ def lead(
     with open_desk(inventory_folder()) as desk:
         found = find_plan(desk.catalogue, digest)
         answer = answers_in(answers) if answers is not None else _ask
-        status, doubts = lead_exercise(
-            desk, found, kind=cast("ExerciseKind", kind), operator=operator, answer=answer
-        )
+        status, doubts = lead_exercise(desk, found, operator=operator, answer=answer)
     told = [each.model_dump(mode="json") for each in doubts]
     if findings is not None:
         replace_file(findings, json.dumps(told, indent=2, ensure_ascii=False).encode() + b"\n", mode=0o644)
     if as_json:
-        print_json({"run": status.run, "kind": kind, "findings": told})
+        print_json({"run": status.run, "kind": status.kind, "findings": told})
     else:
         click.echo(f"run {status.run}: {len(told)} of its steps are in doubt")
         for each in doubts:

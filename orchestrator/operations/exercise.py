@@ -7,7 +7,7 @@ report and review are the same as for any run. No host is touched.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from orchestrator.contracts.engine import AT_REST, RunStatus
 from orchestrator.foundation.atomic_file import replace_file
@@ -28,6 +28,7 @@ from orchestrator.operations.plan import read_runbook
 ExerciseKind = Literal["tabletop", "walkthrough"]
 STEP_SECONDS_MAX = 7 * 86400.0
 POLL_SECONDS = 0.2
+IN_DOUBT = "in doubt"
 NO_INVERSE = "nothing was done: it was talked over"
 
 
@@ -111,15 +112,31 @@ def _task(step: Step) -> dict[str, Any]:
     }
 
 
+def kind_of(plan: Plan) -> ExerciseKind:
+    """What the plan is an exercise of. UsageError for a plan whose steps do something."""
+    for kind in get_args(ExerciseKind):
+        if plan.runbook.startswith(f"{kind}-") and all(
+            step.action.verb == "manual" for system in plan.systems for step in system.steps
+        ):
+            return cast("ExerciseKind", kind)
+    raise UsageError(
+        f"plan {plan.digest} is no exercise: its runbook is {plan.runbook}",
+        hint="Plan one: skerry drill exercise plan RUNBOOK --system SYSTEM --as PERSON",
+    )
+
+
 def lead(
-    desk: Desk, plan: Plan, *, kind: ExerciseKind, operator: Name, answer: AnswerFor, on_run: OnRun = tell_nobody
+    desk: Desk, plan: Plan, *, operator: Name, answer: AnswerFor, on_run: OnRun = tell_nobody
 ) -> tuple[RunStatus, list[Finding]]:
-    """Put every step to the people, in order, and record what they say. One that was broken off goes on."""
+    """Put every step to the people, in order, and record what they say. One that was broken off goes on.
+
+    The findings are those of the whole exercise, whoever led it when they were said.
+    """
+    kind = kind_of(plan)
     found = unfinished_run(desk.runs, plan.digest)
     if found is None:
         desk.ensure_allowed(plan, operator)
     run = found.run if found is not None else new_run_id()
-    findings: list[Finding] = []
     with desk.worker() as worker:
         if found is None:
             desk.runs.submit(run, plan, kind=kind, operator=operator)
@@ -130,7 +147,7 @@ def lead(
             while True:
                 status = worker.await_finished(run, timeout_seconds=POLL_SECONDS)
                 if all(system.state in AT_REST for system in status.systems):
-                    return status, findings
+                    return status, _findings(plan, status)
                 waiting = [
                     row
                     for system in status.systems
@@ -140,14 +157,25 @@ def lead(
                 for row in waiting:
                     asked = _asked(plan, row.system, row.step)
                     came = answer(asked)
-                    if not came.works:
-                        number = f"{run[-6:]}-{len(findings) + 1}"
-                        findings.append(Finding(id=number, text=f"{asked.title}: {came.comment or 'in doubt'}"))
-                    words = f"{'works' if came.works else 'in doubt'}: {came.comment}".removesuffix(": ")
+                    words = f"{'works' if came.works else IN_DOUBT}: {came.comment}".removesuffix(": ")
                     desk.runs.request(run, row.system, "confirm", by=operator, reason=words, step=row.step)
                     said.add((row.system, row.step))
         finally:
             worker.stop()
+
+
+def _findings(plan: Plan, status: RunStatus) -> list[Finding]:
+    """What is in doubt, in the order of the plan's steps."""
+    said = {
+        (row.system, row.step): str(row.observed.get("reason", "")) for each in status.systems for row in each.steps
+    }
+    doubts = [
+        f"{step.title}: {words.removeprefix(f'{IN_DOUBT}: ')}"
+        for system in plan.systems
+        for step in system.steps
+        if (words := said.get((system.system.name, step.id), "")).startswith(IN_DOUBT)
+    ]
+    return [Finding(id=f"{status.run[-6:]}-{number}", text=text) for number, text in enumerate(doubts, start=1)]
 
 
 def _asked(plan: Plan, system: SystemName, step_id: StepId) -> Asked:

@@ -5,9 +5,10 @@ they showed before, and the next drill works.
 """
 
 import json
+import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -19,6 +20,7 @@ from orchestrator.lab.demo.units import ATTACHMENTS
 from orchestrator.model.drill import INJECTS
 from orchestrator.model.host import Host
 from orchestrator.model.names import Name
+from tests.scenarios import commands
 from tests.scenarios.commands import Begun, Told, begin
 from tests.scenarios.test_trouble import Ground, a_lab, on_hosts
 
@@ -27,14 +29,15 @@ HERE = "dr-filing1"
 SOURCE = "onprem-filing1"
 UNITS = cast("list[Name]", ["filing-db", "filing-app"])
 SECONDS_MAX = 120.0
-# What the drill says when a phase begins, and how long after that somebody is killed.
+NETWORKS = "for each in $(pgrep {}); do readlink /proc/$each/ns/net; done | sort -u"
+# What the drill says when a phase begins, and what is to be seen on the host before somebody is killed in it.
 PHASES = {
-    "open": ("opening a bubble", 0.3),
-    "prove": ("opening a bubble", 1.3),
-    "start": ("starting filing in the bubble", 0.2),
-    "checks": ("starting filing in the bubble", 0.6),
-    "back": ("carrying back", 0.5),
-    "close": ("closing the bubble", 0.05),
+    "open": ("opening a bubble", f"ls {BUBBLES}/*/note.json"),
+    "prove": ("trying to reach production", "true"),
+    "start": ("starting filing in the bubble", f"[ $({NETWORKS.format('postgres')} | wc -l) = 2 ]"),
+    "checks": ("asking the checks", "true"),
+    "back": ("carrying back", f"ls {BUBBLES}/*/note.json"),
+    "close": ("closing the bubble", "true"),
 }
 
 
@@ -72,18 +75,24 @@ def shown(ground: Ground, bubbles: HostBubbles) -> dict[str, Mapping[str, str]]:
 
 
 def drilling(ground: Ground, phase: str) -> Begun:
-    """A drill that has come so far."""
-    words, seconds = PHASES[phase]
+    """A drill that has come so far, by its own words and by what its host shows."""
+    words, seen = PHASES[phase]
     begun = begin(ground.home, "drill", "bubble", "filing", "--as", "ben")
-    errors, deadline = begun.streams[1], time.monotonic() + SECONDS_MAX
-    said = ""
-    while words not in said:
-        assert begun.process.poll() is None, said
-        assert time.monotonic() < deadline, said
-        time.sleep(0.02)
-        said = errors.read_text()
-    time.sleep(seconds)
+    await_said(begun, words)
+    until(lambda: ground.town.run_inside(HERE, ["sh", "-c", seen], check=False).exit_code == 0, begun)
     return begun
+
+
+def await_said(begun: Begun, words: str) -> None:
+    until(lambda: words in begun.streams[1].read_text(), begun)
+
+
+def until(condition: Callable[[], bool], begun: Begun) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert begun.process.poll() is None, begun.end()
+        assert time.monotonic() < deadline, begun.streams[1].read_text()
+        time.sleep(0.01)
 
 
 def next_drill(ground: Ground) -> None:
@@ -100,7 +109,7 @@ def next_drill(ground: Ground) -> None:
 def left(ground: Ground, bubbles: HostBubbles) -> list[str]:
     """Bubbles, what they had mounted, and units of theirs beside the host's own."""
     mounts = sh(ground, f"grep {BUBBLES} /proc/self/mountinfo")
-    spaces = sh(ground, "for each in $(pgrep -f filing-app); do readlink /proc/$each/ns/net; done | sort -u")
+    spaces = sh(ground, NETWORKS.format("-f filing-app"))
     return [*bubbles.listed(host(ground)), *mounts.splitlines(), *spaces.splitlines()[1:]]
 
 
@@ -162,6 +171,20 @@ def test_a_clean_up_that_fails_is_reported_as_failed(ground: Ground, bubbles: Ho
     next_drill(ground)
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_ctrl_c_takes_the_bubble_away_and_says_so(ground: Ground, bubbles: HostBubbles, phase: str) -> None:
+    before = shown(ground, bubbles)
+    begun = drilling(ground, phase)
+    begun.process.send_signal(signal.SIGINT)
+    told = begun.end()
+    assert told.exit_code == 130, told.stdout + told.stderr
+    if phase != "close":  # whoever presses it then, is told by the next drill alone
+        assert "filing: cut off in its bubble; nothing of it is left" in told.stderr
+        assert left(ground, bubbles) == []
+    next_drill(ground)
+    assert shown(ground, bubbles) == before
+
+
 @pytest.mark.parametrize("inject", INJECTS)
 def test_every_inject_is_found_and_named_on_hosts(ground: Ground, inject: str) -> None:
     found = json.loads(ground.skerry("drill", "bubble", "filing", "--as", "ben", "--inject", inject).stdout)
@@ -211,3 +234,45 @@ def await_step(ground: Ground, step: str, begun: Begun) -> str:
         assert begun.process.poll() is None, begun.end()
         time.sleep(0.5)
     pytest.fail(f"nobody was asked at {step}")
+
+
+def write_letters(ground: Ground, *, encrypted: bool = False) -> None:
+    """Into the tree of archive at the source; `encrypted`, in the place of those that are there."""
+    documents = ground.town.path_on_machine("onprem-archive1", "/srv/archive/documents")
+    for number in range(40):
+        letter = documents / f"letter-{number}.txt"
+        letter.write_bytes(os.urandom(9000) if encrypted else b"A letter, of many like it. " * 400)
+        if encrypted:
+            letter.rename(letter.with_suffix(".txt.locked"))
+
+
+def test_after_ransomware_the_last_clean_point_is_found_and_comes_to_life(ground: Ground) -> None:
+    write_letters(ground)
+    clean = ground.good("replicate", "run", "archive", "--as", "ben")["round"]["point"]
+    write_letters(ground, encrypted=True)
+    bad = ground.good("replicate", "run", "archive", "--as", "ben")["round"]["point"]
+    ground.good("replicate", "run", "archive", "--as", "ben")
+    found = ground.good("drill", "ransomware", "archive", "--as", "ben")
+    assert (found["first_bad"], found["last_clean"], found["drill"]["point"]) == (bad, clean, clean)
+    [signs] = [each["signs"] for each in found["points"] if each["point"] == bad]
+    assert "40 of 40 changed files became noise: letter-0.txt.locked" in signs[0]
+    assert found["drill"]["passed"]
+
+
+def test_a_drill_that_meets_a_cutover_waits(ground: Ground) -> None:
+    """The last one here: the system lives at the cloud afterwards."""
+    words = ("cutover", "filing", "--as", "ben", "--set", "watch=5s")
+    digest = next(word for word in ground.skerry(*words).error["message"].split() if word.startswith("sha256:"))
+    ground.approve(digest)
+    drill = drilling(ground, "start")
+    refused = ground.skerry(*words)
+    assert (refused.exit_code, f"process {drill.process.pid} carries" in refused.stderr) == (44, True)
+    drill.end()
+    cutover = begin(ground.home, *words)
+    commands.await_step(ground.home, "filing", "fence_old")
+    drill = begin(ground.home, "drill", "bubble", "filing", "--as", "ben")
+    await_said(drill, f"waiting: process {cutover.process.pid} carries")
+    told = cutover.end()
+    assert told.exit_code == 0, told.stdout + told.stderr
+    assert "not tried" not in drill.end().stdout
+    assert ground.skerry("drill", "bubble", "filing", "--as", "ben", "--wait", "0s").exit_code in (0, 61)

@@ -20,9 +20,7 @@ keys, estate, desk = wave_desk_fixtures(1)
 
 @pytest.fixture
 def plan(desk):
-    return plan_exercise(
-        desk, RUNBOOK, kind="tabletop", systems=("s0",), author="ben", facts=healthy(desk.inventory)
-    )
+    return plan_exercise(desk, RUNBOOK, kind="tabletop", systems=("s0",), author="ben", facts=healthy(desk.inventory))
 
 
 def approve(desk, plan, keys) -> None:
@@ -38,7 +36,7 @@ def test_every_step_is_put_to_the_people_in_order_and_what_they_say_is_on_record
         in_doubt = step.step == "recovery_point"
         return Answer(works=not in_doubt, comment="who has the password of the vault?" if in_doubt else "")
 
-    status, findings = lead(desk, plan, kind="tabletop", operator="ben", answer=answer)
+    status, findings = lead(desk, plan, operator="ben", answer=answer)
     assert [system.state for system in status.systems] == ["committed"]
     assert [each.step for each in asked][:4] == STEPS
     assert asked[2].text.startswith("replicate (source source, replica dr, ")
@@ -55,7 +53,15 @@ def test_every_step_is_put_to_the_people_in_order_and_what_they_say_is_on_record
 
 def test_nobody_leads_an_exercise_that_was_not_approved(desk, plan):
     with pytest.raises(ApprovalMissing):
-        lead(desk, plan, kind="tabletop", operator="ben", answer=lambda step: Answer(works=True))
+        lead(desk, plan, operator="ben", answer=lambda step: Answer(works=True))
+    assert desk.runs.list() == []
+
+
+def test_a_plan_that_does_something_is_not_led_as_an_exercise(desk, keys):
+    plan = desk.make_plan(RUNBOOK, wave="s0", author="ben", facts=healthy(desk.inventory), systems=["s0"])
+    approve(desk, plan, keys)
+    with pytest.raises(UsageError, match="is no exercise: its runbook is drill"):
+        lead(desk, plan, operator="ben", answer=lambda step: Answer(works=True))
     assert desk.runs.list() == []
 
 
@@ -64,12 +70,13 @@ def test_answers_come_from_a_file_and_a_step_without_one_ends_it_with_its_name(d
     file = tmp_path / "answers.yml"
     file.write_text("preflight: yes\ncheck_before: nobody knows the front's name\n")
     with pytest.raises(UsageError, match="does not answer step replicate_to_dr"):
-        lead(desk, plan, kind="tabletop", operator="ben", answer=answers_in(file))
+        lead(desk, plan, operator="ben", answer=answers_in(file))
     all_steps = [step.id for step in plan.systems[0].steps]
     file.write_text("".join(f"{step}: yes\n" for step in all_steps))
-    status, findings = lead(desk, plan, kind="tabletop", operator="ben", answer=answers_in(file))
+    status, findings = lead(desk, plan, operator="ben", answer=answers_in(file))
     assert [system.state for system in status.systems] == ["committed"]
-    assert findings == []
+    [doubt] = findings
+    assert doubt.text.endswith(": nobody knows the front's name"), "said before it was broken off"
     assert len(desk.runs.list()) == 1, "it went on where it was broken off"
 
 
