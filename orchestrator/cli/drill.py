@@ -191,10 +191,18 @@ def due(as_json: bool) -> None:
 @click.option("--point", default="latest", help=POINTS_HELP)
 @click.option("--older-than", type=DURATION, default=0.0, metavar="TIME", help="Only points at least so old: 1h, 7d.")
 @click.option("--inject", type=click.Choice(INJECTS), help="Break something within; passes when it is found and named.")
+@click.option("--pass-within", type=DURATION, default="2m", metavar="TIME", help="Until the checks must pass: 2m.")
 @wait_option
 @JSON_OPTION
 def bubble(
-    system: str, operator: str, point: str, older_than: float, inject: str | None, wait: float, as_json: bool
+    system: str,
+    operator: str,
+    point: str,
+    older_than: float,
+    inject: str | None,
+    pass_within: float,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Start SYSTEM from a held recovery point at DR, in a bubble that cannot reach production; check it; take it away.
 
@@ -212,6 +220,7 @@ def bubble(
         point=point,
         older_than_seconds=older_than,
         inject=cast("InjectName | None", inject),
+        pass_seconds=pass_within,
         wait_seconds=wait,
         show=teller(as_json=as_json),
     )

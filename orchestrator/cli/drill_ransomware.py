@@ -37,7 +37,6 @@ def command(system: str, operator: str, look_only: bool, wait: float, as_json: b
             by=operator,
             point=found.last_clean,
             older_than_seconds=0.0,
-            inject=None,
             wait_seconds=wait,
             show=show,
         )

@@ -27,7 +27,8 @@ def record_review(
 ) -> int:
     """Sign and record; returns the log's index. `findings`: id, text, action, owner, due (a date) and more.
 
-    `closes` names findings of earlier reviews that this run shows to be mended; it counts for passed drills alone.
+    `closes` names findings of earlier reviews that this run shows to be mended: UsageError unless it is a drill that
+    passed.
     """
     for finding in findings:
         missing, unknown = _FINDING_KEYS - set(finding), set(finding) - _FINDING_KEYS - _FINDING_KEYS_MORE
@@ -42,6 +43,11 @@ def record_review(
         "closes": list(closes),
     }
     found = finished_run(ledger, run)
+    if closes and (found.story.kind, found.story.result) != ("drill", "passed"):
+        raise UsageError(
+            f"run {found.run} is a {found.story.kind} that ended {found.story.result}, and closes no finding",
+            hint="Only a later drill that passed does: skerry evidence review DRILL --closes ID",
+        )
     return put_on_record(ledger, found, "review.signed", REVIEW, predicate, **signing)
 
 

@@ -31,7 +31,7 @@ from orchestrator.operations.replication import find_system, recording
 from orchestrator.operations.standing import once_possible, when_free
 from orchestrator.operations.status import run_list
 from orchestrator.planning.drill_schedule import next_fires
-from orchestrator.steps.bubble_drill import BubbleDriller
+from orchestrator.steps.bubble_drill import HEALTHY_SECONDS_MAX, BubbleDriller
 from orchestrator.steps.bubble_result import BubbleDrill
 from orchestrator.steps.drill_measures import Measured, trend_of
 
@@ -145,7 +145,8 @@ def drill_in_bubble(
     by: str,
     point: str,
     older_than_seconds: float,
-    inject: InjectName | None,
+    inject: InjectName | None = None,
+    pass_seconds: float = HEALTHY_SECONDS_MAX,
     wait_seconds: float,
     show: ProgressSink,
 ) -> BubbleDrill:
@@ -158,6 +159,7 @@ def drill_in_bubble(
                 desk.inventory.hosts,
                 desk.drivers,
                 recording(desk, recorder),
+                pass_seconds,
                 progress=show,
             )
             return driller.drill(

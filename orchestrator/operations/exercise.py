@@ -94,7 +94,7 @@ def _task(step: Step) -> dict[str, Any]:
     deed = step.action.model_dump(mode="json")
     verb = deed.pop("verb").replace("_", " ")
     told = {key: " and ".join(map(str, value)) if isinstance(value, list) else value for key, value in deed.items()}
-    with_what = ", ".join(f"{key} {value}" for key, value in told.items() if value not in (None, "", False))
+    with_what = ", ".join(_input(key, value) for key, value in told.items() if value not in (None, "", False))
     back = step.inverse.action.verb.replace("_", " ") if step.inverse.action else f"none: {step.inverse.none_because}"
     text = f"{verb}{f' ({with_what})' if with_what else ''}. Way back: {back}. Answers for it: {step.owner_role}."
     return {
@@ -110,6 +110,11 @@ def _task(step: Step) -> dict[str, Any]:
         "owner_role": step.owner_role,
         "verifier_role": step.verifier_role,
     }
+
+
+def _input(key: str, value: Any) -> str:
+    words = key.replace("_", " ")
+    return words if value is True else f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
 
 
 def kind_of(plan: Plan) -> ExerciseKind:

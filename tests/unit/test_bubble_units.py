@@ -2,13 +2,16 @@
 
 import os
 import pwd
+import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.hosts.host_programs.bubble.namespaces import Lease, Refused
+from orchestrator.hosts.host_programs.bubble.program import erase
 from orchestrator.hosts.host_programs.bubble.units import environment_of, read_unit, words_of
 
 
@@ -89,3 +92,15 @@ def test_a_lease_is_over_when_nobody_touched_it_for_so_long_whatever_the_hosts_c
     assert lease.is_over()
     file.unlink()
     assert Lease(str(file), 60.0).is_over(), "the bubble was taken away"
+
+
+def test_what_two_erase_at_once_is_erased_and_neither_complains(tmp_path):
+    for number in range(10):
+        folder = tmp_path / f"bubble-{number}"
+        for place in range(150):
+            (folder / str(place) / "work").mkdir(parents=True)
+        reaper = threading.Thread(target=shutil.rmtree, args=[folder], kwargs={"ignore_errors": True})
+        reaper.start()
+        erase(str(folder))
+        assert not folder.exists()
+        reaper.join()

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.evidence.drilled import drills_show_what_they_claim
 from orchestrator.evidence.envelope import LoggedEvent
+from orchestrator.evidence.reading.comparisons import comparisons
 from orchestrator.evidence.reading.words import outcome
 from orchestrator.evidence.rules import RULE_SETS
 from orchestrator.evidence.story import Attempt, RunStory, SystemStory
@@ -104,3 +105,21 @@ def test_a_verdict_that_does_not_follow_is_named():
     made = story()
     made.systems["filing"].of("objective.measured")[0].data["target_seconds"] = 5.0
     assert "whether its RTO was met does not follow" in drills_show_what_they_claim(made)[0][0]
+
+
+HELD = {"id": "rp-1", "sides": ["source", "dr"], "datasets": [{"dataset": "register", "digest": "sha256:1"}]}
+
+
+def compared(*told: tuple[str, dict[str, Any]]) -> list[tuple[str, dict[str, str], bool]]:
+    events = [event(index, kind, BEGUN, data, "step") for index, (kind, data) in enumerate(told)]
+    found = comparisons(SystemStory("filing", {}, [], events))
+    return [(each.dataset, dict(each.digests), each.equal) for each in found]
+
+
+def test_what_a_drill_compared_are_the_sides_at_which_its_point_was_held():
+    assert compared(("recovery_point.held", HELD)) == [("register", {"source": "sha256:1", "dr": "sha256:1"}, True)]
+    assert compared(("recovery_point.held", HELD | {"sides": ["dr"]})) == []
+    sides = {"source": {"digest": "sha256:2"}, "cloud": {"digest": "sha256:3"}}
+    own = ("digests.compared", {"dataset": "register", "match": False, "sides": sides})
+    different = [("register", {"source": "sha256:2", "cloud": "sha256:3"}, False)]
+    assert compared(("recovery_point.held", HELD), own) == different, "a step that compares speaks for the run"

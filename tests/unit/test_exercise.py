@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.evidence.review import record_review
 from orchestrator.evidence.signed_words import finished_run
 from orchestrator.foundation.errors import ApprovalMissing, UsageError
 from orchestrator.foundation.places import ledger_folder
@@ -40,6 +41,8 @@ def test_every_step_is_put_to_the_people_in_order_and_what_they_say_is_on_record
     assert [system.state for system in status.systems] == ["committed"]
     assert [each.step for each in asked][:4] == STEPS
     assert asked[2].text.startswith("replicate (source source, replica dr, ")
+    assert "(point latest, way back, pass within 120)" in asked[4].text
+    assert asked[-1].success_criteria == ("the evaluator, who did not run the drill, says yes",)
     assert asked[2].success_criteria == ("DR has replayed all that the source had written",)
     [doubt] = findings
     assert doubt.text.endswith(": who has the password of the vault?")
@@ -49,6 +52,9 @@ def test_every_step_is_put_to_the_people_in_order_and_what_they_say_is_on_record
     assert list(desk.papers.files(plan.digest)) == list(plan.closure), "its runbook goes on record though none ships it"
     told = [row.observed["reason"] for row in status.systems[0].steps if row.step == "recovery_point"]
     assert told == ["in doubt: who has the password of the vault?"]
+    with pytest.raises(UsageError, match="is a tabletop that ended passed, and closes no finding"):
+        carla = {"person": "carla", "role": "auditor", "key_file": str(keys / "carla")}
+        record_review(ledger_folder(), status.run, conclusion="talked over", closes=[doubt.id], **carla)
 
 
 def test_nobody_leads_an_exercise_that_was_not_approved(desk, plan):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.evidence.artifacts import artifact_path
+from orchestrator.evidence.reading.comparisons import comparisons
 from orchestrator.evidence.reading.material import Material, Signed
 from orchestrator.evidence.reading.report_parts import Cell, Html, chip, code, facts, table, whole
 from orchestrator.evidence.reading.words import duration, outcome, text, title
@@ -124,9 +125,9 @@ def _picture(material: Material, said: Mapping[str, Any]) -> str:
 
 def _strengths(material: Material) -> str:
     systems = list(material.story.systems.values())
-    compared = [event for system in systems for event in system.of("digests.compared")]
+    compared = [each for system in systems for each in comparisons(system)]
     found = []
-    if compared and all(event.data.get("match") is True for event in compared):
+    if compared and all(each.equal for each in compared):
         found.append(f"Every one of {len(compared)} comparisons of data between sites was equal.")
     if systems and all(system.has_succeeded or system.was_rolled_back for system in systems):
         found.append("Every system ended in a state that was planned: moved, drilled, or back where it started.")

@@ -6,6 +6,7 @@ agency's compliance officer confirms them before they are relied on, and reading
 
 from dataclasses import dataclass
 
+from orchestrator.evidence.reading.comparisons import comparisons
 from orchestrator.evidence.story import RunStory
 
 NIST_BY_VERB: dict[str, tuple[str, ...]] = {
@@ -120,12 +121,12 @@ def all_controls(story: RunStory) -> list[str]:
 def determinations(story: RunStory, *, approved: bool, reviewed: bool) -> list[Determination]:
     """What the tool can say; the conclusion on a control is the assessor's."""
     systems = list(story.systems.values())
-    compared = [event for system in systems for event in system.of("digests.compared")]
+    compared = [{each.dataset: each.equal for each in comparisons(system)} for system in systems]  # the last of each
     points = [event for system in systems for event in system.of("recovery_point.held")]
     ended = bool(systems) and all(system.has_succeeded or system.was_rolled_back for system in systems)
     measured = [event for system in systems for event in system.of("objective.measured")]
     met = bool(measured) and all(event.data.get("met") is True for event in measured)
-    equal = bool(compared) and all(event.data.get("match") is True for event in compared[-len(systems) :])
+    equal = bool(systems) and all(of_system and all(of_system.values()) for of_system in compared)
     return [
         Determination("cp-4", "cp-4_obj.a-1", "the plan was carried out as approved", ended, ("steps",)),
         Determination("cp-4", "cp-4_obj.b", "results were reviewed by another person", reviewed, ("review",)),

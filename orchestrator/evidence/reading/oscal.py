@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.evidence.reading.comparisons import comparisons
 from orchestrator.evidence.reading.controls import Determination, all_controls, controls_of, determinations
 from orchestrator.evidence.reading.material import Material, root_text
 from orchestrator.evidence.reading.words import duration, outcome, title
@@ -154,15 +155,15 @@ def _observations(material: Material, names: _Names) -> list[dict[str, Any]]:
         for system in systems
         for event in system.of("objective.measured")
     ]
-    compared = [event for system in systems for event in system.of("digests.compared")]
-    equal = sum(event.data.get("match") is True for event in compared)
+    compared = [each for system in systems for each in comparisons(system)]
+    equal = sum(each.equal for each in compared)
     rows = [
         ("approvals", "Approvals", f"{len(material.of_kind('approval.granted'))} approvals of the plan", "EXAMINE",
          [signed.event.index for signed in material.of_kind("approval.granted")]),
         ("steps", "Steps", "; ".join(map(attempts, systems)), "TEST",
          [each.started.index for system in systems for each in system.attempts]),
         ("digests", "Digests at every site", f"{equal} of {len(compared)} comparisons were equal", "TEST",
-         [event.index for event in compared]),
+         sorted({each.event.index for each in compared})),
         ("points", "Recovery points", f"{len(events('recovery_point.held'))} recovery points held", "TEST",
          events("recovery_point.held")),
         ("objectives", "Recovery objectives", "; ".join(measured), "TEST", events("objective.measured")),

@@ -5,6 +5,7 @@ from typing import Any
 
 from orchestrator.evidence.disclosure import logged_digests, read_disclosures
 from orchestrator.evidence.reading.after_action import after_action
+from orchestrator.evidence.reading.comparisons import comparisons
 from orchestrator.evidence.reading.controls import TO_BE_CONFIRMED, determinations
 from orchestrator.evidence.reading.drills import drills
 from orchestrator.evidence.reading.material import Material, root_text
@@ -29,6 +30,15 @@ _DEEDS = {
     "gate.decided": "decided at a gate of the wave",
     "waiver.given": "waived: it is no pass",
 }
+
+_OF_A_MOVE = (
+    "Recovery time: from the moment clients lose the service to the moment it is verified again from where they are. "
+    "Recovery point: 0 when digests taken after the last write were equal at every site."
+)
+_OF_A_DRILL = (
+    "Recovery time: from the moment the drill began to the moment every check had passed where it reaches nobody; no "
+    "client lost the service. Recovery point: how old the point was when the drill began."
+)
 
 
 def report_page(material: Material) -> bytes:
@@ -97,14 +107,16 @@ def _outcome(material: Material) -> str:
     for name, system in material.story.systems.items():
         bounds = outage_bounds(system)
         measured = {str(event.data.get("objective")): event.data for event in system.of("objective.measured")}
-        compared = system.of("digests.compared")
-        equal = sum(event.data.get("match") is True for event in compared)
+        compared = comparisons(system)
+        equal = sum(each.equal for each in compared)
         authority = system.of("authority.moved")
         where = str(authority[-1].data.get("to")) if authority else "source"
         rows = [
             _figure("Recovery time", measured.get("rto")),
             _figure("Recovery point", measured.get("rpo")),
-            ("Digests", f"{equal} of {len(compared)} equal", "made independently at each site"),
+            ("Digests", f"{equal} of {len(compared)} equal", "made independently at each site")
+            if compared
+            else ("Digests", "–", "not compared in this run"),
             ("Authority to write", where, f"number {authority[-1].data.get('number')}" if authority else "never moved"),
         ]
         if not measured and bounds:
@@ -177,24 +189,19 @@ def _objectives(material: Material) -> str:
             met = chip("met" if event.data.get("met") else "missed")
             rows.append([name, str(event.data.get("objective", "")).upper(), duration(target), duration(achieved), met])
             rows[-1].append(event.index)
-    words = (
-        '<p class="note">Recovery time: from the moment clients lose the service to the moment it is verified again '
-        "from where they are. Recovery point: 0 when digests taken after the last write were equal at every site.</p>"
-    )
-    return (
-        table(["System", "Objective", "Asked for", "Achieved", "Verdict", "Log entry"], rows, numbers=(2, 3, 5)) + words
-    )
+    head = ["System", "Objective", "Asked for", "Achieved", "Verdict", "Log entry"]
+    words = _OF_A_DRILL if material.story.of("drill.finished") else _OF_A_MOVE
+    return table(head, rows, numbers=(2, 3, 5)) + f'<p class="note">{words}</p>'
 
 
 def _digests(material: Material) -> str:
     rows: list[list[Cell]] = []
     for name, system in material.story.systems.items():
-        for event in system.of("digests.compared"):
-            sides = event.data.get("sides") or {}
-            found = {side: digest(str(each.get("digest", ""))) for side, each in sides.items()}
-            row: list[Cell] = [name, str(event.data.get("dataset", "")), event.step]
+        for each in comparisons(system):
+            found = {side: digest(made) for side, made in each.digests.items()}
+            row: list[Cell] = [name, each.dataset, each.event.step]
             row += [found.get(side, Html("–")) for side in ("source", "dr", "cloud")]
-            rows.append([*row, chip("equal" if event.data.get("match") is True else "different"), event.index])
+            rows.append([*row, chip("equal" if each.equal else "different"), each.event.index])
     head = ["System", "Dataset", "In step", "Source", "DR", "Cloud", "Verdict", "Log entry"]
     return table(head, rows, numbers=(7,))
 

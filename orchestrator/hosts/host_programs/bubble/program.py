@@ -12,6 +12,7 @@ the host erases what it wrote.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -116,8 +117,15 @@ def sweep(root: str) -> list[str]:
     """Take away what bubbles left that have ended."""
     ended = [name for name in bubbles(root) if not keeper_of(root, name)]
     for name in ended:
-        shutil.rmtree(os.path.join(root, name))
+        erase(os.path.join(root, name))
     return ended
+
+
+def erase(folder: str) -> None:
+    """All of it is gone when this returns; the bubble's own process may be erasing it at the same time."""
+    while os.path.lexists(folder):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
 
 def listening_sockets() -> list[str]:
