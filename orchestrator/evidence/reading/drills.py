@@ -9,6 +9,8 @@ from orchestrator.evidence.reading.words import duration, readable, text
 
 _HEAD = ["System", "Objective", "Asked for", "Measured", "Verdict"]
 _TREND_OF = ("RTO", "RPO")
+# What a drill's time goes into, in turn; the log has it by name.
+_SPENT_ON = ("looks", "clone", "isolation", "data", "start", "checks", "back", "close")
 
 
 def drills(material: Material) -> str:
@@ -32,13 +34,14 @@ def _told(said: dict[str, Any], index: int) -> list[tuple[str, Cell]]:
         for each in said["carried_back"]
     ]
     streams = [f"{each['dataset']} {each['when']}: {each['bytes_behind']} bytes behind" for each in said["replication"]]
+    spent = [f"{what} {duration(said['seconds'][what])}" for what in _SPENT_ON if what in said["seconds"]]
     left = [f"{name}: {each}" for name, each in said["left"].items() if each]
     rows: list[tuple[str, Cell]] = [
         ("Recovery point", f"{said['point']} of {readable(said['point_at'])}, on {said['host']}"),
         ("Clock began", readable(said["begun_at"])),
         ("Every check had passed", readable(said["operational_at"]) or "never"),
         ("Cloned", ", ".join(clones)),
-        ("Where the time went", ", ".join(f"{what} {duration(spent)}" for what, spent in said["seconds"].items())),
+        ("Where the time went", ", ".join(spent)),
         ("Isolated", f"{'yes' if said['isolated'] else 'no'}, {said['attempts']} attempts from within"),
         ("Who may enter", ", ".join(said["may_enter"]) or "whoever may drill"),
         ("Left out", ", ".join(f"{each}: its replica lies elsewhere" for each in said["without_systems"])),
