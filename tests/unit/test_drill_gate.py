@@ -19,7 +19,7 @@ from orchestrator.steps.drill_measures import trend_of
 from tests.fakes.catalogue import MemoryCatalogue
 from tests.fakes.surveys import healthy
 from tests.fakes.wave_desk import approved_plan, wave_desk_fixtures, waves_of
-from tests.unit.test_drills import RUNBOOK
+from tests.unit.test_drills import RUNBOOKS
 
 GATED = """\
 waves:
@@ -47,7 +47,7 @@ def waves(desk, estate, keys):
 def drilled(desk, system, *, state="passed", hours_ago=1.0, found="named", changed=None) -> None:
     """A scheduled drill of `system` that came to `state`, by a plan of its own."""
     plan = desk.make_plan(
-        RUNBOOK, wave=f"drill-{system}", author="ben", facts=healthy(desk.inventory), systems=(system,)
+        RUNBOOKS / "drill.yml", wave=f"drill-{system}", author="ben", facts=healthy(desk.inventory), systems=(system,)
     )
     if changed:
         planned = plan.systems[0].model_copy(update={"system": plan.systems[0].system.model_copy(update=changed)})

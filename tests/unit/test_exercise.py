@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.evidence.review import record_review
-from orchestrator.evidence.signed_words import finished_run
+from orchestrator.evidence.signed_words import Signing, finished_run
 from orchestrator.foundation.errors import ApprovalMissing, UsageError
 from orchestrator.foundation.places import ledger_folder
 from orchestrator.operations.exercise import Answer, answers_in, lead, plan_exercise
@@ -53,7 +53,7 @@ def test_every_step_is_put_to_the_people_in_order_and_what_they_say_is_on_record
     told = [row.observed["reason"] for row in status.systems[0].steps if row.step == "recovery_point"]
     assert told == ["in doubt: who has the password of the vault?"]
     with pytest.raises(UsageError, match="is a tabletop that ended passed, and closes no finding"):
-        carla = {"person": "carla", "role": "auditor", "key_file": str(keys / "carla")}
+        carla = Signing(person="carla", role="auditor", key_file=str(keys / "carla"))
         record_review(ledger_folder(), status.run, conclusion="talked over", closes=[doubt.id], **carla)
 
 
