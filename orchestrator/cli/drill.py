@@ -282,6 +282,7 @@ commands.add_command(exercise)
 def serve(every: int, as_json: bool) -> None:
     """Begin every drill at its time and carry it on, until Ctrl-C; what was under way goes on at the next start.
 
+    A run that waits for its commit and that nobody carries any more, as after a reboot, is taken up by a caretaker.
     A unit for systemd is shipped: packaging/skerry-serve.service. drills.yml is read anew at each look.
     """
     from orchestrator.operations.drill_views import serve_drills

@@ -113,7 +113,9 @@ def _asking(operation: str, words: str) -> click.Command:
             asked = cast("WaveOperation", operation)
             return ask_wave(desk, waves, wave, asked, operator=operator, because=because, on_run=on_run)
 
-        _carry_out(wave, act, as_json=as_json, complains=operation == "resume")
+        found = _carry_out(wave, act, as_json=as_json, complains=operation == "resume")
+        if operation == "pause" and found.state == "running" and not as_json:
+            click.echo("asked: what is under way ends first; members whose clients wait end their cutover first")
 
     return command
 
@@ -265,7 +267,8 @@ def _value(text: str) -> str | int | float | bool:
     return text
 
 
-def _carry_out(wave: str, act: Callable[..., Any], *, as_json: bool, complains: bool = True) -> None:
+def _carry_out(wave: str, act: Callable[..., Any], *, as_json: bool, complains: bool = True) -> Any:
+    """Act, show the wave as it is then, and complain of what went wrong; its status."""
     from orchestrator.cli.console import console
     from orchestrator.cli.live import LiveRun
     from orchestrator.cli.run import tell_caretaker
@@ -287,3 +290,4 @@ def _carry_out(wave: str, act: Callable[..., Any], *, as_json: bool, complains: 
         tell_caretaker(desk.caretaker)
     if complains:
         complain(found)
+    return found

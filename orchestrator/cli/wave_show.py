@@ -101,6 +101,7 @@ def complain(status: WaveStatus) -> None:
     if not wrong:
         return
     told = "; ".join(f"{member.system} is {member.state.replace('_', ' ')}: {member.reason}" for member in wrong)
-    hint = f"See it with: skerry wave status {status.wave}"
+    on, back = (f"skerry wave {verb} {status.wave}" for verb in ("skip", "rollback"))
+    hint = f"Go on without: {on} {wrong[0].system}, then run it again. Take all members home: {back}"
     kind = RolledBack if all(member.state == "rolled_back" for member in wrong) else RunFailed
     raise kind(f"wave {status.wave}: {told}", hint=hint)

@@ -1,6 +1,7 @@
 """What people ask of the drill calendar: the estate is opened, looked at, and told as data."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.progress import ProgressSink
@@ -30,6 +31,7 @@ from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.replication import find_system, recording
 from orchestrator.operations.standing import once_possible, when_free
 from orchestrator.operations.status import run_list
+from orchestrator.operations.way_back import take_up_what_waits
 from orchestrator.planning.drill_schedule import next_fires
 from orchestrator.steps.bubble_drill import HEALTHY_SECONDS_MAX, BubbleDriller
 from orchestrator.steps.bubble_result import BubbleDrill
@@ -125,12 +127,18 @@ def run_drill(named: str, *, wait_seconds: float, show: ProgressSink) -> dict[st
 
 
 def serve_drills(*, every_seconds: float, troubled: Callable[[str], None]) -> Iterator[list[dict[str, Any]]]:
-    """Look for ever; what changed, look by look. What is wrong with the estate is told once, and looked at again."""
-    last_trouble = ""
+    """Look for ever; what changed, look by look. What is wrong with the estate is told once, and looked at again.
+
+    A run that waits at its new side and that nobody carries is taken up, too.
+    """
+    last_trouble, caretaker = "", 0
     clock = SystemClock()
     while True:
         try:
             yield look_once()
+            # One that begins takes some seconds until it is seen to carry anything.
+            if not Path(f"/proc/{caretaker}/stat").exists() and (caretaker := take_up_what_waits()):
+                troubled(f"process {caretaker} carries what waits for its commit: nobody did any more")
             last_trouble = ""
         except (InventoryError, EngineUnavailable, HostError) as error:
             if error.message != last_trouble:

@@ -191,9 +191,14 @@ def await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
         status = worker.await_finished(run, timeout_seconds=REST_POLL_SECONDS)
         if status.state == "finished":
             return status
-        resting = all(system.state in AT_REST or system.state == "paused" for system in status.systems)
-        if resting and status.requests_open == 0:
+        if is_at_rest(status):
             return runs.status(run)
+
+
+def is_at_rest(status: RunStatus) -> bool:
+    """Nothing is under way, and everything that was asked is answered."""
+    resting = all(system.state in AT_REST or system.state == "paused" for system in status.systems)
+    return resting and status.requests_open == 0
 
 
 def complain(status: RunStatus, hint: str = "") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
-from orchestrator.contracts.engine import Runs
+from orchestrator.contracts.engine import Runs, SystemState
 from orchestrator.contracts.handler import Deed, Handlers
 from orchestrator.contracts.observer import Recorder, with_references
 from orchestrator.contracts.progress import Progress
@@ -348,12 +348,16 @@ class Replication:
         return timestamp(self.drivers.clock.now())
 
 
-def rests_at_new_side(runs: Runs, run: str, system: SystemName) -> bool:
-    """Whether the run is paused for this system after it sent clients to the new side, and undid nothing."""
+def rests_at_new_side(
+    runs: Runs, run: str, system: SystemName, states: tuple[SystemState, ...] = ("paused",)
+) -> bool:
+    """Whether the run is paused for this system, or in one of these states, after it sent clients to the new side, and
+    undid nothing.
+    """
     found = next(each for each in runs.status(run).systems if each.system == system)
     switches = [step.id for step in runs.plan(run).system_plan(system).steps if isinstance(step.action, SwitchFront)]
     done = {row.step for row in found.steps if row.state == "done"}
-    return found.state == "paused" and not done.isdisjoint(switches) and all(row.mode == "do" for row in found.steps)
+    return found.state in states and not done.isdisjoint(switches) and all(row.mode == "do" for row in found.steps)
 
 
 def last_moment(history: ReplicationHistory, system: SystemName) -> str:

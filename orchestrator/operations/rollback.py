@@ -7,6 +7,7 @@ from orchestrator.model.names import Name, SystemName
 from orchestrator.model.word import SignedWord
 from orchestrator.operations import migrate
 from orchestrator.operations.desk import Desk
+from orchestrator.operations.elsewhere import here_or_elsewhere
 from orchestrator.steps.words import word_in_force
 
 RUNS_LOOKED_AT_MAX = 1000
@@ -72,23 +73,32 @@ def roll_back(
     because: str,
     on_run: migrate.OnRun = migrate.tell_nobody,
 ) -> RunStatus:
-    """Ask for it and carry it to its end in this process. What goes back goes on; a failed inverse is tried again."""
-    with desk.worker() as worker:
-        worker.start()
-        try:
-            by_name = {each.system: each for each in status.systems}
-            for name in systems:
-                system = by_name[name]
-                if system.state == "rollback_failed":
-                    desk.runs.request(status.run, name, "retry", by=operator, reason=because)
-                elif system.state == "paused" and any(step.mode == "undo" for step in system.steps):
-                    desk.runs.request(status.run, name, "resume", by=operator, reason=because)
-                elif system.state != "rolling_back":
-                    desk.runs.request(status.run, name, "rollback", by=operator, reason=because)
-            on_run(status.run)
-            return migrate.await_rest(status.run, desk.runs, worker)
-        finally:
-            worker.stop()
+    """Ask for it, and carry it to its end or wait for the process that does. What goes back goes on; a failed inverse
+    is tried again.
+    """
+
+    def ask() -> None:
+        by_name = {each.system: each for each in status.systems}
+        for name in systems:
+            system = by_name[name]
+            if system.state == "rollback_failed":
+                desk.runs.request(status.run, name, "retry", by=operator, reason=because)
+            elif system.state == "paused" and any(step.mode == "undo" for step in system.steps):
+                desk.runs.request(status.run, name, "resume", by=operator, reason=because)
+            elif system.state != "rolling_back":
+                desk.runs.request(status.run, name, "rollback", by=operator, reason=because)
+
+    def carry() -> None:
+        with desk.worker() as worker:
+            worker.start()
+            try:
+                on_run(status.run)
+                migrate.await_rest(status.run, desk.runs, worker)
+            finally:
+                worker.stop()
+
+    here_or_elsewhere(status.run, desk.runs, ask=ask, carry=carry, on_run=on_run)
+    return desk.runs.status(status.run)
 
 
 def complain_unless_back(desk: Desk, status: RunStatus, systems: tuple[SystemName, ...]) -> None:

@@ -14,6 +14,7 @@ from orchestrator.model.wave import GateName, WaveGate
 from orchestrator.operations import migrate
 from orchestrator.operations import revoke as revoking
 from orchestrator.operations.desk import Desk
+from orchestrator.operations.elsewhere import here_or_elsewhere
 from orchestrator.operations.wave_state import PROMOTED
 from orchestrator.operations.wave_status import WaveDesk, WaveStatus, plan_needed, wave_status
 from orchestrator.operations.wave_words import skip_gate, tell_words
@@ -242,10 +243,9 @@ def ask_wave(
     operator: Name,
     because: str,
     on_run: migrate.OnRun = migrate.tell_nobody,
-    carry_out: bool = True,
 ) -> WaveStatus:
-    """Ask something of every member that is under way, and carry out here what takes deeds. While a worker in another
-    process carries the run, that one obeys, and RunInProgress says so.
+    """Ask something of every member that is under way, and carry out what takes deeds, or wait for the process that
+    carries the run and does.
 
     A pause stops members where nothing is interrupted yet; those that are past that come to the end of their stage.
     """
@@ -259,23 +259,26 @@ def ask_wave(
     if operation == "resume":
         _ensure_not_withdrawn(desk, plan)
     pauses = migrate.first_steps_after(plan, _stage_now(desk, plan)) if operation == "resume" else []
-    if operation == "pause":
-        _hold_back(desk, plan, found, set(), operator=operator, because=because)
-    else:
-        desk.runs.request(found.run, "", operation, by=operator, reason=because)
-    _pause_before(desk, found.run, pauses, operator=operator, because=because)
-    if carry_out and operation != "pause":
-        tell_words(desk, plan, found.run)
+    run, goes_back = found.run, operation in ("rollback", "cancel")
+
+    def ask() -> None:
+        desk.runs.request(run, "", operation, by=operator, reason=because)
+        _pause_before(desk, run, pauses, operator=operator, because=because)
+
+    def carry() -> None:
+        tell_words(desk, plan, run)
         with desk.worker() as worker:
             worker.start()
             try:
-                on_run(found.run)
-                goes_back = operation in ("rollback", "cancel")
-                _await_rest(
-                    desk, plan, found.run, worker, operator=operator, on_interrupt="leave", goes_back=goes_back
-                )
+                on_run(run)
+                _await_rest(desk, plan, run, worker, operator=operator, on_interrupt="leave", goes_back=goes_back)
             finally:
                 worker.stop()
+
+    if operation == "pause":
+        _hold_back(desk, plan, found, set(), operator=operator, because=because)
+    else:
+        here_or_elsewhere(run, desk.runs, ask=ask, carry=carry, on_run=on_run)
     return wave_status(desk, waves, named, operator=operator)
 
 

@@ -1,0 +1,33 @@
+"""What is asked of a run that another process carries: that one obeys it, and is waited for."""
+
+import time
+from collections.abc import Callable
+
+from orchestrator.contracts.engine import Runs
+from orchestrator.engine.worker import refuse_second_worker
+from orchestrator.foundation.errors import RunInProgress
+from orchestrator.operations.migrate import OnRun, is_at_rest
+from orchestrator.wiring.state import nobody_carries, state_url
+
+LOOK_SECONDS = 0.2
+
+
+def here_or_elsewhere(
+    run: str, runs: Runs, *, ask: Callable[[], None], carry: Callable[[], None], on_run: OnRun
+) -> None:
+    """`ask`, and have the run come to rest: by `carry` in this process or, while another one carries runs, by that.
+
+    Where the other one ends before it has obeyed, this one goes on.
+    """
+    ask()
+    while True:
+        try:
+            refuse_second_worker(state_url())  # before the ledger is asked for, which does not know who has it
+            carry()
+            return
+        except RunInProgress as error:
+            on_run(f"{run}: {error.message}, and obeys")
+        while not nobody_carries():
+            if is_at_rest(runs.status(run)):
+                return
+            time.sleep(LOOK_SECONDS)
