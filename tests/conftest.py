@@ -85,6 +85,7 @@ PLATFORMS: dict[str, Callable[[], str | None]] = {
     "zfs": lambda: root() or program("zfs") or kernel_knows("zfs"),
     "nft": lambda: program("nft"),
     "tc": lambda: program("tc"),
+    "systemd": lambda: program("systemd-analyze"),
     "gcc": lambda: program("gcc"),
     "openssl": lambda: program("openssl"),
     "spin": lambda: program("spin", "gcc"),

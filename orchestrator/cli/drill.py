@@ -285,13 +285,14 @@ def serve(every: int, as_json: bool) -> None:
     A run that waits for its commit and that nobody carries any more, as after a reboot, is taken up by a caretaker.
     A unit for systemd is shipped: packaging/skerry-serve.service. drills.yml is read anew at each look.
     """
+    from orchestrator.foundation.errors import Interrupted
     from orchestrator.operations.drill_views import serve_drills
 
     click.echo(f"skerry serve: looking every {every} s; end it with Ctrl-C", err=True)
     try:
         for fires in serve_drills(every_seconds=every, troubled=lambda text: click.echo(text, err=True)):
             _tell(fires, as_json=as_json)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         click.echo("skerry serve: ended", err=True)
 
 

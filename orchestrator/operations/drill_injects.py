@@ -11,6 +11,7 @@ from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.replication import find_system, recording
 from orchestrator.operations.standing import when_free
 from orchestrator.steps.bubble_drill import BubbleDriller
+from orchestrator.steps.bubble_result import complain
 from orchestrator.steps.inject_turns import in_turn, why_not_into
 
 
@@ -34,8 +35,8 @@ def injecting(desk: Desk) -> InjectNext:
                     raise
                 except OrchestratorError as error:
                     return Injected(system=name, inject=inject, why_not=error.message)
-                if found.cut_off:
-                    raise KeyboardInterrupt  # its turn comes again
+                if found.cut_off:  # its turn comes again
+                    complain(found)
                 told = "; ".join(found.why_not)
                 return Injected(system=name, inject=inject, drill=found.id, found=found.found, why_not=told)
         return Injected(system=name, why_not=why_not or f"none of {', '.join(drill.injects)} fits")
