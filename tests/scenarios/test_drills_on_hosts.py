@@ -179,7 +179,7 @@ def test_ctrl_c_takes_the_bubble_away_and_says_so(ground: Ground, bubbles: HostB
     told = begun.end()
     assert told.exit_code == 130, told.stdout + told.stderr
     if phase != "close":  # whoever presses it then, is told by the next drill alone
-        assert "filing: cut off in its bubble; nothing of it is left" in told.stderr
+        assert "cut off in its bubble; nothing of it is left" in told.stderr
         assert left(ground, bubbles) == []
     next_drill(ground)
     assert shown(ground, bubbles) == before
