@@ -7,11 +7,12 @@ import pytest
 
 from orchestrator.cli.drill_plot import show_trends
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import ApprovalMissing, GateClosed
+from orchestrator.foundation.errors import ApprovalMissing, GateClosed, RunInProgress
 from orchestrator.model.drill import Fire, Injected
 from orchestrator.model.plan import Plan
 from orchestrator.operations.drill_trend import picture
 from orchestrator.operations.durations import durations_of, p90
+from orchestrator.operations.standing import when_free
 from orchestrator.operations.wave import run_wave
 from orchestrator.operations.wave_status import readiness, wave_status
 from orchestrator.operations.wave_words import decide
@@ -161,3 +162,19 @@ def test_the_trend_leaves_out_what_was_broken_on_purpose(tmp_path, capsys):
     assert "missed" in said
     assert "1 min 30 s" in said
     assert (tmp_path / "trend-filing-rto.svg").read_text() == picture("filing", "RTO", trend)
+
+
+def test_a_drill_that_meets_a_system_on_its_way_waits_until_it_is_there(desk, estate, keys):
+    found = waves_of("waves:\n  order:\n    - {wave: pilot, systems: [s0]}\n", estate)
+    approved_plan(desk, found, "pilot", keys)
+    desk.interrupted_when = lambda status: any(row.step == "drain" for row in status.systems[0].steps)
+    with pytest.raises(KeyboardInterrupt):
+        run_wave(desk, found, "pilot", operator="ben")
+    with pytest.raises(RunInProgress, match="is moving s0"), when_free(desk, 0.0, unmoved=["s0"]):
+        pass
+    with when_free(desk, 0.0, unmoved=["s1"]):
+        pass
+    desk.interrupted_when = lambda _status: False
+    run_wave(desk, found, "pilot", operator="ben")
+    with when_free(desk, 0.0, unmoved=["s0"]):
+        pass

@@ -8,17 +8,9 @@ from orchestrator.evidence.run_result import WARNED, result_of
 from orchestrator.evidence.signed_words import finished_run
 from orchestrator.evidence.verify_log import own_keys, verify_log
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import (
-    ApprovalInvalid,
-    ApprovalMissing,
-    GateClosed,
-    PlanningError,
-    RunInProgress,
-    UsageError,
-)
+from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, GateClosed, PlanningError, UsageError
 from orchestrator.foundation.places import ledger_folder
 from orchestrator.model.plan import Plan
-from orchestrator.operations.standing import when_free
 from orchestrator.operations.wave import ask_wave, commit_wave, run_wave
 from orchestrator.operations.wave_status import plan_of_wave, wave_status
 from orchestrator.operations.wave_words import decide, waive
@@ -242,21 +234,6 @@ class TestCtrlC:
         status = run_wave(desk, waves, "pilot", operator="ben")
         assert (status.state, len(status.runs)) == ("soaked", 1)
         assert desk.site.violations() == []
-
-    def test_who_would_drill_a_system_on_its_way_waits_until_it_is_there(self, desk, estate, keys):
-        waves = waves_of("waves:\n  order:\n    - {wave: pilot, systems: [s0]}\n", estate)
-        approved_plan(desk, waves, "pilot", keys)
-        desk.interrupted_when = begun("drain")
-        with pytest.raises(KeyboardInterrupt):
-            run_wave(desk, waves, "pilot", operator="ben")
-        with pytest.raises(RunInProgress, match="is moving s0"), when_free(desk, 0.0, unmoved=["s0"]):
-            pass
-        with when_free(desk, 0.0, unmoved=["s1"]):
-            pass
-        desk.interrupted_when = lambda _status: False
-        run_wave(desk, waves, "pilot", operator="ben")
-        with when_free(desk, 0.0, unmoved=["s0"]):
-            pass
 
     def test_asked_to_pause_it_stops_where_nothing_is_interrupted(self, desk, estate, keys):
         waves = waves_of(self.TEXT, estate)
