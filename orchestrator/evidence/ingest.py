@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.evidence.envelope import UnnumberedEvent
 from orchestrator.evidence.merkle import leaf_hash
-from orchestrator.foundation.errors import EvidenceError, LedgerFull
+from orchestrator.foundation.errors import EvidenceError, LedgerFull, RunInProgress
 from orchestrator.foundation.limits import (
     EVIDENCE_BALLAST_BYTES,
     EVIDENCE_COMMIT_EVENTS_MAX,
@@ -73,9 +73,9 @@ class LedgerLock:
             self._stream.seek(0)
             holder = self._stream.read(40).strip() or "unknown"
             self._stream.close()
-            raise EvidenceError(
+            raise RunInProgress(
                 f"{path.parent}: another process (pid {holder}) is writing to this ledger",
-                hint="One process at a time writes evidence. Let that run end, or stop it.",
+                hint="One process at a time writes evidence. Let it end, then give the same command again.",
             ) from None
         self._stream.seek(0)
         self.last_end_was_unclean = bool(self._stream.read(40).strip())

@@ -192,7 +192,7 @@ def open_recorder(
     `origin` names the log (`evidence.example.org/dr-prod`) and never changes; `source` names this controller
     (`urn:skerry:controller:<host>`); members called as `conceal` says are recorded as salted digests. `compare` asks
     the enrolled places what they saw of this log; with `shared`, the folder is this machine's copy of a ledger that
-    several machines write. Raises EvidenceError when another process writes to it, BrokenLog
+    several machines write. Raises RunInProgress when another process writes to it, BrokenLog
     when database and published log contradict each other or a place has seen more or something else, LedgerFull when
     there is no room.
     """

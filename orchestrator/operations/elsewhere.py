@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable
 
 from orchestrator.contracts.engine import Runs
-from orchestrator.engine.worker import refuse_second_worker
 from orchestrator.foundation.errors import RunInProgress
 from orchestrator.operations.migrate import OnRun, is_at_rest
-from orchestrator.wiring.state import nobody_carries, state_url
+from orchestrator.wiring.state import nobody_carries
 
 LOOK_SECONDS = 0.2
 
@@ -17,16 +16,19 @@ def here_or_elsewhere(
 ) -> None:
     """`ask`, and have the run come to rest: by `carry` in this process or, while another one carries runs, by that.
 
-    Where the other one ends before it has obeyed, this one goes on.
+    Where the other one ends before it has obeyed, or was at something else, such as a round, this one goes on.
     """
     ask()
+    waits_for = ""
     while True:
         try:
-            refuse_second_worker(state_url())  # before the ledger is asked for, which does not know who has it
             carry()
             return
         except RunInProgress as error:
-            on_run(f"{run}: {error.message}, and obeys")
+            if error.message != waits_for:
+                on_run(f"{run}, asked and waiting: {error.message}")
+            waits_for = error.message
+        time.sleep(LOOK_SECONDS)
         while not nobody_carries():
             if is_at_rest(runs.status(run)):
                 return

@@ -18,7 +18,7 @@ from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.evidence.papers import words_on
 from orchestrator.evidence.preface import word_as_event
 from orchestrator.foundation.clock import Clock, timestamp
-from orchestrator.foundation.errors import ApprovalInvalid, EvidenceError, GateClosed
+from orchestrator.foundation.errors import ApprovalInvalid, GateClosed, RunInProgress
 from orchestrator.model.approval import ApprovalStatement, SignedApproval
 from orchestrator.model.event import RunEvent
 from orchestrator.model.frozen import Frozen
@@ -145,8 +145,6 @@ def put_on_record(
                     kind, data = word_as_event(recorder, word)
                     data["plan"] = word.statement.plan
                     recorder.record(RunEvent(type=kind, run=run, at=timestamp(clock.now()), data=data))
-    except EvidenceError as error:
-        if type(error) is not EvidenceError:  # full, or broken: nothing is on record, and nobody else can write either
-            raise
+    except RunInProgress:
         return "later"
     return "now"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from orchestrator.evidence.wave_words import ensure_theirs, sign_wave_word, tell_word
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import ApprovalInvalid, EvidenceError, GateClosed, UsageError
+from orchestrator.foundation.errors import ApprovalInvalid, GateClosed, RunInProgress, UsageError
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.wave import GateName, GateWord, SignedWaveWord, SkippedGate, Waiver, WaveGate
@@ -136,7 +136,10 @@ def skip_gate(desk: Desk, plan: Plan, gate: GateName, *, person: Name, because: 
 
 
 def tell_words(desk: Desk, plan: Plan, run: str) -> None:
-    """Put on record, in `run`, what persons said of its wave and was not told there yet."""
+    """Put on record, in `run`, what persons said of its wave and was not told there yet.
+
+    A caretaker steps aside meanwhile; RunInProgress where another process carries runs.
+    """
     untold = [
         (key, document)
         for key, document in reversed(desk.catalogue.list("wave_word", prefix=f"{plan.digest}/"))
@@ -144,7 +147,7 @@ def tell_words(desk: Desk, plan: Plan, run: str) -> None:
     ]
     if not untold:
         return
-    with desk.recorder() as recorder:
+    with desk.between_runs() as recorder:
         for key, document in untold:
             kind = SkippedGate if "/skipped/" in key else SignedWaveWord
             tell_word(recorder, run, kind.model_validate(document["said"]), timestamp(desk.clock.now()))
@@ -160,6 +163,6 @@ def try_to_tell(desk: WaveDesk, waves: EstateWaves, named: Name) -> bool:
         return False
     try:
         tell_words(desk, plan, kept[0][1]["run"])
-    except EvidenceError:
+    except RunInProgress:
         return False  # a worker writes; its next beginning tells
     return True

@@ -227,7 +227,7 @@ class Workshop:
 
         # Before the ledger is asked for: it would only say that some process writes to it.
         needed: bool | None = refuse_second_worker(state_url())
-        worker = None
+        worker, self.caretaker = None, 0
         try:
             with self.recorder() as recorder, self._anchored(recorder):
                 worker = open_worker(

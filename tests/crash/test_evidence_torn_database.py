@@ -11,7 +11,7 @@ from orchestrator.evidence.ingest import open_database
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.evidence.verify_log import own_keys, verify_log
 from orchestrator.foundation.clock import SystemClock
-from orchestrator.foundation.errors import BrokenLog, EvidenceError
+from orchestrator.foundation.errors import BrokenLog, EvidenceError, RunInProgress
 from orchestrator.model.event import RunEvent
 
 ORIGIN = "evidence.example/torn"
@@ -139,7 +139,7 @@ def test_an_edited_database_is_never_signed(tmp_path):
 
 def test_two_processes_do_not_write_one_ledger(tmp_path):
     recorder = opened(tmp_path / "ledger")
-    with pytest.raises(EvidenceError, match="another process"):
+    with pytest.raises(RunInProgress, match="another process"):
         opened(tmp_path / "ledger")
     recorder.close()
     opened(tmp_path / "ledger").close()

@@ -53,8 +53,7 @@ def test_a_wave_that_another_process_carries_goes_back_there(desk, at_cloud):
             worker.stop()
     assert wave_status(desk, at_cloud, "pilot").members[0].state == "rolled_back"
     (told,) = asked.told
-    assert "carries the runs of" in told
-    assert told.endswith("and obeys")
+    assert "asked and waiting: process" in told
     assert desk.site.violations() == []
 
 
@@ -80,3 +79,14 @@ def test_what_waits_at_its_new_side_and_nobody_carries_is_seen_until_it_is_home(
     lock.release()
     ask_wave(desk, at_cloud, "pilot", "rollback", operator="ben", because="no")
     assert not something_waits_in_vain()
+
+
+def test_who_writes_to_the_ledger_at_that_moment_is_waited_for(desk, at_cloud):
+    with desk.recorder():
+        asked = Asked(desk, at_cloud)
+        asked.start()
+        assert asked.heard.wait(30)
+    asked.join(30)
+    status = wave_status(desk, at_cloud, "pilot")
+    assert (status.members[0].state, asked.told[1:]) == ("rolled_back", list(status.runs))
+    assert "is writing to this ledger" in asked.told[0]

@@ -9,7 +9,7 @@ from orchestrator.contracts.engine import RunStatus, StepStatus, SystemState, Sy
 from orchestrator.evidence.approvals import SshApprovalSigner
 from orchestrator.evidence.papers import words_on
 from orchestrator.foundation.clock import SystemClock, timestamp
-from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, EvidenceError, GateClosed, LedgerFull
+from orchestrator.foundation.errors import ApprovalInvalid, ApprovalMissing, GateClosed, LedgerFull, RunInProgress
 from orchestrator.model.system import ApprovalRule
 from orchestrator.operations.migrate import run_plan
 from orchestrator.operations.revoke import newest_words, pause_runs, put_on_record, revoke, withdrawn
@@ -288,7 +288,7 @@ def test_it_stands_in_the_run_or_in_the_log_itself(office):
 
 def test_where_a_worker_writes_it_puts_it_on_record_and_a_full_ledger_is_an_error(office):
     taken = (word(office.plan.digest, "ana", "revoke", 1),)
-    busy = ledger(error=EvidenceError("another process is writing to this ledger"))
+    busy = ledger(error=RunInProgress("another process is writing to this ledger"))
     assert put_on_record(taken, [], busy, SetClock()) == "later"
     with pytest.raises(LedgerFull):
         put_on_record(taken, [], ledger(error=LedgerFull("no room")), SetClock())
