@@ -8,6 +8,7 @@ from datetime import datetime
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.trees import Point, PointStore
+from orchestrator.foundation.amounts import seconds_text
 from orchestrator.foundation.clock import Clock
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.frozen import Frozen
@@ -84,8 +85,13 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
         if len(fitting) > 1:
             raise UsageError(f"{system.name}: more than one recovery point begins with {named}")
     if not fitting:
+        wanted = {
+            "latest": "sound",
+            "latest_app_consistent": "of a moment for which the application was held still",
+            "worst": f"within the RPO of {seconds_text(system.objectives.rpo)}",
+        }
         raise UsageError(
-            f"{system.name}: no recovery point at DR is {named}"
+            f"{system.name}: no recovery point at DR is {wanted.get(named, named)}"
             + (f" and at least {older_than_seconds:g} s old" if older_than_seconds else ""),
             hint=f"See them with: skerry snapshot list {system.name}",
         )
