@@ -92,7 +92,7 @@ def choose_point(drivers: Drivers, system: System, named: str, *, older_than_sec
         }
         raise UsageError(
             f"{system.name}: no recovery point at DR is {wanted.get(named, named)}"
-            + (f" and at least {older_than_seconds:g} s old" if older_than_seconds else ""),
+            + (f" and at least {seconds_text(older_than_seconds)} old" if older_than_seconds else ""),
             hint=f"See them with: skerry snapshot list {system.name}",
         )
     refuse_damaged(drivers.catalogue, system.name, Side.DR, fitting[0].id)

@@ -336,7 +336,7 @@ def test_which_point_is_meant(ground):
     assert choose_point(drivers, SYSTEM, "latest", older_than_seconds=60).id == points[1]
     lax = SYSTEM.model_copy(update={"objectives": SYSTEM.objectives.model_copy(update={"rpo": 120})})
     assert choose_point(drivers, lax, "worst").id == points[1]
-    with pytest.raises(UsageError, match="no recovery point at DR is sound and at least 86400 s old"):
+    with pytest.raises(UsageError, match="no recovery point at DR is sound and at least 1 d old"):
         choose_point(drivers, SYSTEM, "latest", older_than_seconds=86400)
     ground.world.clock.pass_time(timedelta(days=1))
     with pytest.raises(UsageError, match="no recovery point at DR is within the RPO of 2 min"):
