@@ -148,18 +148,16 @@ class SystemTurns:
     # ---- commands
 
     def _carry_out(self, number: int, commands: Sequence[Command]) -> None:
-        """All but deeds, in order. May be repeated after a crash: each says and writes once."""
+        """All but deeds, in order. May be repeated after a crash: each is written once, and told whatever died when."""
         for index, command in enumerate(commands):
+            key = f"{self._run}/{self._system}/{number}/{index}"
             match command:
                 case Announce():
-                    key = f"{self._run}/{self._system}/{number}/{index}"
-                    if not self._parts.store.was_announced(key):
-                        self._tell(command.type, command.step, command.data)
-                        self._parts.store.mark_announced(key)
+                    self._tell_once(key, command.type, command.step, command.data)
                 case Open():
-                    self._open(command)
+                    self._open(command, key)
                 case Settle():
-                    self._settle(command)
+                    self._settle(command, key)
                 case SetState():
                     self._set_state(command)
         if self._taken:
@@ -167,9 +165,9 @@ class SystemTurns:
             self._taken = []
             self._parts.on_rest(self._run)
 
-    def _open(self, command: Open) -> None:
+    def _open(self, command: Open, key: str) -> None:
         step = self._planned.step(command.step)
-        earlier = self._parts.store.begin_step(
+        self._parts.store.begin_step(
             self._run,
             self._system,
             step.id,
@@ -178,8 +176,6 @@ class SystemTurns:
             worker=self._parts.worker,
             state="waiting",
         )
-        if earlier.state == "waiting":
-            return
         data = {
             "mode": command.mode,
             "title": step.title,
@@ -191,16 +187,16 @@ class SystemTurns:
             "actor": self._parts.worker,
             "untilSeconds": command.until,
         }
-        self._tell("step.started", step.id, data)
+        self._tell_once(key, "step.started", step.id, data)
 
-    def _settle(self, command: Settle) -> None:
-        changed = self._parts.store.settle_step(
-            self._run, self._system, command.step, command.mode, attempt=0, outcome=command.outcome
+    def _settle(self, command: Settle, key: str) -> None:
+        outcome = command.outcome
+        self._parts.store.settle_step(
+            self._run, self._system, command.step, command.mode, attempt=0, outcome=outcome
         )
-        if changed and command.recorded:
-            outcome = command.outcome
+        if command.recorded:
             data = {"mode": command.mode, "status": outcome.result.value, "message": outcome.message}
-            self._tell("step.finished", command.step, data | {"observed": outcome.observed})
+            self._tell_once(key, "step.finished", command.step, data | {"observed": outcome.observed})
 
     def _set_state(self, command: SetState) -> None:
         store = self._parts.store
@@ -209,6 +205,12 @@ class SystemTurns:
             store.set_system_state(self._run, self._system, command.state, command.reason, holds=command.holds)
         if command.state in AT_REST:
             self._parts.on_rest(self._run)
+
+    def _tell_once(self, key: str, type_: str, step: str, data: dict[str, Any]) -> None:
+        """Once; but a second time where the process died right after the first."""
+        if not self._parts.store.was_announced(key):
+            self._tell(type_, step, data)
+            self._parts.store.mark_announced(key)
 
     def _tell(self, type_: str, step: str, data: dict[str, Any]) -> None:
         self._parts.events.tell(type_, run=self._run, system=self._system, step=step, data=data)

@@ -4,7 +4,7 @@ A cell passes when the run ended in a state that is allowed, exactly one side ha
 authority and serves, nothing acknowledged is lost, no two sides could ever write, and the evidence is in order.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from orchestrator.contracts.engine import SystemStatus
 from orchestrator.contracts.requests import Operation
 from orchestrator.engine.run_state import PERSON_VERBS
+from orchestrator.engine.turns import Event, Requested
 from orchestrator.foundation.errors import EngineUnavailable, LedgerFull
 from orchestrator.model.action import Wait
 from orchestrator.model.outcome import Outcome, Result
@@ -28,14 +29,20 @@ KILLS = ("kill before the deed", "kill after the deed", "kill before evidence", 
 # The same of a worker whose store is PostgreSQL: another one takes its work over.
 ON_POSTGRESQL = tuple(f"{kill}, on PostgreSQL" for kill in KILLS if kill != "kill before evidence")
 CUT_OFF = "site cut off"
+# A worker that cannot write down how far it came halts, and the next one goes on.
+FULL_DISKS = ("ledger full", "ledger full after the deed", "state full before the journal")
+# Hosts, sites and time meet a deed before it takes effect or after it did; the journal is this machine's alone.
 TROUBLES = (
     *KILLS,
     "host unreachable once",
     "host unreachable after the deed",
     "host unreachable for good",
     CUT_OFF,
+    f"{CUT_OFF} after the deed",
     "host disk full",
-    "ledger full",
+    "host disk full after the deed",
+    *FULL_DISKS,
+    "timeout before the deed",
     "timeout, unknown",
     "timeout, absent",
 )
@@ -43,6 +50,8 @@ NO_TROUBLE = "no trouble"
 WAYS = ("go on", "roll back")
 LIVES_MAX = 16
 RUNS_MAX = 3
+TIMED_OUT = Outcome(result=Result.TIMED_OUT, message="it did not end in time")
+GONE = Outcome.failed("it went away before it answered", error="HostUnreachable", retryable=True)
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,9 @@ class AnyTrial(Protocol):
     def heal(self, case: Case) -> None:
         """By the time a person acts, hosts answer again, and have room."""
 
+    def was_struck(self, case: Case) -> bool:
+        """The trouble came."""
+
     def wanted(self, case: Case) -> tuple[str, ...]:
         """What the run may end in."""
 
@@ -152,6 +164,9 @@ class SimulatedTrial(Trial):
                 self.faults.failures[name] = 0
         self.faults.unknown.clear()
         self.faults.cut.clear()
+
+    def was_struck(self, case: Case) -> bool:
+        return case.name in self.faults.struck
 
     def wanted(self, case: Case) -> tuple[str, ...]:
         return expected_states(case, self.runs, steps_of(case.runbook))
@@ -192,6 +207,8 @@ def judge(now: Callable[[], Case], trial: AnyTrial) -> str:
     if problem:
         return problem
     problems = trial.problems()
+    if case.trouble != NO_TROUBLE and not trial.was_struck(case):
+        problems.append("its trouble never came")
     wanted, status = trial.wanted(case), trial.status()
     if status.state not in wanted:
         problems.append(f"ended {status.state} ({status.reason}), expected {' or '.join(wanted)}")
@@ -236,34 +253,31 @@ def arrange(case: Case, trial: Trial) -> None:
         case "kill before evidence":
             before_evidence(trial, case, "step.finished", SimulatedCrash("before step.finished"))
         case "kill before the journal":
-
-            def before_recording(events: Any) -> None:
-                if any(getattr(event, "step", "") == case.step and event.mode == case.mode for event in events):
-                    trial.before_recording = lambda _events: None
-                    raise SimulatedCrash("before the turn was kept")
-
-            trial.before_recording = before_recording
-        case "host unreachable once":
+            before_recording(trial, case, SimulatedCrash("before the turn was kept"))
+        case "state full before the journal":
+            before_recording(trial, case, EngineUnavailable("no room"))
+        case "host unreachable once" | "host unreachable for good":
             trial.faults.retryable = True
-            trial.faults.failures[case.name] += 1
-        case "host unreachable for good":
-            trial.faults.retryable = True
-            trial.faults.failures[case.name] += 99
+            trial.faults.failures[case.name] += 1 if "once" in case.trouble else 99
         case "host unreachable after the deed":
-            went = Outcome.failed("it went away before it answered", error="HostUnreachable", retryable=True)
-            trial.faults.outcomes[case.name] = [went]
+            trial.faults.outcomes[case.name] = [GONE]
         case "site cut off":
-            step = next(found for found in steps_of(case.runbook) if found.id == case.step)
-            action = step.action if case.mode == "do" else step.inverse.action
-            sides = sides_of(action) or [Side.SOURCE.value]
-            at_the_boundary(trial, case.name, "before", lambda: trial.faults.cut.add(sides[-1]))
+            cut_off(trial, case, "before")
+        case "site cut off after the deed":
+            cut_off(trial, case, "after")
+            trial.faults.outcomes[case.name] = [GONE]
         case "host disk full":
             trial.faults.errors[case.name] = "NoSpace"
             trial.faults.failures[case.name] += 99
-        case "ledger full":
-            before_evidence(trial, case, "step.started", LedgerFull("no room"))
+        case "host disk full after the deed":
+            trial.faults.outcomes[case.name] = [Outcome.failed("no room for what came last", error="NoSpace")]
+        case "ledger full" | "ledger full after the deed":
+            kind = "step.finished" if "after" in case.trouble else "step.started"
+            before_evidence(trial, case, kind, LedgerFull("no room"))
+        case "timeout before the deed":
+            trial.faults.instead[case.name] = [TIMED_OUT]
         case _:
-            trial.faults.outcomes[case.name] = [Outcome(result=Result.TIMED_OUT, message="it did not end in time")]
+            trial.faults.outcomes[case.name] = [TIMED_OUT]
             if case.trouble.endswith("unknown"):
                 trial.faults.unknown.add(case.name)
 
@@ -278,9 +292,36 @@ def at_the_boundary(trial: Trial, name: str, when: str, do: Callable[[], None]) 
     def boundary(deed: str, at: str) -> None:
         if deed == name and at == when:
             trial.faults.boundary = lambda _deed, _at: None
+            trial.faults.struck.add(name)
             do()
 
     trial.faults.boundary = boundary
+
+
+def cut_off(trial: Trial, case: Case, when: str) -> None:
+    """The last of the sides that the deed is about, until a person mends it."""
+    step = next(found for found in steps_of(case.runbook) if found.id == case.step)
+    sides = sides_of(step.action if case.mode == "do" else step.inverse.action) or [Side.SOURCE.value]
+    at_the_boundary(trial, case.name, when, lambda: trial.faults.cut.add(sides[-1]))
+
+
+def before_recording(trial: Trial, case: Case, error: BaseException) -> None:
+    """The turn with the step's end is not kept, once."""
+
+    def refuse(events: Sequence[Event]) -> None:
+        if any(ends(event, case) for event in events):
+            trial.before_recording = lambda _events: None
+            trial.faults.struck.add(case.name)
+            raise error
+
+    trial.before_recording = refuse
+
+
+def ends(event: Event, case: Case) -> bool:
+    """The step's end is in it: that of its deed or of its time, or what a person says whom it waits for."""
+    if isinstance(event, Requested):
+        return any(step.id == case.step and step.action.verb in PERSON_VERBS for step in steps_of(case.runbook))
+    return (getattr(event, "step", ""), getattr(event, "mode", "")) == (case.step, case.mode)
 
 
 def before_evidence(trial: Trial, case: Case, kind: str, error: BaseException) -> None:
@@ -289,6 +330,7 @@ def before_evidence(trial: Trial, case: Case, kind: str, error: BaseException) -
     def refuse(event: Any) -> None:
         if event.type == kind and (event.step, event.data["mode"]) == (case.step, case.mode):
             trial.before_evidence = lambda _event: None
+            trial.faults.struck.add(case.name)
             raise error
 
     trial.before_evidence = refuse
@@ -317,7 +359,7 @@ def expected_states(case: Case, runs: int, steps: tuple[Step, ...]) -> tuple[str
         return ("committed",)
     if is_beyond_return(step, steps) and not after_commit(step, steps):
         return ("committed",)  # nothing is undone there: it is done again
-    if case.trouble in (*KILLS, *ON_POSTGRESQL, "ledger full"):
+    if case.trouble in (*KILLS, *ON_POSTGRESQL, *FULL_DISKS):
         if case.way == "go on":
             return ("committed",)
         # What was under way is ended first; where that was the commit, it is too late to roll back.
@@ -327,7 +369,7 @@ def expected_states(case: Case, runs: int, steps: tuple[Step, ...]) -> tuple[str
         # Nobody notices; but where a step waits for a person, that person may ask to go back instead.
         asks = any(found.action.verb in PERSON_VERBS for found in steps)
         return ("rolled_back",) if asks and case.way == "roll back" else ("committed",)
-    if case.trouble == CUT_OFF and not sides_of(step.action):
+    if case.trouble.startswith(CUT_OFF) and not sides_of(step.action):
         return ("committed", "rolled_back")  # it asks no site, and whichever step does first meets the cut
     if case.trouble != "timeout, unknown" and step.on_failure == "rollback" and not after_commit(step, steps):
         return ("rolled_back",)

@@ -248,6 +248,9 @@ class RealTrial:
     def heal(self, case: Case) -> None:
         self._ground.town.heal()
 
+    def was_struck(self, case: Case) -> bool:
+        return self._came.exists()
+
     def wanted(self, case: Case) -> tuple[str, ...]:
         """A fault that touches nothing of what a step does is no fault to it: it may go either way."""
         steps = steps_of(case.runbook)
@@ -264,8 +267,6 @@ class RealTrial:
         estate_town.traffic_start(self._ground.town)
         active = [found for found in HOSTS if self._is_active(HOSTS[found])]
         found = []
-        if self._case.trouble != NO_TROUBLE and not self._came.exists():
-            found.append("its trouble never came")
         if active != [side]:
             found.append(f"authority is at {side.value}; services are active at {[at.value for at in active]}")
         found += self._clients_complain_of(side) + self._left_behind()

@@ -35,6 +35,7 @@ from orchestrator.engine.tables import metadata, schema, steps, system_runs
 from orchestrator.engine.turns import EVENTS, Event
 from orchestrator.engine.worker_store import WorkerStore
 from orchestrator.foundation.clock import SystemClock
+from orchestrator.foundation.errors import EngineUnavailable
 from orchestrator.foundation.limits import WAY_BACK_EVERY_SECONDS
 from orchestrator.model.event import RunEvent
 from orchestrator.model.plan import Plan
@@ -243,8 +244,8 @@ class Trial:
                 journaled = JournaledTurns(self.run, self.system, turns, journal)
                 await run_system(Reducer(planned, judge_gate), journaled)
                 end(None)
-            except SimulatedCrash as crash:
-                end(crash)
+            except (SimulatedCrash, EngineUnavailable) as halted:
+                end(halted)
 
         async def look_for_a_person() -> None:
             while True:
@@ -303,9 +304,10 @@ class _Recorder:
 
 
 def evidence_problems(events: Sequence[RunEvent]) -> list[str]:
-    """Each end of a step has its start before it; nothing is started again once it passed."""
+    """Each end of a step has its start before it, and each start its end; nothing is started again once it passed."""
     problems = []
     open_starts: set[tuple[str, ...]] = set()
+    ended: set[tuple[str, ...]] = set()
     passed: set[tuple[str, ...]] = set()
     for event in events:
         key = (event.run, event.system, event.step, str(event.data.get("mode")))
@@ -316,6 +318,8 @@ def evidence_problems(events: Sequence[RunEvent]) -> list[str]:
         elif event.type == "step.finished":
             if key not in open_starts:
                 problems.append(f"{key} finished without a start")
+            ended.add(key)
             if event.data["status"] == "passed":
                 passed.add(key)
+    problems += [f"{key} began and never ended" for key in sorted(open_starts - ended)]
     return problems

@@ -30,13 +30,16 @@ class Faults:
     # Called before and after each deed took effect, with the deed's name and "before" or "after"; may crash.
     boundary: Callable[[str, str], None] = lambda _deed, _when: None
     unknown: set[str] = field(default_factory=set)  # deeds of which the world says nothing
+    instead: dict[str, list[Outcome]] = field(default_factory=dict)  # given, and the deed takes no effect
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)  # given, after the deed took effect
     errors: dict[str, str] = field(default_factory=dict)  # the error of its failures, where it is another
     cut: set[str] = field(default_factory=set)  # sides that nobody reaches
+    struck: set[str] = field(default_factory=set)  # deeds at which something went wrong as ordered
 
     def take(self, name: str) -> bool:
         if self.failures[name] > 0:
             self.failures[name] -= 1
+            self.struck.add(name)
             return True
         return False
 
@@ -68,6 +71,9 @@ class SimulatedHandler:
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         name = name_of(deed)
         self._faults.boundary(name, "before")
+        if instead := self._faults.instead.get(name):
+            self._faults.struck.add(name)
+            return instead.pop(0)
         if self._faults.take(name):
             error = self._faults.errors.get(name, "HostUnreachable")
             return Outcome.failed(f"{name} was told to fail", error=error, retryable=self._faults.retryable)
@@ -82,8 +88,10 @@ class SimulatedHandler:
         except Refused as refused:
             return Outcome.failed(str(refused), error="CommandFailed")
         self._faults.boundary(name, "after")
-        ordered = self._faults.outcomes.get(name)
-        return ordered.pop(0) if ordered else Outcome.done(**observed)
+        if ordered := self._faults.outcomes.get(name):
+            self._faults.struck.add(name)
+            return ordered.pop(0)
+        return Outcome.done(**observed)
 
 
 def do(system: SimulatedSystem, deed: Deed) -> dict[str, Any]:
