@@ -14,7 +14,7 @@ ON_A_SERVER = [
     case for runbook in shipped_runbooks() for case in cases(runbook, postgresql=True) if case.on_postgresql
 ]
 # No divisors of the number of troubles and ways: none is left out because of its place in the list.
-EVERY_NTH_WITH_THREADS, EVERY_NTH_ON_POSTGRESQL = 29, 37
+EVERY_NTH_WITH_THREADS, EVERY_NTH_ON_POSTGRESQL = 43, 37
 
 
 @pytest.mark.timeout(1800)
