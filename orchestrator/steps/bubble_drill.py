@@ -193,7 +193,11 @@ class BubbleDriller:
             seen |= {"cut_off": True, "why_not": (*seen["why_not"], CUT_OFF)}
         finally:
             with spent.on("close"):
-                seen |= self._closed(drill, host, seen["why_not"])
+                try:
+                    seen |= self._closed(drill, host, seen["why_not"])
+                except KeyboardInterrupt:  # once more: it would stay for as long as its lease lasts
+                    seen |= {"cut_off": True, "why_not": (*seen["why_not"], CUT_OFF)}
+                    seen |= self._closed(drill, host, seen["why_not"])
             seen["seconds"] = spent.seconds
         return drill.model_copy(update=seen)
 

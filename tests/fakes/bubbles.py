@@ -158,6 +158,7 @@ class FakeBubbles:
     def ask(self, what: str) -> None:
         self.asked.append(what)
         if what == self.interrupts:
+            self.interrupts = ""
             raise KeyboardInterrupt
         if said := self.fails.get(what.split(maxsplit=1)[0]):
             raise DataError(said)

@@ -178,9 +178,8 @@ def test_ctrl_c_takes_the_bubble_away_and_says_so(ground: Ground, bubbles: HostB
     begun.process.send_signal(signal.SIGINT)
     told = begun.end()
     assert told.exit_code == 130, told.stdout + told.stderr
-    if phase != "close":  # whoever presses it then, is told by the next drill alone
-        assert "cut off in its bubble; nothing of it is left" in told.stderr
-        assert left(ground, bubbles) == []
+    assert "cut off in its bubble; nothing of it is left" in told.stderr
+    assert left(ground, bubbles) == []
     next_drill(ground)
     assert shown(ground, bubbles) == before
 

@@ -183,7 +183,7 @@ def test_a_bubble_that_was_killed_is_not_waited_for(ground):
     assert driller.drill("filing", bubble="d1", by="ben").why_not == ("there is no bubble d1",)
 
 
-@pytest.mark.parametrize("at", ["open", "prove", "start filing-db", "check"])
+@pytest.mark.parametrize("at", ["open", "prove", "start filing-db", "check", "close"])
 @pytest.mark.parametrize("inject", [None, "dead_primary"])
 def test_a_drill_that_is_cut_off_takes_its_bubble_away_and_is_on_record(ground, at, inject):
     ground.held()
@@ -194,7 +194,6 @@ def test_a_drill_that_is_cut_off_takes_its_bubble_away_and_is_on_record(ground, 
     assert ground.world.catalogue.list("drill_inject", prefix="filing/") == [], "its turn comes again"
     with pytest.raises(Interrupted, match="filing: .*cut off in its bubble.*; nothing of it is left"):
         complain(found)
-    ground.bubbles.interrupts = ""
     assert not ground.driller.drill("filing", bubble="d2", by="ben").cut_off
 
 
