@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hosts.host_programs.bubble.namespaces import Lease, Refused
-from orchestrator.hosts.host_programs.bubble.program import erase
+from orchestrator.hosts.host_programs.bubble.program import erase, is_sole_user
 from orchestrator.hosts.host_programs.bubble.units import environment_of, read_unit, words_of
 
 
@@ -104,3 +105,11 @@ def test_what_two_erase_at_once_is_erased_and_neither_complains(tmp_path):
         erase(str(folder))
         assert not folder.exists()
         reaper.join()
+
+
+@pytest.mark.platform("namespaces")
+def test_a_host_whose_root_is_the_only_user_is_told_from_others():
+    ask = f"from {is_sole_user.__module__} import is_sole_user; print(is_sole_user())"
+    words = [sys.executable, "-c", ask]
+    assert subprocess.run(["unshare", "-Ur", *words], capture_output=True, text=True, check=True).stdout == "True\n"
+    assert not is_sole_user()

@@ -46,6 +46,11 @@ def say(value: Any) -> None:
 
 def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
     folder = os.path.join(request["root"], request["bubble"])
+    if is_sole_user():
+        raise Refused(
+            "its root is the only user that there is, in a user namespace that no other command enters: no service can be "
+            "started as its own user in a bubble. A lab that an ordinary user made is so; let root make one"
+        )
     swept = sweep(request["root"])
     if alive := [name for name in bubbles(request["root"]) if name not in swept]:
         raise Refused("a bubble is here already: %s" % ", ".join(alive))
@@ -73,6 +78,12 @@ def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
         raise
     clones = [{key: one[key] for key in ("dataset", "how", "seconds")} for one in mounts]
     return {"bubble": request["bubble"], "keeper": keeper, "clones": clones, "swept": swept}
+
+
+def is_sole_user() -> bool:
+    """Whether this is a user namespace in which one user is known."""
+    with open("/proc/self/uid_map", encoding="ascii") as stream:
+        return [line.split()[2] for line in stream] == ["1"]
 
 
 def places_of(one: dict[str, Any]) -> list[str]:
