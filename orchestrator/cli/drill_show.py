@@ -41,7 +41,9 @@ def show_bubble(drill: Any) -> None:
             "isolation",
             f"{len(drill.attempts)} attempts from within, none got through"
             if drill.isolated
-            else f"{sum(each.reached for each in drill.attempts)} of {len(drill.attempts)} attempts got through",
+            else f"{sum(each.reached for each in drill.attempts)} of {len(drill.attempts)} attempts got through"
+            if drill.attempts
+            else "not tried",
         ),
         *(row for each in drill.machines for row in _machine(each)),
         ("started", ", ".join(f"{each.unit} after {seconds_text(each.seconds)}" for each in drill.started)),

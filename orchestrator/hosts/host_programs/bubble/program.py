@@ -48,8 +48,8 @@ def open_bubble(request: dict[str, Any]) -> dict[str, Any]:
     folder = os.path.join(request["root"], request["bubble"])
     if is_sole_user():
         raise Refused(
-            "its root is the only user that there is, in a user namespace that no other command enters: no service can be "
-            "started as its own user in a bubble. A lab that an ordinary user made is so; let root make one"
+            "its root is the only user that there is, in a user namespace that no other command enters: no service can "
+            "be started as its own user in a bubble. A lab that an ordinary user made is so; let root make one"
         )
     swept = sweep(request["root"])
     if alive := [name for name in bubbles(request["root"]) if name not in swept]:
