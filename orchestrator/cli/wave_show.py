@@ -10,6 +10,7 @@ from orchestrator.operations.durations import SystemDuration
 from orchestrator.operations.wave_gates import GateStanding
 from orchestrator.operations.wave_state import Member
 from orchestrator.operations.wave_status import WaveStatus
+from orchestrator.wiring.state import nobody_carries
 
 MEMBERS_SHOWN_MAX = 200
 
@@ -35,6 +36,8 @@ def show_wave(status: WaveStatus) -> None:
     """One wave: members, soak, window, gates, and whoever went round something."""
     out = console()
     out.print(heading(f"wave {status.wave}: {status.state.replace('_', ' ')}"))
+    if status.state == "running" and nobody_carries():
+        out.print(quiet(f"nobody carries it now: it goes on with skerry wave run {status.wave} --as PERSON"))
     if not status.plan:
         out.print(quiet(f"not planned yet: skerry plan wave {status.wave} --as PERSON"))
         return

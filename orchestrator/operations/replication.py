@@ -20,6 +20,7 @@ from orchestrator.contracts.trees import CopyOutlook
 from orchestrator.evidence.envelope import LOG_RUN
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.clock import timestamp
+from orchestrator.foundation.database_name import named_database
 from orchestrator.foundation.errors import (
     AuthorityError,
     EngineError,
@@ -137,7 +138,9 @@ class Replication:
         `waiting` is the deed that is done once more for a run at rest, whose engine lets nothing else happen meanwhile.
         """
         system = find_system(self.inventory, name) if waiting is None else waiting.system_plan.system
-        self._close_what_broke_off(name)
+        holder = self._held_by(name) if waiting is None else ""
+        if not holder:
+            self._close_what_broke_off(name)
         started = self.drivers.clock.monotonic_seconds()
         round_ = Round(id=new_run_id(), system=name, by=by, started_at=self._now())
         round_ = round_.model_copy(update={"point": point_id(self._deed(system, round_, STEPS[1]))})
@@ -145,7 +148,7 @@ class Replication:
         try:
             side = self.drivers.authority.read(name).side
             if waiting is None:
-                self._refuse_what_is_not_ours(system, side)
+                self._refuse_what_is_not_ours(system, side, holder)
             of_run = {"of_run": waiting.run} if waiting is not None else {}
             self.record(name, "replication.started", {"round": round_.id, "by": by, **of_run})
             self._look_before(system, round_, override or Override())
@@ -174,13 +177,16 @@ class Replication:
                 self.history.put_round(left.model_copy(update=told))
                 self.record(name, "replication.finished", {"round": left.id, "result": "broken_off"})
 
-    def _refuse_what_is_not_ours(self, system: System, side: Side) -> None:
-        run = self.history.run_holding(system.name)
-        # A run that waits for its commit lets go on what keeps its way back short.
-        if run and not rests_at_new_side(self.runs, run, system.name):
+    def _held_by(self, name: SystemName) -> str:
+        """The run that lets nobody else bring rounds of this system; "": there is none."""
+        run = self.history.run_holding(name)
+        return run if run and keeps_rounds_to_itself(self.runs, run, name) else ""
+
+    def _refuse_what_is_not_ours(self, system: System, side: Side, holder: str) -> None:
+        if holder:
             raise RunInProgress(
-                f"{system.name} is held by run {run}",
-                hint=f"Rounds go on when that run has ended. See it with: skerry runs show {run}",
+                f"{system.name} is held by run {holder}",
+                hint=f"Rounds go on when that run has ended. See it with: skerry runs show {holder}",
             )
         if side is Side.DR:
             raise AuthorityError(
@@ -346,6 +352,13 @@ class Replication:
 
     def _now(self) -> str:
         return timestamp(self.drivers.clock.now())
+
+
+def keeps_rounds_to_itself(runs: Runs, run: str, system: SystemName) -> bool:
+    """Whether nobody may bring rounds beside this run's. One that rests at its new side lets others shorten its way
+    back, but where a database is shared: its worker does that, and may begin to go back while nobody here would know.
+    """
+    return bool(named_database()) or not rests_at_new_side(runs, run, system)
 
 
 def rests_at_new_side(

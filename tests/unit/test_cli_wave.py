@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.app import main
+from orchestrator.cli.wave_show import show_wave
+from orchestrator.engine.worker_lock import worker_lock
 from orchestrator.operations.desk import open_desk
+from orchestrator.operations.wave_status import WaveStatus
+from orchestrator.wiring.state import state_url
 from tests.fakes.surveys import healthy
 from tests.fakes.written_answers import example, holds
 
@@ -127,6 +131,20 @@ def test_a_wave_that_is_not_there_is_told_with_those_there_are(skerry, planned):
         code, _, err = skerry(*words)
         assert code == 2
         assert "no wave is called pilit; did you mean 'pilot'? (there are: pilot)" in err
+
+
+def test_a_wave_that_nobody_carries_any_more_says_how_it_goes_on(skerry, planned, capsys):
+    status = WaveStatus.model_validate(answer(skerry, "wave", "status", "pilot") | {"state": "running"})
+    show_wave(status)
+    assert "nobody carries it now: it goes on with skerry wave run pilot --as PERSON" in capsys.readouterr().out
+    lock = worker_lock(state_url())
+    assert lock is not None
+    lock.take()
+    try:
+        show_wave(status)
+    finally:
+        lock.release()
+    assert "nobody carries it" not in capsys.readouterr().out
 
 
 def test_status_and_gate_and_skip_answer_as_documented(skerry, office, planned):

@@ -3,9 +3,10 @@
 import pytest
 
 from orchestrator.cli.accounts import account_lines
+from orchestrator.foundation.database_name import VARIABLE
 from orchestrator.model.site import Side
 from orchestrator.model.system import HttpCheck
-from orchestrator.operations.replication import rests_at_new_side
+from orchestrator.operations.replication import keeps_rounds_to_itself, rests_at_new_side
 from orchestrator.operations.wave import ask_wave, commit_wave, run_wave
 from orchestrator.operations.ways_back import note_ways_back
 from orchestrator.steps.playing import fewer_than_before
@@ -117,11 +118,15 @@ def test_an_account_tells_datasets_and_last_words():
     assert account_lines({}) == ["authority is where it was, so nothing was written anywhere else"]
 
 
-def test_a_run_rests_at_its_new_side_until_it_is_committed_or_goes_back(desk, keys):
+def test_a_run_rests_at_its_new_side_until_it_is_committed_or_goes_back(desk, keys, monkeypatch):
     waves = waves_of(ONE_WAVE, desk.inventory)
     plan = approved_plan(desk, waves, "pilot", keys)
     status = run_wave(desk, waves, "pilot", operator="ben")
     assert rests_at_new_side(desk.runs, status.runs[-1], "s0")
+    assert not keeps_rounds_to_itself(desk.runs, status.runs[-1], "s0")
+    monkeypatch.setenv(VARIABLE, "postgresql://skerry@db.example/skerry")
+    assert keeps_rounds_to_itself(desk.runs, status.runs[-1], "s0")
+    monkeypatch.delenv(VARIABLE)
     note_ways_back(plan, desk.runs, desk.catalogue)
     assert desk.catalogue.get("way_back", "s0") is None
     ask_wave(desk, waves, "pilot", "rollback", operator="ben", because="not today")
