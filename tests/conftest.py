@@ -23,6 +23,9 @@ LONG_RUN = os.environ.get("SKERRY_LONG") == "1"
 hypothesis.settings.register_profile("skerry", deadline=None, print_blob=True, derandomize=not LONG_RUN)
 hypothesis.settings.load_profile("skerry")
 
+# Tests beside each other are told of a terminal that is not theirs; what a command prints must not depend on it.
+os.environ.pop("COLUMNS", None)
+
 # A shell that starts the tests in the background has interrupts ignored; every program under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
