@@ -337,6 +337,16 @@ def test_only_the_newest_clone_is_kept(ground):
     assert ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest=digest).digest == digest
 
 
+def test_a_clone_of_a_try_that_was_broken_off_is_taken_anew_for_the_moment_of_the_next_one(ground):
+    held_clone(ground)
+    ground.write(ground.source, "later")
+    ground.mover.prepare_moment(ground.cluster, ground.dr)
+    lsn, digest = ground.mover.hold_moment(ground.cluster, ground.source, "rp-1", seconds_max=10)
+    ground.mover.digest_at(ground.cluster, ground.dr, lsn, timeout_seconds=30, keep_as="rp-1")
+    folder = ground.mover.find_clone(ground.cluster, ground.dr, "rp-1")
+    assert ground.mover.prove_clone(ground.cluster, ground.dr, folder, lsn=lsn, digest=digest).digest == digest
+
+
 def test_a_clone_that_rotted_is_found(ground):
     folder, lsn, digest = held_clone(ground)
     with pytest.raises(DigestMismatch, match="not sha256:0000"):

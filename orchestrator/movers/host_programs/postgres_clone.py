@@ -99,10 +99,16 @@ def spaces_of(data: str) -> list[tuple[str, str]]:
 
 
 def hold(request: dict[str, Any], programs: Programs) -> dict[str, Any]:
-    """A clone below `clone`: `data`, and `space-<oid>` for each tablespace. One that is whole is left as it is."""
-    clone = request["clone"]
-    if os.path.exists(os.path.join(clone, MARK)):
+    """A clone below `clone`: `data`, and `space-<oid>` for each tablespace. One of this moment is left as it is.
+
+    One of another moment is what a try held that was broken off before anybody knew of it.
+    """
+    clone, moment = request["clone"], "at %s\n" % request["lsn"]
+    mark = mark_of(clone)
+    if mark == moment:
         return {"held": False, "bytes": size_of(clone)}
+    if mark:
+        os.unlink(os.path.join(clone, MARK))  # first: what is taken away by halves is not whole
     shutil.rmtree(clone, ignore_errors=True)
     os.makedirs(clone, mode=0o700)
     with open(os.path.join(request["data"], "postmaster.pid"), encoding="utf-8") as stream:
@@ -116,7 +122,7 @@ def hold(request: dict[str, Any], programs: Programs) -> dict[str, Any]:
     programs.must("pg_basebackup", *words)
     programs.must("pg_verifybackup", "--exit-on-error", os.path.join(clone, "data"))
     with open(os.path.join(clone, MARK), "w", encoding="ascii") as stream:
-        stream.write("at %s\n" % request["lsn"])
+        stream.write(moment)
         stream.flush()
         os.fsync(stream.fileno())
     os.sync()
@@ -126,6 +132,15 @@ def hold(request: dict[str, Any], programs: Programs) -> dict[str, Any]:
     for other in newest_first[request["kept"] - 1 :]:
         shutil.rmtree(os.path.join(folder, other), ignore_errors=True)
     return {"held": True, "bytes": size_of(clone)}
+
+
+def mark_of(clone: str) -> str:
+    """The moment that it holds, once it is whole; "" before."""
+    try:
+        with open(os.path.join(clone, MARK), encoding="ascii") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
 
 
 def size_of(folder: str) -> int:
