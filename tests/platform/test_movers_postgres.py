@@ -6,7 +6,7 @@ import time
 import pytest
 
 from orchestrator.contracts.databases import Role
-from orchestrator.foundation.errors import DataError, DigestMismatch, HostUnreachable, VersionMismatch
+from orchestrator.foundation.errors import CommandFailed, DataError, DigestMismatch, HostUnreachable, VersionMismatch
 from orchestrator.movers.postgres import standby as standbys
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.digest import await_received, stop_at, stream_on
@@ -192,6 +192,69 @@ def test_a_backup_that_broke_off_is_begun_anew(ground):
         ground.mover.digest(ground.cluster, ground.source).digest
         == ground.mover.digest(ground.cluster, ground.dr).digest
     )
+
+
+def test_a_base_backup_that_was_never_started_is_a_standby_at_the_next_try(ground):
+    unit = ground.dr.path("/etc/systemd/system/movers-db.service")
+    ground.run(ground.dr, f"cp {unit} {unit}.kept; sed -i 's#^ExecStart=.*#ExecStart=/bin/false#' {unit}", user="root")
+    ground.run(ground.dr, "systemctl daemon-reload", user="root")
+    try:
+        with pytest.raises((DataError, CommandFailed)):
+            ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    finally:
+        ground.run(ground.dr, f"mv {unit}.kept {unit}; systemctl daemon-reload", user="root")
+    assert ground.mover.role(ground.cluster, ground.dr) is Role.STOPPED
+    report = ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    assert (report.method, report.bytes_wire) == ("streaming", 0)
+    arrives(ground, "after the first start")
+
+
+@pytest.mark.parametrize("way", ["make_standby", "rejoin"])
+def test_a_standby_that_lost_its_power_goes_on_from_where_it_was(ground, way):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    arrives(ground, "before")
+    lose_power(ground, ground.dr)
+    ground.write(ground.source, "meanwhile")
+    pair = (ground.source, ground.dr) if way == "make_standby" else (ground.dr, ground.source)
+    report = getattr(ground.mover, way)(ground.cluster, *pair)
+    assert report.method == "streaming"
+    arrives(ground, "after")
+    assert ground.rows(ground.dr) == ["first", "before", "meanwhile", "after"]
+
+
+def test_a_standby_that_lost_its_power_beyond_the_end_of_its_upstream_is_made_anew(ground):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    ground.mover.make_standby(ground.cluster, ground.source, ground.cloud)
+    lose_power(ground, ground.cloud)
+    arrives(ground, "never at the cloud")
+    # The cloud becomes the upstream at an earlier place than where the standby at DR stands already.
+    lose_power(ground, ground.dr)
+    ground.mover.shut_down(ground.cluster, ground.source)
+    ground.mover.start(ground.cluster, ground.cloud)
+    ground.mover.promote(ground.cluster, ground.cloud)
+    report = ground.mover.make_standby(ground.cluster, ground.cloud, ground.dr)
+    assert report.method == "pg_basebackup"
+    assert ground.rows(ground.dr) == ["first"]
+
+
+def test_a_primary_that_lost_its_power_is_not_made_a_standby_as_it_is(ground):
+    ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+    lose_power(ground, ground.source)
+    ground.mover.promote(ground.cluster, ground.dr)
+    with pytest.raises(DataError, match=r"was not stopped cleanly \(its state is: in production\)"):
+        ground.mover.make_standby(ground.cluster, ground.dr, ground.source)
+
+
+def lose_power(ground, host):
+    ground.sql(host, "checkpoint", "postgres")  # what it replayed is on its disk
+    ground.run(host, f"{BINARIES}/pg_ctl -D {host.path(DATA)} -m immediate -w stop")
+    ground.run(host, "systemctl stop movers-db", user="root")
+
+
+def arrives(ground, text):
+    ground.write(ground.source, text)
+    ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=30)
+    assert text in ground.rows(ground.dr)
 
 
 def test_a_moment_under_load_keeps_writers_waiting_shortly(ground):

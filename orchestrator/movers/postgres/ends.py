@@ -8,6 +8,8 @@ from orchestrator.movers.postgres.lsn import parse_lsn
 
 RECOVERY_SECONDS_MAX = 3600.0
 _CLEAN = ("shut down", "shut down in recovery")
+_STANDBY = ("standby.signal",)
+_BACKUP = ("standby.signal", "backup_label")
 _OF_A_RUNNING = (
     "select case when pg_is_in_recovery() then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
     " else pg_current_wal_flush_lsn() end, pg_snapshot_xmax(pg_current_snapshot())"
@@ -31,9 +33,68 @@ def cluster_end(cluster: ClusterHost) -> ClusterEnd:
     return ClusterEnd(lsn=lsn, position=parse_lsn(lsn), transactions=(int(epoch) << 32) + int(number))
 
 
+def fork_position(upstream: ClusterHost, timeline: int) -> int | None:
+    """Where the upstream's history left `timeline`; None where the upstream is still on it."""
+    present = int(upstream.sql_when_up("select timeline_id from pg_control_checkpoint()"))
+    newest = upstream.sql_when_up(
+        "select coalesce(max(substr(name, 1, 8)), '') from pg_ls_waldir() where name like '%.history'"
+    )
+    number = max(present, int(newest, 16) if newest else 0)
+    if number == timeline:
+        return None
+    history = upstream.sql_when_up(f"select pg_read_file('pg_wal/{number:08X}.history')")
+    for line in history.splitlines():
+        fields = line.split()
+        if len(fields) >= 2 and fields[0] == str(timeline):
+            return parse_lsn(fields[1])
+    raise DataError(f"{upstream.host.name}: the history of timeline {number} knows nothing of timeline {timeline}")
+
+
+def bytes_apart(upstream: ClusterHost, stopped: ClusterHost) -> int | None:
+    """What a stopped cluster holds beyond the place where the upstream left its history; None where it can follow."""
+    lsn, timeline, begun = _at_rest(stopped)
+    fork = fork_position(upstream, timeline)
+    # A base backup is whole only at its own end, which nothing here tells: it follows the history that it was taken of.
+    if fork is None or (begun and parse_lsn(lsn) < fork):
+        return None
+    return max(0, parse_lsn(lsn) - fork)
+
+
+def _at_rest(cluster: ClusterHost) -> tuple[str, int, bool]:
+    """(position, timeline, whether it has run) of a stopped cluster that need not be recovered first.
+
+    That is one that was stopped cleanly; and a standby, however it ended, or a base backup that is to become one: they
+    write nothing of their own, and go on from where they were. DataError for any other.
+    """
+    control = cluster.control()
+    state = control["Database cluster state"]
+    signs = _signs(cluster)
+    if signs == _BACKUP or state in _CLEAN:
+        position, timeline = control["Latest checkpoint location"], control["Latest checkpoint's TimeLineID"]
+    elif signs == _STANDBY and state == "in archive recovery":
+        position, timeline = control["Minimum recovery ending location"], control["Min recovery ending loc's timeline"]
+    else:
+        raise DataError(
+            f"{cluster.host.name}: {cluster.cluster.name} was not stopped cleanly (its state is: {state})",
+            hint="Start it and stop it again, or make a new standby of it.",
+        )
+    return position, int(timeline), signs != _BACKUP
+
+
+def _signs(cluster: ClusterHost) -> tuple[str, ...]:
+    """What lies in the data directory for the server's next start."""
+    script = 'cd "$1" && for name in standby.signal backup_label; do [ ! -e $name ] || echo $name; done'
+    return tuple(cluster.run(["sh", "-c", script, "signs", cluster.data]).text.split())
+
+
 def recover_alone(cluster: ClusterHost) -> None:
-    """Bring a cluster that lost its power to a clean end, in single-user mode: no port is opened meanwhile."""
+    """Bring a cluster that lost its power to a clean end, in single-user mode: no port is opened meanwhile.
+
+    A standby needs none of it, and cannot be run so.
+    """
     if cluster.role() is not Role.STOPPED or cluster.control()["Database cluster state"] in _CLEAN:
+        return
+    if _signs(cluster) in (_STANDBY, _BACKUP):
         return
     words = [cluster.program("postgres"), "--single", "-D", cluster.data, "template1"]
     done = cluster.run(words, stdin=b"", timeout_seconds=RECOVERY_SECONDS_MAX, check=False)

@@ -20,9 +20,8 @@ from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_pl
 from orchestrator.movers.postgres.checks import check_running
 from orchestrator.movers.postgres.clones import find_clone, prove_clone
 from orchestrator.movers.postgres.cluster_host import ClusterHost
-from orchestrator.movers.postgres.ends import cluster_end, recover_alone
+from orchestrator.movers.postgres.ends import bytes_apart, cluster_end, recover_alone
 from orchestrator.movers.postgres.fit import check_fit, compare_control, refuse_another_cluster
-from orchestrator.movers.postgres.lsn import parse_lsn
 from orchestrator.movers.postgres.rewinding import rewind
 from orchestrator.movers.postgres.standby import Upstream
 from orchestrator.movers.postgres.switching import promote, shut_down
@@ -110,11 +109,8 @@ class PostgresMover:
         standby = link.standby
         refuse_another_cluster(link.upstream, standby)
         compare_control(link.upstream, standby)
-        if standby.role() is Role.STOPPED:
-            lsn, timeline = standbys.clean_end(standby)
-            fork = standbys.fork_position(link.upstream, timeline)
-            if fork is not None and parse_lsn(lsn) >= fork:
-                return False
+        if standby.role() is Role.STOPPED and bytes_apart(link.upstream, standby) is not None:
+            return False
         link.put_password()
         link.make_slot()
         link.configure(standby.data)
@@ -174,10 +170,7 @@ class PostgresMover:
             compare_control(there, here)
             if role is Role.STOPPED:
                 recover_alone(here)
-                lsn, timeline = standbys.clean_end(here)
-                fork = standbys.fork_position(there, timeline)
-                if fork is not None and parse_lsn(lsn) >= fork:
-                    lost = parse_lsn(lsn) - fork
+                if (lost := bytes_apart(there, here)) is not None:
                     method, detail["discarded_bytes"] = "pg_rewind", str(lost)
                     rewind(link, lost, allowed=allow_rewind)
             link.put_password()

@@ -218,35 +218,6 @@ def _until(condition: str, columns: str) -> str:
     )
 
 
-def fork_position(upstream: ClusterHost, timeline: int) -> int | None:
-    """Where the upstream's history left `timeline`; None where the upstream is still on it."""
-    present = int(upstream.sql_when_up("select timeline_id from pg_control_checkpoint()"))
-    newest = upstream.sql_when_up(
-        "select coalesce(max(substr(name, 1, 8)), '') from pg_ls_waldir() where name like '%.history'"
-    )
-    number = max(present, int(newest, 16) if newest else 0)
-    if number == timeline:
-        return None
-    history = upstream.sql_when_up(f"select pg_read_file('pg_wal/{number:08X}.history')")
-    for line in history.splitlines():
-        fields = line.split()
-        if len(fields) >= 2 and fields[0] == str(timeline):
-            return parse_lsn(fields[1])
-    raise DataError(f"{upstream.host.name}: the history of timeline {number} knows nothing of timeline {timeline}")
-
-
-def clean_end(cluster: ClusterHost) -> tuple[str, int]:
-    """(LSN of the shutdown checkpoint, timeline) of a cluster that was stopped cleanly; DataError where it was not."""
-    control = cluster.control()
-    state = control["Database cluster state"]
-    if state not in ("shut down", "shut down in recovery"):
-        raise DataError(
-            f"{cluster.host.name}: {cluster.cluster.name} was not stopped cleanly (its state is: {state})",
-            hint="Start it and stop it again, or make a new standby of it.",
-        )
-    return control["Latest checkpoint location"], int(control["Latest checkpoint's TimeLineID"])
-
-
 def refuse_primary(cluster: ClusterHost, role: Role) -> None:
     if role is Role.PRIMARY:
         raise DataError(
