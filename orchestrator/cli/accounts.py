@@ -42,7 +42,8 @@ def _dataset_text(found: Mapping[str, Any]) -> str:
         named = ", ".join(found["named"][:3])
         return f"{found['paths']} files differ" + (f": {named}" if named else "")
     upto = f", log from {found.get('from') or 'its beginning'} to {found['to']}" if found.get("to") else ""
-    return f"{found['bytes']} bytes, {found['transactions']} transactions{upto}"
+    parted = ", written after the other side had gone its own way" if found.get("parted") and upto else ""
+    return f"{found['bytes']} bytes, {found['transactions']} transactions{upto}{parted}"
 
 
 def business_lines(business: Mapping[str, Any], side: str) -> list[str]:
@@ -50,8 +51,13 @@ def business_lines(business: Mapping[str, Any], side: str) -> list[str]:
     if "unknown" in business:
         return [f"the business checks could not be asked at {side}: {business['unknown']}"]
     return [
-        f"{name} at {side}: " + ", ".join(f"{key} {value}" for key, value in check["observed"].items())
+        f"{name} at {side}: {_answer(check)}"
         for of_host in business.get("hosts", {}).values()
         for name, check in of_host.get("checks", {}).items()
         if check.get("observed")
     ]
+
+
+def _answer(check: Mapping[str, Any]) -> str:
+    known = [f"{key} {value}" for key, value in check["observed"].items() if value is not None]
+    return ", ".join(known) or f"not known: {'; '.join(check.get('wrong', ())) or 'it does not say'}"

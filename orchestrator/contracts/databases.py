@@ -9,7 +9,7 @@ from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, PointId
-from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
+from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, LogAlone, TransferReport
 
 SERVER_USER = "postgres"  # owns data directories, and is the clusters' superuser
 
@@ -27,6 +27,9 @@ class Databases(Protocol):
     Laws (tests/laws/databases_laws.py):
       end              of a cluster that runs or is stopped; changes nothing; a lower bound where it is stopped, so that
                        what it lacks is never counted too small
+      log_alone        counts what `newer` holds and `older` does not, also where their histories have parted or `newer`
+                       lost its power; changes nothing. Of such a log the transactions are those that were committed;
+                       else they are counted by their numbers, and some may have changed nothing
       role             tells what is, from the host, never from memory
       make_standby     ends with a streaming standby of `upstream`; on one that streams already it changes nothing;
                        the base backup was verified against its manifest. On one that is of another cluster than the
@@ -45,6 +48,8 @@ class Databases(Protocol):
     """
 
     def end(self, cluster: PostgresCluster, host: Host) -> ClusterEnd: ...
+
+    def log_alone(self, cluster: PostgresCluster, newer: Host, older: Host) -> LogAlone: ...
 
     def role(self, cluster: PostgresCluster, host: Host) -> Role: ...
 

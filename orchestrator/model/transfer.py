@@ -41,6 +41,19 @@ class ClusterEnd(Frozen):
     transactions: int  # numbers given to transactions so far, also to those that changed nothing that lasts
 
 
+class LogAlone(Frozen):
+    """What of a cluster's log one host holds and another does not. `start` is "" where it begins with the log itself.
+
+    `parted`: the other host's history left the log at `start` and went on without it.
+    """
+
+    bytes: int
+    transactions: int
+    start: str = ""
+    end: str = ""
+    parted: bool = False
+
+
 class ClusterCheck(Frozen):
     """What PostgreSQL's own checks said of a clone that was opened at `lsn`: by check, `passed: …` or `not shown: why`.
 

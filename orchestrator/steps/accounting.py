@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
@@ -40,12 +39,16 @@ class AccountWritesHandler:
 
 
 def account_text(account: dict[str, Any]) -> str:
-    """The account in one sentence."""
-    return (
-        f"only at {account['at']}, not at {account['beside']}: {account['bytes']} bytes of database log, "
-        f"{account['transactions']} transactions, {account['paths']}{' or more' if account['more'] else ''} files"
-        + ("" if account["complete"] else " (not everything could be counted)")
-    )
+    """The account in one sentence: what was counted, and of which datasets nobody knows."""
+    datasets = account["datasets"]
+    parts = []
+    if any("transactions" in found for found in datasets.values()):
+        parts.append(f"{account['bytes']} bytes of database log, {account['transactions']} transactions")
+    if any("paths" in found for found in datasets.values()):
+        parts.append(f"{account['paths']}{' or more' if account['more'] else ''} files")
+    if unknown := [name for name, found in datasets.items() if "unknown" in found]:
+        parts.append(f"of {', '.join(unknown)} nobody knows how much")
+    return f"only at {account['at']}, not at {account['beside']}: {', '.join(parts) or 'nothing'}"
 
 
 def account_writes(
@@ -53,7 +56,7 @@ def account_writes(
 ) -> dict[str, Any]:
     """What exists only at `at`. `complete` is False where something could not be counted; `datasets` says why.
 
-    Transactions are counted by their numbers, so that some of them may have changed nothing.
+    Where two logs are one, transactions are counted by their numbers, and some of them may have changed nothing.
     """
     datasets: dict[str, dict[str, Any]] = {}
     for cluster in clusters(deed):
@@ -85,18 +88,9 @@ def _counted(count: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _log_between(drivers: Drivers, cluster: PostgresCluster, newer: Host, older: Host) -> dict[str, Any]:
-    if drivers.databases.role(cluster, newer) is Role.MISSING:
-        return {"bytes": 0, "transactions": 0}
-    ahead = drivers.databases.end(cluster, newer)
-    if drivers.databases.role(cluster, older) is Role.MISSING:
-        return {"bytes": ahead.position, "transactions": ahead.transactions, "from": "", "to": ahead.lsn}
-    behind = drivers.databases.end(cluster, older)
-    return {
-        "bytes": max(0, ahead.position - behind.position),
-        "transactions": max(0, ahead.transactions - behind.transactions),
-        "from": behind.lsn,
-        "to": ahead.lsn,
-    }
+    found = drivers.databases.log_alone(cluster, newer, older)
+    counted = {"bytes": found.bytes, "transactions": found.transactions, "parted": found.parted}
+    return counted | ({"from": found.start, "to": found.end} if found.bytes else {})
 
 
 def _paths_between(drivers: Drivers, tree: StillData, newer: Host, older: Host) -> dict[str, Any]:

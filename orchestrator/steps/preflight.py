@@ -1,5 +1,6 @@
 """Preflight: everything that can be known to be missing is found before the first byte is copied."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,12 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.foundation.errors import HostError, MissingTool, NoSpace, OrchestratorError
-from orchestrator.model.action import Preflight
+from orchestrator.model.action import Preflight, SeizeAuthority
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
+from orchestrator.steps.authority import OneSide
 from orchestrator.steps.places import clusters, hosts_at, trees
 from orchestrator.steps.refusals import refusal
 from orchestrator.steps.still_data import still_data
@@ -66,6 +68,7 @@ class PreflightHandler:
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Preflight)
         refuse_elsewhere(self.drivers, deed)
+        self._refuse_while_it_serves(deed)
         refused: list[OrchestratorError] = []
         observed: dict[str, object] = {}
         for side in action.sides:
@@ -87,6 +90,13 @@ class PreflightHandler:
                 hosts=observed,
             )
         return Outcome.done(f"{len(observed)} hosts are ready", hosts=observed)
+
+    def _refuse_while_it_serves(self, deed: Deed) -> None:
+        """Where the plan takes a side for lost: AuthorityError when that side answers and its services run."""
+        for step in deed.system_plan.steps:
+            if isinstance(step.action, SeizeAuthority):
+                with contextlib.suppress(HostError):
+                    OneSide(self.drivers, deed, step.action.from_side).services_stopped()
 
     def _look(self, deed: Deed, host: Host, side: Side) -> dict[str, object]:
         found = look_at(self.drivers, deed, host)

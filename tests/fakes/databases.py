@@ -13,7 +13,7 @@ from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import AuthorityError, DataError, DigestMismatch, ReplicaLagging
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
-from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
+from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, LogAlone, TransferReport
 
 Record = tuple[int, str]  # timeline, row ("" for a checkpoint or the name of a moment)
 
@@ -69,6 +69,22 @@ class FakeDatabases:
         records = self._at(cluster, host).records
         rows = sum(1 for _, row in records if row)
         return ClusterEnd(lsn=position(len(records)), position=len(records), transactions=rows)
+
+    def log_alone(self, cluster: PostgresCluster, newer: Host, older: Host) -> LogAlone:
+        ahead, behind = (
+            server.records if (server := self.servers.get((cluster.name, host.name))) else [] for host in (newer, older)
+        )
+        shared = next(
+            (place for place, pair in enumerate(zip(ahead, behind, strict=False)) if pair[0] != pair[1]),
+            min(len(ahead), len(behind)),
+        )
+        return LogAlone(
+            bytes=len(ahead) - shared,
+            transactions=sum(1 for _, row in ahead[shared:] if row),
+            start=position(shared),
+            end=position(len(ahead)),
+            parted=shared < min(len(ahead), len(behind)),
+        )
 
     def make_standby(
         self, cluster: PostgresCluster, upstream: Host, standby: Host, *, progress: ProgressSink | None = None

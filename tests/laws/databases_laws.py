@@ -111,6 +111,33 @@ class DatabasesLaws:
         assert after.position > stopped.position
         assert after.transactions > before.transactions
 
+    def test_what_one_log_holds_alone_is_counted_also_where_histories_have_parted(self, ground):
+        ground.mover.make_standby(ground.cluster, ground.source, ground.dr)
+        ground.mover.shut_down(ground.cluster, ground.dr)
+        ground.write(ground.source, "only at source")
+        alone = ground.mover.log_alone(ground.cluster, ground.source, ground.dr)
+        assert alone.bytes > 0
+        assert alone.transactions >= 1
+        assert not alone.parted
+        assert ground.mover.log_alone(ground.cluster, ground.dr, ground.source).bytes == 0
+        # The source is lost with that write; DR takes over without it and goes on for longer than the source did.
+        ground.mover.start(ground.cluster, ground.dr)
+        ground.mover.await_caught_up(ground.cluster, ground.source, ground.dr, timeout_seconds=20)
+        self.switch(ground, ground.source, ground.dr)
+        nothing = ground.mover.log_alone(ground.cluster, ground.source, ground.dr)
+        assert nothing.transactions == 0
+        ground.mover.start(ground.cluster, ground.source)
+        for row in ("lost", "and lost"):
+            ground.write(ground.source, row)
+        ground.mover.shut_down(ground.cluster, ground.source)
+        for number in range(40):
+            ground.write(ground.dr, f"at DR {number}")
+        lost = ground.mover.log_alone(ground.cluster, ground.source, ground.dr)
+        assert lost.parted
+        assert lost.transactions == 2
+        assert lost.bytes > 0
+        assert lost == ground.mover.log_alone(ground.cluster, ground.source, ground.dr)
+
     def test_an_order_that_comes_late_opens_nothing(self, ground):
         self.chain(ground)
         ground.obey(ground.cloud, Order(system="laws", number=3, ticket=7))

@@ -262,9 +262,11 @@ def test_a_failover_takes_a_person_s_word_and_nothing_less():
 def test_a_failover_from_a_side_that_answers_and_serves_is_refused():
     world = replicated()
     a_word(world, "side_is_down", Side.SOURCE)
+    moved = told(world, "transfer.finished")
     state = go(world, "failover")
     assert state.status == "failed"
-    assert "still serves" in state.reason
+    assert state.reason.startswith("preflight: source-filing1: filing-app still serves"), "said first, and by name"
+    assert told(world, "transfer.finished") == moved, "nothing was touched"
     lives_at(world, Side.SOURCE)
 
 

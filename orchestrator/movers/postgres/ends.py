@@ -1,12 +1,15 @@
-"""Where a cluster's log ends, running or stopped; and crash recovery without a server that anybody could write to."""
+"""Where a cluster's log ends, and what it holds alone; crash recovery without a server that anybody could write to."""
+
+import re
 
 from orchestrator.contracts.databases import Role
 from orchestrator.foundation.errors import DataError
-from orchestrator.model.transfer import ClusterEnd
+from orchestrator.model.transfer import ClusterEnd, LogAlone
 from orchestrator.movers.postgres.cluster_host import ClusterHost
-from orchestrator.movers.postgres.lsn import parse_lsn
+from orchestrator.movers.postgres.lsn import format_lsn, parse_lsn
 
 RECOVERY_SECONDS_MAX = 3600.0
+READ_SECONDS_MAX = 600.0
 _CLEAN = ("shut down", "shut down in recovery")
 _STANDBY = ("standby.signal",)
 _BACKUP = ("standby.signal", "backup_label")
@@ -33,13 +36,18 @@ def cluster_end(cluster: ClusterHost) -> ClusterEnd:
     return ClusterEnd(lsn=lsn, position=parse_lsn(lsn), transactions=(int(epoch) << 32) + int(number))
 
 
-def fork_position(upstream: ClusterHost, timeline: int) -> int | None:
-    """Where the upstream's history left `timeline`; None where the upstream is still on it."""
-    present = int(upstream.sql_when_up("select timeline_id from pg_control_checkpoint()"))
-    newest = upstream.sql_when_up(
+def newest_timeline(cluster: ClusterHost) -> int:
+    """The history a running cluster is on; just after a promotion its last checkpoint tells of the one before."""
+    present = int(cluster.sql_when_up("select timeline_id from pg_control_checkpoint()"))
+    newest = cluster.sql_when_up(
         "select coalesce(max(substr(name, 1, 8)), '') from pg_ls_waldir() where name like '%.history'"
     )
-    number = max(present, int(newest, 16) if newest else 0)
+    return max(present, int(newest, 16) if newest else 0)
+
+
+def fork_position(upstream: ClusterHost, timeline: int) -> int | None:
+    """Where the upstream's history left `timeline`; None where the upstream is still on it."""
+    number = newest_timeline(upstream)
     if number == timeline:
         return None
     history = upstream.sql_when_up(f"select pg_read_file('pg_wal/{number:08X}.history')")
@@ -85,6 +93,57 @@ def _signs(cluster: ClusterHost) -> tuple[str, ...]:
     """What lies in the data directory for the server's next start."""
     script = 'cd "$1" && for name in standby.signal backup_label; do [ ! -e $name ] || echo $name; done'
     return tuple(cluster.run(["sh", "-c", script, "signs", cluster.data]).text.split())
+
+
+def log_alone(newer: ClusterHost, older: ClusterHost) -> LogAlone:
+    """What `newer` holds and `older` does not; nothing where `newer` holds no cluster."""
+    if newer.role() is Role.MISSING:
+        return LogAlone(bytes=0, transactions=0)
+    ahead = cluster_end(newer)
+    role = older.role()
+    if role is Role.MISSING:
+        return LogAlone(bytes=ahead.position, transactions=ahead.transactions, end=ahead.lsn)
+    behind = cluster_end(older)
+    if newer.role() is Role.STOPPED:
+        control = newer.control()
+        timeline = int(control["Latest checkpoint's TimeLineID"])
+        if role is not Role.STOPPED and timeline < newest_timeline(older):
+            fork = fork_position(older, timeline)
+            return _log_read(newer, timeline, behind.position if fork is None else fork, parted=fork is not None)
+        if control["Database cluster state"] not in _CLEAN:
+            return _log_read(newer, timeline, behind.position, parted=False)
+    return LogAlone(
+        bytes=max(0, ahead.position - behind.position),
+        transactions=max(0, ahead.transactions - behind.transactions),
+        start=behind.lsn,
+        end=ahead.lsn,
+    )
+
+
+def _log_read(cluster: ClusterHost, timeline: int, start: int, *, parted: bool) -> LogAlone:
+    """What the log of a stopped cluster holds from `start` on, read to its last whole record.
+
+    pg_waldump fails where a log ends, and says first what it counted up to there.
+    """
+    words = [cluster.program("pg_waldump"), "-p", f"{cluster.data}/pg_wal", "-t", str(timeline)]
+    words += ["-s", format_lsn(start), "--stats=record", "--rmgr=Transaction"]
+    said = cluster.run(words, timeout_seconds=READ_SECONDS_MAX, check=False)
+    between = re.search(r"^WAL statistics between (\S+) and (\S+):$", said.text, re.MULTILINE)
+    if between is None:
+        why = said.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        if why and "could not find a valid record after" in why[0]:
+            lsn = format_lsn(start)
+            return LogAlone(bytes=0, transactions=0, start=lsn, end=lsn, parted=parted)
+        raise DataError(f"{cluster.host.name}: the log of {cluster.cluster.name} cannot be read: {' '.join(why)}")
+    first, last = between.groups()
+    committed = re.findall(r"^Transaction/COMMIT\S* +([0-9]+) ", said.text, re.MULTILINE)
+    return LogAlone(
+        bytes=max(0, parse_lsn(last) - parse_lsn(first)),
+        transactions=sum(int(count) for count in committed),
+        start=first,
+        end=last,
+        parted=parted,
+    )
 
 
 def recover_alone(cluster: ClusterHost) -> None:

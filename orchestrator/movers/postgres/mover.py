@@ -12,7 +12,7 @@ from orchestrator.foundation.errors import DataError
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, PointId
-from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, TransferReport
+from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, LogAlone, TransferReport
 from orchestrator.movers.limits import Turns
 from orchestrator.movers.postgres import digest as digests
 from orchestrator.movers.postgres import standby as standbys
@@ -20,7 +20,7 @@ from orchestrator.movers.postgres.base_backup import pull_base_backup, put_in_pl
 from orchestrator.movers.postgres.checks import check_running
 from orchestrator.movers.postgres.clones import find_clone, prove_clone
 from orchestrator.movers.postgres.cluster_host import ClusterHost
-from orchestrator.movers.postgres.ends import bytes_apart, cluster_end, recover_alone
+from orchestrator.movers.postgres.ends import bytes_apart, cluster_end, log_alone, recover_alone
 from orchestrator.movers.postgres.fit import check_fit, compare_control, refuse_another_cluster
 from orchestrator.movers.postgres.rewinding import rewind
 from orchestrator.movers.postgres.standby import Upstream
@@ -55,6 +55,9 @@ class PostgresMover:
 
     def end(self, cluster: PostgresCluster, host: Host) -> ClusterEnd:
         return cluster_end(self._at(cluster, host))
+
+    def log_alone(self, cluster: PostgresCluster, newer: Host, older: Host) -> LogAlone:
+        return log_alone(self._at(cluster, newer), self._at(cluster, older))
 
     def lag(self, cluster: PostgresCluster, upstream: Host, standby: Host) -> Lag:
         return standbys.measure_lag(self._at(cluster, upstream), self._at(cluster, standby))
