@@ -141,8 +141,8 @@ def run(
     """Run DRILL now, whatever its calendar says, by its approved plan; until it has ended or waits for a person.
 
     DRILL may be a system or a wave too: its plan by the drill runbook is made, run once people have approved it, and
-    refused with its digest until then. With --at cloud its volumes are seeded as images, and machines of the cloud
-    start from them where nothing leads out.
+    refused with its digest until then. With --at cloud what DR holds comes to life on a machine there, in a bubble; or,
+    where machines start from its volumes, these are seeded as images, and start where nothing leads out.
     """
     from orchestrator.cli.run import carry_out
     from orchestrator.cli.runbook_words import runbook_file
@@ -154,10 +154,7 @@ def run(
         from orchestrator.foundation.errors import UsageError
 
         asked = {name: said for name, said in (("point", point), ("older-than", older_than)) if said not in UNASKED}
-        if at == "cloud" and asked:
-            raise UsageError("at the cloud a new point is taken and seeded", hint="Leave --point and --older-than out.")
-        runbook = runbook_file("drill" if at == "dr" else "drill-at-cloud")
-        plan = plan_asked(drill, author=operator, runbook_file=runbook, inputs=asked)
+        plan = plan_asked(drill, author=operator, at=at, runbook_file=runbook_file, inputs=asked)
         if plan is None:
             hint = "A drill of drills.yml runs without --as."
             raise UsageError(f"no system and no wave is called {drill}", hint=hint)

@@ -23,8 +23,20 @@ def drills_show_what_they_claim(story: RunStory) -> tuple[list[str], str]:
             continue
         last = finished[-1]
         problems += [f"entry {last.index}: {system.name}: {why}" for why in _wrong(story, system, last)]
-        told.append(f"{system.name} from {last.data.get('point')}")
-    return problems, "recovered where nothing leads out, and taken away: " + (", ".join(told) or "no system was to be")
+        told.append(f"{system.name} from {last.data.get('point')}{_shown(last.data)}")
+    return problems, "recovered where nothing leads out, and taken away: " + ("; ".join(told) or "no system was to be")
+
+
+def _shown(said: dict[str, Any]) -> str:
+    """What its claim rests on, in figures."""
+    if "kept" in said:
+        return ""
+    figures = (
+        (said.get("attempts", 0), "attempts to get out failed"),
+        (len(said.get("checks", ())), "checks passed"),
+        (len(said.get("carried_back", ())), "datasets the same once carried back"),
+    )
+    return f" ({', '.join(f'{count} {what}' for count, what in figures if count)})"
 
 
 def _wrong(story: RunStory, system: SystemStory, finished: LoggedEvent) -> list[str]:
@@ -41,6 +53,9 @@ def _wrong(story: RunStory, system: SystemStory, finished: LoggedEvent) -> list[
     isolated = said if "kept" in proved[0].data else proved[0].data
     if isolated.get("isolated") is not True or any(each.get("reached") is not False for each in attempts):
         wrong.append("the bubble was not isolated")
+    if not attempts and "kept" not in proved[0].data:
+        wrong.append("nothing was tried that would show that it is isolated")
+    wrong += [f"its check {each.get('name')} did not pass" for each in said.get("checks", ()) if not each.get("passed")]
     if said.get("production_changed"):
         wrong.append("production changed meanwhile")
     if any((said.get("left") or {}).values()):

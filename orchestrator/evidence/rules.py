@@ -210,6 +210,8 @@ def digests_are_equal(story: RunStory) -> tuple[list[str], str]:
         for moved in system.of("authority.moved"):
             if moved.data.get("to") == goal:
                 problems += _unproved(story, system, moved, goal)
+    if not compared and not problems:
+        return [], "no step of this run compared the digests of sites"
     return problems, f"digests made independently at each site agree with what was claimed, {compared} comparisons"
 
 
@@ -344,7 +346,9 @@ def the_end_says_what_happened(story: RunStory) -> tuple[list[str], str]:
     result = finished[-1].data.get("result")
     if result not in _RESULTS or (result == "passed") is not (set(ended.values()) == {"committed"}):
         problems.append(f"the run is said to have {result}, its systems say otherwise")
-    told = ", ".join(f"{name} {state}" for name, state in states.items()) or "more systems than are named"
+    carried_out = {name for name in states if name in story.systems and story.systems[name].was_carried_out}
+    shown_as = {name: "carried out, nothing committed" if name in carried_out else states[name] for name in states}
+    told = ", ".join(f"{name} {state}" for name, state in shown_as.items()) or "more systems than are named"
     return problems, f"the run ended {story.result}: {told}"
 
 

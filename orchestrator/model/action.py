@@ -81,13 +81,16 @@ class TakeRecoveryPoint(Frozen):
 
 
 class DrillInBubble(Frozen):
-    """Start a held recovery point at DR where production is neither reached nor changed; check it, and go back.
+    """Start a recovery point that DR holds where production is neither reached nor changed; check it, and go back.
 
-    With the system starts what it depends on, where that is in the plan and has its replica on the same host. Writes
-    made there are carried into a second clone of the point, unless `way_back` is false. All of it is taken away.
+    At DR it is started where it lies. At the cloud what DR holds of it is brought to the system's machine first, which
+    stands already. With the system starts what it depends on, where that is in the plan and has its place on the same
+    host. Writes made there are carried into a second clone of the point, unless `way_back` is false. All of it is taken
+    away.
     """
 
     verb: Literal["drill_in_bubble"] = "drill_in_bubble"
+    side: Literal[Side.DR, Side.CLOUD] = Side.DR
     # latest, latest_app_consistent, latest_common (held by one run, of all that start), worst (the oldest within the
     # recovery point objective), or the beginning of an id.
     point: str = "latest"

@@ -13,6 +13,11 @@ class Side(StrEnum):
     DR = "dr"
     CLOUD = "cloud"
 
+    @property
+    def told(self) -> str:
+        """As people say where: at …"""
+        return {"dr": "DR"}.get(self.value, f"the {self.value}")
+
 
 class Site(Frozen):
     """A place with hosts."""

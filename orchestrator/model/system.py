@@ -235,3 +235,7 @@ class System(Frozen):
         """The host that holds `dataset` at `side`; without a dataset, the one that runs the services."""
         placement = self.placements[side]
         return placement.datasets.get(dataset, placement.host) if dataset else placement.host
+
+    def hosts_of(self, side: Side) -> list[HostName]:
+        """Every host that it uses at `side`, the services' host first."""
+        return list(dict.fromkeys([self.host_of(side), *(self.host_of(side, each.name) for each in self.datasets)]))

@@ -1,12 +1,14 @@
 """Drills that somebody asks for by a system or a wave, whatever the calendar says: their plan, by the drill runbook."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.contracts.progress import ProgressSink
+from orchestrator.foundation.errors import UsageError
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.plan import Plan
+from orchestrator.model.site import Side
 from orchestrator.operations.desk import open_desk
 from orchestrator.operations.estate import inventory_folder
 from orchestrator.operations.migrate import unfinished_run
@@ -24,18 +26,41 @@ def systems_asked(named: str, folder: Path, inventory: Inventory) -> tuple[Syste
     return tuple(found.systems) if found is not None else ()
 
 
-def plan_asked(named: str, *, author: Name, runbook_file: Path, inputs: Mapping[str, Scalar]) -> Plan | None:
+def runbook_asked(inventory: Inventory, systems: Sequence[SystemName], at: str) -> str:
+    """The shipped runbook that drills these systems at `dr` or `cloud`; UsageError where no single one does."""
+    if at == "dr":
+        return "drill"
+    from_images = [name for name in systems if _starts_from_image(inventory, name)]
+    if from_images and set(from_images) != set(systems):
+        raise UsageError(
+            f"machines of {', '.join(from_images)} start from images, those of other systems do not",
+            hint="At the cloud drill these one by one: skerry drill run SYSTEM --at cloud --as PERSON",
+        )
+    return "drill-at-cloud" if from_images else "drill-on-machine"
+
+
+def _starts_from_image(inventory: Inventory, system: SystemName) -> bool:
+    names = inventory.systems[system].hosts_of(Side.CLOUD)
+    return any(name in inventory.machines and inventory.machines[name].seeded_from for name in names)
+
+
+def plan_asked(
+    named: str, *, author: Name, at: str, runbook_file: Callable[[str], Path], inputs: Mapping[str, Scalar]
+) -> Plan | None:
     """Compile and keep the drill of a system or wave; None where `named` is neither. The same plan for the same facts.
 
-    Touches no host.
+    Touches no host. `runbook_file` finds a shipped runbook.
     """
     with open_desk(inventory_folder()) as desk:
         systems = systems_asked(named, inventory_folder(), desk.inventory)
         if not systems:
             return None
+        runbook = runbook_asked(desk.inventory, systems, at)
+        if runbook == "drill-at-cloud" and inputs:
+            raise UsageError("of images a new point is taken and seeded", hint="Leave --point and --older-than out.")
         facts = newest_facts(desk.inventory, desk.catalogue)
         return desk.make_plan(
-            runbook_file, wave=named, author=author, facts=facts, systems=systems, inputs=inputs
+            runbook_file(runbook), wave=named, author=author, facts=facts, systems=systems, inputs=inputs
         )
 
 

@@ -128,18 +128,23 @@ def _system_problems(
 
 
 def _bubble_problems(runbook: Runbook, system: System) -> Iterator[str]:
-    at_dr = {system.host_of(Side.DR), *(system.host_of(Side.DR, dataset.name) for dataset in system.datasets)}
-    if len(at_dr) > 1 and any(isinstance(step.action, DrillInBubble) for step in runbook.steps):
+    sides = {step.action.side for step in runbook.steps if isinstance(step.action, DrillInBubble)}
+    for side in sorted(sides | {Side.DR}) if sides else ():
+        if len(names := system.hosts_of(side)) > 1:
+            yield (
+                f"system {system.name} lies on {', '.join(sorted(names))} at {side.told}, and a bubble is on one "
+                "host: let its replicas lie on one, make a system of what lies on each, or drill its machines at the "
+                "cloud"
+            )
+    if volumes := [each.name for each in system.datasets if isinstance(each, BlockVolume) and Side.CLOUD in sides]:
         yield (
-            f"system {system.name} lies on {', '.join(sorted(at_dr))} at DR, and a bubble is on one host: "
-            "let its replicas lie on one, make a system of what lies on each, or drill its machines at the cloud"
+            f"system {system.name}: {', '.join(volumes)} cannot be in a bubble at the cloud: let a machine there start "
+            "from it (image: dataset:NAME), or drill it at DR"
         )
 
 
 def _hosts_of(system: System) -> list[HostName]:
-    names = [system.host_of(side) for side in Side]
-    names += [system.host_of(side, dataset.name) for side in Side for dataset in system.datasets]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(name for side in Side for name in system.hosts_of(side)))
 
 
 def lost_sides(runbook: Runbook) -> frozenset[Side]:

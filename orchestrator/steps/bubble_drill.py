@@ -1,4 +1,4 @@
-"""A drill in a bubble: a held recovery point of a system, started at DR where production is not reached, and checked.
+"""A drill in a bubble: a recovery point that DR holds, started where production is not reached, and checked.
 
 Production is looked at before and after. The bubble is proved isolated before anything is started in it, and taken away
 at the end, whatever came of it.
@@ -7,7 +7,7 @@ at the end, whatever came of it.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.contracts.bubbles import (
     BubbleCluster,
@@ -24,6 +24,7 @@ from orchestrator.model.names import HostName, Name, SystemName
 from orchestrator.model.recovery_point import RecoveryPoint
 from orchestrator.model.site import Side
 from orchestrator.model.system import BubbleRules, System
+from orchestrator.steps.bubble_elsewhere import BroughtData
 from orchestrator.steps.bubble_looks import Looks, differences
 from orchestrator.steps.bubble_replication import Streams
 from orchestrator.steps.bubble_result import BubbleDrill, DrilledSystem
@@ -50,7 +51,7 @@ TREND_TOLD = 12  # earlier drills that stand beside a result
 
 @dataclass(frozen=True)
 class BubbleDriller:
-    """Drills systems, with the hosts of their estate, in bubbles at DR."""
+    """Drills systems, with the hosts of their estate, in bubbles at DR; or `at` the cloud, on machines that stand."""
 
     systems: Mapping[SystemName, System]
     hosts: Mapping[HostName, Host]
@@ -58,6 +59,7 @@ class BubbleDriller:
     record: Record
     healthy_seconds_max: float = HEALTHY_SECONDS_MAX
     progress: ProgressSink = lambda progress: None
+    at: Literal[Side.DR, Side.CLOUD] = Side.DR
 
     def drill(
         self,
@@ -77,7 +79,7 @@ class BubbleDriller:
         """
         begun, main = self.drivers.clock.now(), self.systems[name]
         wrong = Inject(inject, main)
-        host = self._host(main)
+        host = self._host(main, self.at)
         needed, elsewhere = self._needed(main, host)
         rules = self._rules([*needed, main], by)
         chosen = choose_points(self.drivers, main, needed, point, older_than_seconds=older_than_seconds)
@@ -88,6 +90,7 @@ class BubbleDriller:
         drill = BubbleDrill(
             id=bubble,
             system=main.name,
+            at=self.at,
             by=by,
             host=host.name,
             point=chosen[main.name].id,
@@ -111,7 +114,7 @@ class BubbleDriller:
         drill = self._concluded(drill, wrong, tuple(differences(before, after)), unseen, behind)
         told = {
             "replication": tuple(streams.seen),
-            "trend": tuple(trend_of(self.drivers.catalogue, main.name, limit=TREND_TOLD)),
+            "trend": tuple(trend_of(self.drivers.catalogue, main.name, at=self.at, limit=TREND_TOLD)),
         }
         drill = drill.model_copy(update=told)
         if not drill.cut_off:
@@ -143,7 +146,8 @@ class BubbleDriller:
     ) -> SystemWithin:
         system = inject.system
         point = chosen[system.name]
-        return SystemWithin(self.drivers, system, point, host, bubble, inject, self.healthy_seconds_max, spent)
+        holder = self._host(system, Side.DR)
+        return SystemWithin(self.drivers, system, point, holder, host, bubble, inject, self.healthy_seconds_max, spent)
 
     def _within(
         self,
@@ -161,6 +165,8 @@ class BubbleDriller:
         host, inject, spent = main.host, main.inject, main.spent
         seen: dict[str, Any] = {"why_not": ()}
         try:
+            if self.at is not Side.DR:
+                held = self._brought(withins, held)
             self._say(f"opening a bubble on {host.name}")
             units = [unit for within in withins for unit in within.units]
             data = [each for of_system, _ in held[:-1] for each in of_system]
@@ -200,6 +206,15 @@ class BubbleDriller:
                     seen |= self._closed(drill, host, seen["why_not"])
             seen["seconds"] = spent.seconds
         return drill.model_copy(update=seen)
+
+    def _brought(self, withins: Sequence[SystemWithin], held: Sequence[Held]) -> list[Held]:
+        """What is held at DR, as the bubble's own host has it then."""
+        host = withins[-1].host
+        self._say(f"bringing what DR holds to {host.name}")
+        with withins[-1].spent.on("bring"):
+            given = [(within.holder, data) for within, (data, _) in zip(withins, held, strict=True)]
+            brought = BroughtData(self.drivers, host).bring(given)
+        return [(data, clusters) for data, (_, clusters) in zip(brought, held, strict=True)]
 
     def _machines(self, drill: BubbleDrill, within: SystemWithin, seen: dict[str, Any]) -> None:
         """Start the machines of one system; each is on record, up or not."""
@@ -260,16 +275,18 @@ class BubbleDriller:
         self._say(f"closing the bubble on {host.name}")
         try:
             left = self.drivers.bubbles.close(host, drill.id)
+            if self.at is not Side.DR:
+                BroughtData(self.drivers, host).take_away()
         except OrchestratorError as error:
             return {"why_not": (*why, f"the clean-up failed: {error.message}")}
         return {"left": left, "erased_at": timestamp(self.drivers.clock.now())}
 
-    def _host(self, system: System) -> Host:
-        """The one host at DR that has all of it."""
-        names = _hosts_of(system)
+    def _host(self, system: System, side: Side) -> Host:
+        """The one host at `side` that has all of it."""
+        names = system.hosts_of(side)
         if len(names) > 1:
             raise DataError(
-                f"{system.name} lies on several hosts at DR ({', '.join(sorted(names))}), and a bubble is on one",
+                f"{system.name} lies on several hosts at {side.told} ({', '.join(names)}), and a bubble is on one",
                 hint="Nothing was opened. Let its replicas lie on one host, or make a system of what lies on each.",
             )
         return self.hosts[names.pop()]
@@ -284,7 +301,7 @@ class BubbleDriller:
                 other = self.systems.get(dependency.system)
                 if dependency.kind != "hard" or other in (None, main, *needed) or dependency.system in elsewhere:
                     continue
-                if other is None or _hosts_of(other) != {host.name}:
+                if other is None or other.hosts_of(self.at) != [host.name]:
                     elsewhere.append(dependency.system)
                     continue
                 place(other)
@@ -309,10 +326,6 @@ class BubbleDriller:
 
     def _say(self, text: str) -> None:
         self.progress(Progress(text=text))
-
-
-def _hosts_of(system: System) -> set[HostName]:
-    return {system.host_of(Side.DR), *(system.host_of(Side.DR, each.name) for each in system.datasets)}
 
 
 def distinct(data: Sequence[BubbleData]) -> list[BubbleData]:

@@ -73,7 +73,7 @@ class Looks:
         return shown, unseen
 
     def _hosts(self, system: System, side: Side) -> Iterator[Host]:
-        for name in sorted({system.host_of(side), *(system.host_of(side, each.name) for each in system.datasets)}):
+        for name in sorted(system.hosts_of(side)):
             yield self.inject.primary(self.hosts[name]) if side is Side.SOURCE else self.hosts[name]
 
     def _host(self, system: System, host: Host, side: Side) -> dict[str, str]:

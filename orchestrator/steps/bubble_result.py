@@ -45,7 +45,8 @@ class BubbleDrill(Frozen):
     without_systems: tuple[SystemName, ...] = ()  # it depends on them, and their replicas lie on other hosts
     operational_at: str = ""
     erased_at: str = ""
-    seconds: dict[str, float] = {}  # what they went into: looks, clone, isolation, data, start, checks, back, close
+    # What they went into: looks, bring, clone, isolation, data, start, checks, back, close.
+    seconds: dict[str, float] = {}
     clones: tuple[BubbleClone, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     isolated: bool = False

@@ -37,11 +37,12 @@ class CheckSeen(Frozen):
 
 @dataclass(frozen=True)
 class SystemWithin:
-    """`system` as `point` holds it on `host`, in the bubble `bubble`; with what `inject` breaks of it."""
+    """`system` as `holder` holds it at `point`, in the bubble `bubble` of `host`; with what `inject` breaks of it."""
 
     drivers: Drivers
     system: System
     point: RecoveryPoint
+    holder: Host
     host: Host
     bubble: str
     inject: Inject
@@ -62,8 +63,8 @@ class SystemWithin:
         return next(each for each in points if each.id == self.point.id).digests
 
     def held(self) -> tuple[list[BubbleData], list[BubbleCluster]]:
-        """What the host holds of the point; of a tree that is to be behind, what it holds of an earlier one."""
-        system, host, point, older = self.system, self.host, self.point, self.inject.wants_older
+        """What is held of the point, where it lies; of a tree that is to be behind, what is of an earlier one."""
+        system, holder, host, point, older = self.system, self.holder, self.host, self.point, self.inject.wants_older
         data: list[BubbleData] = []
         clusters: list[BubbleCluster] = []
         marks = {held.dataset: held.mark for held in point.datasets}
@@ -72,18 +73,18 @@ class SystemWithin:
                 data.append(self.machines.held(dataset))
                 continue
             if isinstance(dataset, FileTree):
-                store = self.drivers.trees.points(dataset, host)
+                store = self.drivers.trees.points(dataset, holder)
                 held = store.find(point.id)
                 if dataset.name == older:
                     held = held_before(self.drivers, store, system, point, dataset.name)
                 if held is None:
-                    raise DataError(f"{dataset.name}: {host.name} does not hold {point.id}")
+                    raise DataError(f"{dataset.name}: {holder.name} does not hold {point.id}")
                 data.append(BubbleData(name=dataset.name, held=held.path, places=(("", host.path(dataset.path)),)))
                 continue
-            folder = self.drivers.database_digests.find_clone(dataset, host, point.id)
+            folder = self.drivers.database_digests.find_clone(dataset, holder, point.id)
             if folder is None:
                 raise DataError(
-                    f"{dataset.name}: {host.name} keeps no clone of {point.id} that could be opened beside the standby",
+                    f"{dataset.name}: {holder.name} keeps no clone of {point.id} to be opened beside the standby",
                     hint=f"Let recovery points keep clones (points: clone at {dataset.name}), then take a new one.",
                 )
             at = host.path(dataset.data_directory)

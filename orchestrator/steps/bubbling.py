@@ -9,7 +9,6 @@ from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.action import DrillInBubble
 from orchestrator.model.outcome import Outcome, Probe
-from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
 from orchestrator.steps.bubble_drill import BubbleDriller
 from orchestrator.steps.bubble_result import BubbleDrill
@@ -34,7 +33,7 @@ class DrillInBubbleHandler:
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, DrillInBubble)
         bubble = bubble_id(deed)
-        for host in hosts_at(deed, Side.DR):
+        for host in hosts_at(deed, action.side):
             self.drivers.bubbles.close(host, bubble)  # an earlier try may have been cut off
         driller = BubbleDriller(
             {each.system.name: each.system for each in deed.plan.systems},
@@ -43,6 +42,7 @@ class DrillInBubbleHandler:
             lambda system, kind, data: emit(kind, data),
             action.pass_within,
             progress=progress,
+            at=action.side,
         )
         drill = driller.drill(
             deed.system_plan.system.name,

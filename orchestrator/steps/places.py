@@ -16,9 +16,7 @@ def host_at(deed: Deed, side: Side, dataset: str | None = None) -> Host:
 
 def hosts_at(deed: Deed, side: Side) -> Sequence[Host]:
     """Every host that the system uses at `side`, the services' host first."""
-    system = deed.system_plan.system
-    names = [system.host_of(side)] + [system.host_of(side, dataset.name) for dataset in system.datasets]
-    return [deed.plan.hosts[name] for name in dict.fromkeys(names)]
+    return [deed.plan.hosts[name] for name in deed.system_plan.system.hosts_of(side)]
 
 
 def trees(deed: Deed) -> Iterator[FileTree]:

@@ -53,7 +53,8 @@ REAL_TROUBLES = (
     "timeout, absent",
 )
 SYSTEM_OF = {"seed": MACHINE}
-NOT_ON_HOSTS = ("drill-at-cloud",)  # no system of the lab both is seeded as images and has checks
+# No system of the lab both is seeded as images and has checks; and machines of a lab that moves are there, and fenced.
+NOT_ON_HOSTS = ("drill-at-cloud", "drill-on-machine")
 # Where a cell finds the system: by default at the source. None: wherever it is, for it goes either way.
 STARTS_AT: dict[str, Side | None] = {
     "failback": Side.CLOUD,

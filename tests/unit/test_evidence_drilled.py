@@ -30,6 +30,9 @@ FINISHED = {
     "isolated": True,
     "production_changed": [],
     "left": {"processes": [], "mounts": [], "files": [], "machines": []},
+    "attempts": 2,
+    "checks": [{"name": "answers", "passed": True}],
+    "carried_back": [{"dataset": "register"}],
     "passed": True,
 }
 
@@ -64,7 +67,8 @@ def story(lies: dict[str, dict[str, Any]] | None = None, *, without: str = "", r
 
 def test_a_drill_that_shows_what_it_claims_is_told_with_its_point():
     problems, told = drills_show_what_they_claim(story())
-    assert (problems, told) == ([], "recovered where nothing leads out, and taken away: filing from rp-1")
+    figures = "2 attempts to get out failed, 1 checks passed, 1 datasets the same once carried back"
+    assert (problems, told) == ([], f"recovered where nothing leads out, and taken away: filing from rp-1 ({figures})")
     assert outcome(story().systems["filing"]) == "passed"
     assert {"drill", "tabletop", "walkthrough"} <= set(RULE_SETS)
 
@@ -75,6 +79,8 @@ def test_a_drill_that_shows_what_it_claims_is_told_with_its_point():
         ({"drill.finished": {"passed": False}}, "the step passed, the drill did not"),
         ({"bubble.proved": {"attempts": [{"reached": True}]}}, "the bubble was not isolated"),
         ({"bubble.proved": {"isolated": False}}, "the bubble was not isolated"),
+        ({"bubble.proved": {"attempts": []}}, "nothing was tried that would show that it is isolated"),
+        ({"drill.finished": {"checks": [{"name": "answers", "passed": False}]}}, "its check answers did not pass"),
         ({"bubble.proved": {"drill": "another"}}, "not on record that it began and was proved isolated"),
         ({"drill.finished": {"production_changed": ["front was a"]}}, "production changed meanwhile"),
         ({"drill.finished": {"left": {"mounts": ["/x"]}}}, "left something behind"),

@@ -10,7 +10,7 @@ from orchestrator.evidence.reading.words import duration, readable, text
 _HEAD = ["System", "Objective", "Asked for", "Measured", "Verdict"]
 _TREND_OF = ("RTO", "RPO")
 # What a drill's time goes into, in turn; the log has it by name.
-_SPENT_ON = ("looks", "clone", "isolation", "data", "start", "checks", "back", "close")
+_SPENT_ON = ("looks", "bring", "clone", "isolation", "data", "start", "checks", "back", "close")
 
 
 def drills(material: Material) -> str:

@@ -43,7 +43,7 @@ def read_unit(name: str) -> dict[str, list[str]]:
             else:
                 settings[key.strip()] = []  # an empty value takes back what was said before
     if not settings.get("ExecStart"):
-        raise Refused("unit %s starts nothing" % name)
+        raise Refused("unit %s starts nothing: it is empty, or the host is fenced" % name)
     return settings
 
 
