@@ -97,15 +97,12 @@ class LiveRun:
     @contextmanager
     def shown(self) -> Iterator["LiveRun"]:
         """Draw while inside."""
-        with unhurried_output(self._left_out):
+        with unhurried_output(as_json=self.as_json):
             if self.as_json or not self.console.is_terminal:
                 yield self
                 return
             with Live(get_renderable=self._table, console=self.console, refresh_per_second=8, transient=True):
                 yield self
-
-    def _left_out(self, pieces: int) -> str:
-        return json.dumps({"left_out": pieces}) if self.as_json else f"  ! {pieces} lines, unread, are left out"
 
     def say(self, text: str, style: str = "") -> None:
         """A line of its own, above what is under way."""

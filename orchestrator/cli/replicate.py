@@ -72,6 +72,7 @@ def run(
     """
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.under_way import under_way
+    from orchestrator.cli.unhurried import unhurried_output
     from orchestrator.foundation.errors import OrchestratorError, UsageError
     from orchestrator.model.replication import Round
     from orchestrator.operations.desk import open_desk
@@ -95,7 +96,7 @@ def run(
         for point in removed.remove if removed else ():
             screen.print(f"  let go of {point}")
 
-    with open_desk(inventory_folder()) as desk:
+    with open_desk(inventory_folder()) as desk, unhurried_output(as_json=as_json):
         names = systems_named(desk, systems, every=every_system)
         if operator not in desk.inventory.people:
             raise UsageError(f"nobody in people.yml is called {operator}")

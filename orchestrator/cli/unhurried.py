@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import queue
 import select
@@ -87,19 +88,30 @@ class UnhurriedOutput(io.TextIOBase):
                 os.close(nowhere)
 
 
+def _left_out(pieces: int) -> str:
+    return f"  ! {pieces} lines, unread, are left out"
+
+
+def _left_out_as_json(pieces: int) -> str:
+    return json.dumps({"left_out": pieces})
+
+
 @contextlib.contextmanager
-def unhurried_output(left_out: Callable[[int], str]) -> Iterator[None]:
+def unhurried_output(*, as_json: bool) -> Iterator[None]:
     """While inside, what is printed waits for no reader; at the end all of it has been read, or nobody reads.
 
-    `left_out` gives the line that stands for so many which nobody read in time.
+    Lines that nobody read in time are left out, which a line says; with `as_json` as JSON. One within another is one.
     """
     stream = sys.stdout
+    if isinstance(stream, UnhurriedOutput):
+        yield
+        return
     try:
         stream.fileno()
     except (OSError, ValueError):  # not a file of the system: it never makes anybody wait
         yield
         return
-    output = UnhurriedOutput(stream, left_out)
+    output = UnhurriedOutput(stream, _left_out_as_json if as_json else _left_out)
     sys.stdout = output
     seconds: float | None = INTERRUPTED_WAIT_SECONDS
     try:

@@ -100,3 +100,28 @@ def test_what_nobody_read_in_time_is_counted(pipe):
     assert kept >= PIECES_KEPT_MAX
     assert left_out > 0
     assert kept + left_out == written
+
+
+SHOW_UNDER_WAY = """\
+import sys
+from orchestrator.cli.console import console
+from orchestrator.cli.under_way import under_way
+
+with under_way(console(), shown=True), under_way(console(), shown=True):
+    for _ in range(300):
+        print("x" * 500)
+    print("all is copied", file=sys.stderr, flush=True)
+"""
+
+
+def test_what_is_under_way_waits_for_no_reader_either(pipe):
+    reads, writes = pipe
+    words = [sys.executable, "-c", SHOW_UNDER_WAY]
+    process = subprocess.Popen(words, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.readline() == "all is copied\n"
+        with os.fdopen(os.dup(reads)) as told:
+            assert told.read().splitlines() == ["x" * 500] * 300
+    assert process.wait(60) == 0
