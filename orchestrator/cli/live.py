@@ -21,6 +21,7 @@ from orchestrator.cli.accounts import account_lines
 from orchestrator.cli.unhurried import unhurried_output
 from orchestrator.contracts.progress import Progress
 from orchestrator.foundation.amounts import seconds_text, size_text
+from orchestrator.foundation.errors import Interrupted
 from orchestrator.foundation.printable import printable
 from orchestrator.model.action import Decision, Manual
 from orchestrator.model.event import RunEvent
@@ -80,6 +81,7 @@ class LiveRun:
     stream: TextIO | None = None  # of JSON; by default standard output
     _underway: dict[tuple[str, str], _Underway] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _run: str = ""  # of which something was told
     _wave: str = ""
     _steps: dict[str, int] = field(default_factory=dict)
     _done: dict[str, set[str]] = field(default_factory=dict)
@@ -96,13 +98,19 @@ class LiveRun:
 
     @contextmanager
     def shown(self) -> Iterator["LiveRun"]:
-        """Draw while inside."""
-        with unhurried_output(as_json=self.as_json):
-            if self.as_json or not self.console.is_terminal:
-                yield self
-                return
-            with Live(get_renderable=self._table, console=self.console, refresh_per_second=8, transient=True):
-                yield self
+        """Draw while inside. Whoever interrupts it is told where to look."""
+        try:
+            with unhurried_output(as_json=self.as_json):
+                if self.as_json or not self.console.is_terminal:
+                    yield self
+                    return
+                with Live(get_renderable=self._table, console=self.console, refresh_per_second=8, transient=True):
+                    yield self
+        except KeyboardInterrupt:
+            if not self._run:
+                raise
+            hint = f"{Interrupted.default_hint} See where it stands: skerry runs show {self._run}"
+            raise Interrupted("interrupted", hint=hint) from None
 
     def say(self, text: str, style: str = "") -> None:
         """A line of its own, above what is under way."""
@@ -110,6 +118,7 @@ class LiveRun:
             self.console.print(Text(printable(text), style=style), soft_wrap=not self.console.is_terminal)
 
     def notice(self, event: RunEvent) -> None:
+        self._run = event.run or self._run
         if self.as_json:
             stream = self.stream or sys.stdout
             with self._lock:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -10,8 +11,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
+from orchestrator.cli.live import LiveRun
 from orchestrator.cli.unhurried import PIECES_KEPT_MAX, UnhurriedOutput
+from orchestrator.foundation.errors import Interrupted
+from orchestrator.model.event import RunEvent
 
 SMALL_PIPE_BYTES = 4096
 SHOW_MANY = """\
@@ -80,7 +85,17 @@ def test_a_reader_that_is_gone_ends_no_run_and_hides_no_exit_code(pipe):
 def test_who_interrupts_a_run_that_nobody_reads_is_not_made_to_wait_for_a_reader(pipe):
     _, writes = pipe
     _, complaint = begin(writes, "json", "interrupted").communicate(timeout=30)
-    assert complaint.splitlines()[-1] == "KeyboardInterrupt"
+    assert complaint.splitlines()[-1] == "orchestrator.foundation.errors.Interrupted: interrupted"
+
+
+def test_who_interrupts_a_run_is_told_where_it_stands():
+    live = LiveRun(Console(file=io.StringIO()))
+    with pytest.raises(KeyboardInterrupt), live.shown():
+        raise KeyboardInterrupt
+    with pytest.raises(Interrupted) as found, live.shown():
+        live.notice(RunEvent(type="run.started", run="01a2", at="2026-11-22T18:00:00.000Z", data={}))
+        raise KeyboardInterrupt
+    assert found.value.hint == "Run the same command again to go on. See where it stands: skerry runs show 01a2"
 
 
 def test_what_nobody_read_in_time_is_counted(pipe):
