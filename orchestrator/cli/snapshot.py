@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.durations import DURATION
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 
 SYSTEM = click.argument("system")
@@ -72,7 +73,8 @@ def show(system: str, point: str, as_json: bool) -> None:
     out.print(quiet(f"digest {found.digest}"))
     out.print(f"where: {_places(found)}")
     for name, why in found.holds.items():
-        out.print(f"held by {name}: {why}")
+        until = found.locked.get(name, "")
+        out.print(f"held by {name}: {why}" + (f"; nobody releases it before {until}" if until else ""))
     rows = [(each.dataset, each.mark, size_text(each.bytes_total), each.digest) for each in found.point.datasets]
     out.print(table(("dataset", "mark", ">size", "digest"), rows))
 
@@ -82,14 +84,17 @@ def show(system: str, point: str, as_json: bool) -> None:
 @POINT
 @HOLD
 @BECAUSE
+@click.option("--locked-for", type=DURATION, default=0.0, metavar="TIME", help="Nobody releases it before: 30d.")
 @AS_OPTION
 @JSON_OPTION
-def hold(system: str, point: str, hold: str, because: str, operator: str, as_json: bool) -> None:
+def hold(
+    system: str, point: str, hold: str, because: str, locked_for: float, operator: str, as_json: bool
+) -> None:
     """Keep POINT of SYSTEM until the hold of this name is released, whatever the policy says."""
-    _change("hold", system, point, hold, because, operator, as_json=as_json)
+    _change("hold", system, point, hold, because, operator, as_json=as_json, locked_seconds=locked_for)
 
 
-@commands.command("release", epilog=exit_codes_of("UsageError", "RunInProgress", "HostUnreachable"))
+@commands.command("release", epilog=exit_codes_of("UsageError", "GateClosed", "RunInProgress", "HostUnreachable"))
 @SYSTEM
 @POINT
 @HOLD
@@ -138,7 +143,17 @@ def prune(system: str, dry_run: bool, operator: str, as_json: bool) -> None:
         out.print(f"{'would go' if dry_run else 'gone   '} {point}: left over by a round that broke off")
 
 
-def _change(do: str, system: str, point: str, hold: str, because: str, operator: str, *, as_json: bool) -> None:
+def _change(
+    do: str,
+    system: str,
+    point: str,
+    hold: str,
+    because: str,
+    operator: str,
+    *,
+    as_json: bool,
+    locked_seconds: float = 0.0,
+) -> None:
     from orchestrator.cli.console import print_json
     from orchestrator.foundation.errors import UsageError
     from orchestrator.operations.desk import open_desk
@@ -151,8 +166,11 @@ def _change(do: str, system: str, point: str, hold: str, because: str, operator:
             raise UsageError(f"nobody in people.yml is called {operator}")
         with when_free(desk, 0.0) as recorder:
             points = points_over(desk, recording(desk, recorder))
-            change = points.hold if do == "hold" else points.release
-            found = change(system, point, hold=hold, by=operator, because=because)
+            said = {"hold": hold, "by": operator, "because": because}
+            if do == "hold":
+                found = points.hold(system, point, **said, locked_seconds=locked_seconds)
+            else:
+                found = points.release(system, point, **said)
     if as_json:
         print_json({"system": system, "point": found.id, do: hold})
     else:

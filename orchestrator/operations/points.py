@@ -10,7 +10,7 @@ from orchestrator.contracts.engine import FINAL, Runs, RunStatus
 from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.trees import PointStore
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import SnapshotError, UsageError
+from orchestrator.foundation.errors import GateClosed, SnapshotError, UsageError
 from orchestrator.model.damage import Damage
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.inventory import Inventory
@@ -32,9 +32,10 @@ OnHosts = dict[tuple[Side, str], dict[PointId, tuple[str, ...]]]  # (side, datas
 
 
 class PointNote(Frozen):
-    """What persons said of a point: name of the hold → why."""
+    """What persons said of a point: name of the hold → why; and of holds that are locked, until when."""
 
     holds: dict[str, str] = {}
+    locked: dict[str, str] = {}
 
 
 class PointStatus(Frozen):
@@ -48,6 +49,7 @@ class PointStatus(Frozen):
     digest: str
     age_seconds: float
     holds: dict[str, str] = {}
+    locked: dict[str, str] = {}
     needed_by: tuple[str, ...] = ()
     present: tuple[Side, ...] | None = None
     damaged: tuple[Side, ...] = ()
@@ -118,12 +120,13 @@ class Points:
             present = tuple(
                 side for side in sides if all(point.id in ids for (at, _), ids in there.items() if at is side)
             )
-        now = self.drivers.clock.now()
+        now, note = self.drivers.clock.now(), self._note(system.name, point.id)
         return PointStatus(
             point=point,
             digest=point.digest,
             age_seconds=round(seconds_since(point.at, now), 3),
-            holds=self._note(system.name, point.id).holds,
+            holds=note.holds,
+            locked=note.locked,
             needed_by=tuple(self._needs(system.name, point, runs, there or {}, now)),
             present=present,
             damaged=tuple(dict.fromkeys(each.side for each in self._damages(system.name, point.id))),
@@ -197,14 +200,23 @@ class Points:
 
     # -- holds
 
-    def hold(self, name: SystemName, named: str, *, hold: str, by: str, because: str) -> RecoveryPoint:
-        """No removal takes the point from now on, here or on its hosts. Holding twice by one name is once."""
+    def hold(
+        self, name: SystemName, named: str, *, hold: str, by: str, because: str, locked_seconds: float = 0.0
+    ) -> RecoveryPoint:
+        """No removal takes the point from now on, here or on its hosts. Holding twice by one name is once.
+
+        With `locked_seconds` nobody releases that hold before they are over; held again, it may become longer alone.
+        """
         if not is_name(hold):
             raise UsageError(f"{hold!r} cannot name a hold: small letters, digits and single dashes")
         system, point = find_system(self.inventory, name), self._find(name, named)
-        self.record(name, "point.held", {"point": point.id, "hold": hold, "by": by, "because": because})
         note = self._note(name, point.id)
-        self._put_note(name, point.id, note.model_copy(update={"holds": {**note.holds, hold: because}}))
+        until = timestamp(self.drivers.clock.now() + timedelta(seconds=locked_seconds)) if locked_seconds else ""
+        locked = {**note.locked, hold: max(until, note.locked.get(hold, ""))}
+        told = {"locked_until": locked[hold]} if locked[hold] else {}
+        self.record(name, "point.held", {"point": point.id, "hold": hold, "by": by, "because": because, **told})
+        kept = {"holds": {**note.holds, hold: because}, "locked": {each: at for each, at in locked.items() if at}}
+        self._put_note(name, point.id, note.model_copy(update=kept))
         for side, dataset in self._places(system):
             store = self._store(system, dataset, side)
             if store.find(point.id) is not None:
@@ -212,7 +224,7 @@ class Points:
         return point
 
     def release(self, name: SystemName, named: str, *, hold: str, by: str, because: str) -> RecoveryPoint:
-        """Let go of one hold; others stay."""
+        """Let go of one hold; others stay. GateClosed for one that is locked, whoever asks."""
         system, point = find_system(self.inventory, name), self._find(name, named)
         note = self._note(name, point.id)
         if hold not in note.holds:
@@ -220,11 +232,18 @@ class Points:
                 f"{name}: {point.id} is not held by {hold}",
                 hint=f"It is held by: {', '.join(note.holds) or 'nobody'}",
             )
+        if (until := note.locked.get(hold, "")) > timestamp(self.drivers.clock.now()):
+            self.record(name, "point.release_refused", {"point": point.id, "hold": hold, "by": by, "until": until})
+            raise GateClosed(
+                f"{name}: {point.id} is locked by {hold} until {until}: nobody releases it before",
+                hint="It stays, and is drilled and restored from like any other point.",
+            )
         self.record(name, "point.released", {"point": point.id, "hold": hold, "by": by, "because": because})
         for side, dataset in self._places(system):
             self._store(system, dataset, side).release(point.id, hold)
         left = {other: why for other, why in note.holds.items() if other != hold}
-        self._put_note(name, point.id, note.model_copy(update={"holds": left}))
+        locked = {other: until for other, until in note.locked.items() if other != hold}
+        self._put_note(name, point.id, note.model_copy(update={"holds": left, "locked": locked}))
         return point
 
     def _put_note(self, system: SystemName, point: PointId, note: PointNote) -> None:

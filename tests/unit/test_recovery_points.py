@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import HostUnreachable, SnapshotError, UsageError
+from orchestrator.foundation.errors import GateClosed, HostUnreachable, SnapshotError, UsageError
 from orchestrator.model.recovery_point import HeldDataset, RecoveryPoint
 from orchestrator.model.replication import ReplicationPolicy, Round
 from orchestrator.model.retention import RetentionPolicy
@@ -71,6 +71,24 @@ def test_a_hold_keeps_a_point_until_it_is_released(ground):
     assert ground.points.prune("filing", by="ops").remove == (rounds[0].point,)
     kinds = [kind for kind in ground.kinds() if kind in ("point.held", "point.released")]
     assert kinds == ["point.held", "point.released"]
+
+
+def test_a_locked_hold_is_released_by_nobody_before_its_time(ground):
+    rounds = [ground.round() for _ in range(2)]
+    held = {"hold": "audit", "by": "ops", "because": "case 7"}
+    ground.points.hold("filing", rounds[0].point, **held, locked_seconds=3600)
+    ground.points.hold("filing", rounds[0].point, **held, locked_seconds=60)  # it becomes no shorter
+    ground.pass_time(1800)
+    with pytest.raises(GateClosed, match="locked by audit until .*: nobody releases it before"):
+        ground.points.release("filing", rounds[0].point, **held)
+    assert ground.kinds()[-1] == "point.release_refused"
+    assert ground.points.prune("filing", by="ops").keep[rounds[0].point][0] == "held by audit"
+    with pytest.raises(SnapshotError, match="held by audit"):
+        ground.world.drivers.trees.points(ATTACHMENTS, DR).delete(rounds[0].point)
+    ground.pass_time(1801)
+    ground.points.release("filing", rounds[0].point, **held)
+    assert ground.points.show("filing", rounds[0].point).locked == {}
+    assert ground.points.prune("filing", by="ops").remove == (rounds[0].point,)
 
 
 def test_a_hold_of_a_host_alone_keeps_the_point_everywhere(ground):
