@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.foundation.atomic_file import replace_file
 from orchestrator.foundation.errors import BrokenLog, EvidenceError, LedgerFull
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last one: more than a file of this process may hold
 
 
 def artifact_path(digest: str) -> str:
@@ -34,7 +34,7 @@ class Artifacts:
             try:
                 replace_file(path, content, mode=0o444)
             except OSError as error:
-                if error.errno in _NO_ROOM:
+                if error.errno in NO_ROOM:
                     raise LedgerFull(f"no room to keep {len(content)} bytes of evidence: {error}") from error
                 raise EvidenceError(f"{path}: {error}") from error
         return {"digest": digest, "size": len(content), "mediaType": media_type}

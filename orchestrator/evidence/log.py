@@ -9,13 +9,13 @@ sign two histories.
     log/tile/<level>/<n>[.p/<w>]    hash tiles       log/tile/entries/<n>[.p/<w>]    entry bundles
 """
 
-import errno
 import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.evidence import merkle
+from orchestrator.evidence.artifacts import NO_ROOM
 from orchestrator.evidence.ingest import open_database, store_error
 from orchestrator.evidence.note import Checkpoint, NoteSigner, sign_checkpoint
 from orchestrator.foundation.atomic_file import replace_file
@@ -61,7 +61,7 @@ class Publisher:
             except sqlite3.Error as error:
                 raise store_error(error, self._database) from error
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno in NO_ROOM:
                     raise LedgerFull(f"no room to publish the log: {error}") from error
                 raise EvidenceError(f"the log can not be published: {error}") from error
 

@@ -1,11 +1,10 @@
-"""The crash matrix: every boundary of every shipped runbook × each trouble × {go on, roll back}.
+"""A cell of the crash matrix, tried: its trouble is ordered, its run carried to the end, and that judged.
 
 A cell passes when the run ended in a state that is allowed, exactly one side has
 authority and serves, nothing acknowledged is lost, no two sides could ever write, and the evidence is in order.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Protocol
 
@@ -14,120 +13,32 @@ from orchestrator.contracts.requests import Operation
 from orchestrator.engine.run_state import PERSON_VERBS
 from orchestrator.engine.turns import Event, Requested
 from orchestrator.foundation.errors import EngineUnavailable, LedgerFull
-from orchestrator.model.action import Wait
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.model.step import Step
+from tests.crash.matrix_cells import (
+    CUT_OFF,
+    FULL_DISKS,
+    KILLS,
+    NO_TROUBLE,
+    ON_POSTGRESQL,
+    Case,
+    after_commit,
+    comes_before,
+    deeds_of,
+    last_step_before_commit,
+    steps_of,
+)
 from tests.fakes.engine_lives import Trial
-from tests.fakes.handlers import PERSON_STEPS, SimulatedCrash, sides_of
-from tests.fakes.plans import RUNBOOKS, a_plan, shipped_steps
+from tests.fakes.handlers import SimulatedCrash, sides_of
+from tests.fakes.plans import a_plan
 from tests.fakes.simulated_site import SimulatedSystem
 
-# Where a process dies round a deed, and what else goes wrong at it.
-KILLS = ("kill before the deed", "kill after the deed", "kill before evidence", "kill before the journal")
-# The same of a worker whose store is PostgreSQL: another one takes its work over.
-ON_POSTGRESQL = tuple(f"{kill}, on PostgreSQL" for kill in KILLS if kill != "kill before evidence")
-CUT_OFF = "site cut off"
-# A worker that cannot write down how far it came halts, and the next one goes on.
-FULL_DISKS = ("ledger full", "ledger full after the deed", "state full before the journal")
-# Hosts, sites and time meet a deed before it takes effect or after it did; the journal is this machine's alone.
-TROUBLES = (
-    *KILLS,
-    "host unreachable once",
-    "host unreachable after the deed",
-    "host unreachable for good",
-    CUT_OFF,
-    f"{CUT_OFF} after the deed",
-    "host disk full",
-    "host disk full after the deed",
-    *FULL_DISKS,
-    "timeout before the deed",
-    "timeout, unknown",
-    "timeout, absent",
-)
-NO_TROUBLE = "no trouble"
-WAYS = ("go on", "roll back")
 LIVES_MAX = 16
 RUNS_MAX = 3
 TIMED_OUT = Outcome(result=Result.TIMED_OUT, message="it did not end in time")
 GONE = Outcome.failed("it went away before it answered", error="HostUnreachable", retryable=True)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One cell. `mode` undo: the trouble comes while everything is being rolled back."""
-
-    runbook: str
-    step: str
-    mode: str
-    trouble: str
-    way: str
-
-    @property
-    def name(self) -> str:
-        return self.step if self.mode == "do" else f"{self.step}.undo"
-
-    @property
-    def on_postgresql(self) -> bool:
-        return self.trouble in ON_POSTGRESQL
-
-    @property
-    def strikes(self) -> str:
-        """The trouble, whichever store the worker has."""
-        return self.trouble.removesuffix(", on PostgreSQL")
-
-    @property
-    def column(self) -> str:
-        return f"{self.trouble}, {self.way}"
-
-    def __str__(self) -> str:
-        return f"{self.runbook}:{self.name}: {self.column}"
-
-
-def shipped_runbooks() -> list[str]:
-    return sorted(path.stem for path in RUNBOOKS.glob("*.yml"))
-
-
-@cache
-def steps_of(runbook: str) -> tuple[Step, ...]:
-    """As shipped; but where it lets time pass, none passes."""
-    steps = shipped_steps(runbook)
-    at_once = {"action": Wait(seconds=0.0)}
-    return tuple(step.model_copy(update=at_once) if step.action.verb == "wait" else step for step in steps)
-
-
-def cases(runbook: str, *, postgresql: bool = False) -> Iterator[Case]:
-    troubles = (*TROUBLES, *ON_POSTGRESQL) if postgresql else TROUBLES
-    steps = [step for step in steps_of(runbook) if step.action.verb not in PERSON_STEPS]
-    for step in steps:
-        for trouble in troubles:
-            for way in WAYS:
-                yield Case(runbook, step.id, "do", trouble, way)
-    undone_by = last_step_before_commit(steps)
-    for step in steps:
-        if step.inverse.action is not None and undone_by is not None and comes_before(steps, step, undone_by):
-            for trouble in troubles:
-                yield Case(runbook, step.id, "undo", trouble, "go on")
-
-
-def last_step_before_commit(steps: list[Step]) -> Step | None:
-    """The step whose failure rolls most back."""
-    candidates = [step for step in steps if step.on_failure == "rollback" and step.action.verb != "commit"]
-    candidates = [step for step in candidates if not after_commit(step, tuple(steps))]
-    return candidates[-1] if candidates else None
-
-
-def comes_before(steps: list[Step], step: Step, other: Step) -> bool:
-    """`other` needs `step`, directly or through others."""
-    by_id = {found.id: found for found in steps}
-    todo, seen = list(other.needs), set()
-    while todo:
-        need = todo.pop()
-        if need not in seen:
-            seen.add(need)
-            todo += by_id[need].needs if need in by_id else ()
-    return step.id in seen
 
 
 class AnyTrial(Protocol):
@@ -240,7 +151,7 @@ def carry_to_its_end(now: Callable[[], Case], trial: AnyTrial) -> str:
 
 def let_fail_what_is_undone(case: Case, trial: Trial) -> None:
     """Where the trouble is to come on the way back, the step whose failure rolls most back fails."""
-    failing = last_step_before_commit([step for step in steps_of(case.runbook) if step.action.verb not in PERSON_STEPS])
+    failing = last_step_before_commit(deeds_of(case.runbook))
     if case.mode == "undo" and failing is not None:
         trial.faults.failures[failing.id] = 99 if failing.retry.attempts_max > 1 else 1
 
@@ -394,7 +305,3 @@ def is_the_end(step: Step, steps: tuple[Step, ...]) -> bool:
 def is_committed(status: SystemStatus, steps: tuple[Step, ...]) -> bool:
     commits = {step.id for step in steps if step.action.verb == "commit"}
     return any(found.step in commits and found.state == "done" for found in status.steps)
-
-
-def after_commit(step: Step, steps: tuple[Step, ...]) -> bool:
-    return any(found.action.verb == "commit" and comes_before(list(steps), found, step) for found in steps)

@@ -16,16 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from tests.crash.crash_matrix import (
-    NO_TROUBLE,
-    Case,
-    SimulatedTrial,
-    arrange,
-    judge,
-    let_fail_what_is_undone,
-    plan_of,
-    steps_of,
-)
+from tests.crash.crash_matrix import SimulatedTrial, arrange, judge, let_fail_what_is_undone, plan_of, try_case
+from tests.crash.matrix_cells import NO_TROUBLE, Case, steps_of
 from tests.fakes.engine_lives import shared_store
 from tests.fakes.postgres_server import BINARIES, PostgresServer, running_postgres
 from tests.fakes.simulated_site import SimulatedSystem
@@ -95,10 +87,10 @@ class Walk:
 
 def try_walking(cells: Iterable[Case], *, jobs: int) -> Iterator[tuple[Case, str]]:
     """Each cell with what was wrong, `jobs` walks at once. Without PostgreSQL its cells are left out."""
-    of: dict[tuple[str, str], list[Case]] = {}
+    of: dict[tuple[str, str, bool], list[Case]] = {}
     for case in cells:
         if not case.on_postgresql or (BINARIES / "postgres").exists():
-            of.setdefault((case.runbook, case.mode), []).append(case)
+            of.setdefault((case.runbook, case.mode, case.waits), []).append(case)
     # The longest first, so that several processes end at about the same time.
     longest_first = sorted(of.values(), key=len, reverse=True)
     with ExitStack() as stack:
@@ -126,4 +118,11 @@ def _make_database(server: PostgresServer | None) -> None:
 
 
 def _walk(cells: list[Case]) -> dict[Case, str]:
-    return Walk(cells, _made[-1]).go()
+    """No deed begins at a step that waits: such a cell is tried from its beginning."""
+    if not cells[0].waits:
+        return Walk(cells, _made[-1]).go()
+    try:
+        return {case: try_case(case, url=_made[-1] if case.on_postgresql else "") for case in cells}
+    finally:
+        if any(case.on_postgresql for case in cells):
+            shared_store(_made[-1]).close()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.crash.crash_matrix import Case
+from tests.crash.matrix_cells import Case
 from tests.crash.real_estate import ROOT
 
 KEPT = ROOT / ".crash-matrix" / "on_hosts.jsonl"

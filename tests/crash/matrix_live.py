@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tests.crash.crash_matrix import Case
+from tests.crash.matrix_cells import Case
 from tests.crash.matrix_kept import KeptTrials
 
 

@@ -14,17 +14,16 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.crash.crash_matrix import Case, cases, shipped_runbooks
 from tests.crash.crash_walks import try_walking
+from tests.crash.matrix_cells import NO_CELLS, Case, all_cells
 from tests.crash.matrix_kept import KEPT, KeptTrials
 from tests.crash.matrix_live import LiveTable
 from tests.crash.matrix_order import spread
 from tests.crash.matrix_text import document_of, table_of
-from tests.crash.real_lab import real_cases
 from tests.crash.real_side_by_side import try_on_labs
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.matrix_table", description=__doc__)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--simulated", action="store_true", help="on the simulated site alone (minutes)")
@@ -37,18 +36,15 @@ def main() -> int:
     parser.add_argument("--anew", action="store_true", help="forget what the file says of the cells that are named")
     parser.add_argument("--document", type=Path, help="write all that the file says as a document")
     parser.add_argument("words", nargs="*", metavar="RUNBOOK[:STEP[: TROUBLE, WAY]]")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that begins it in the background ignores them
-    failed = 0
+    failed, chosen = 0, named(all_cells(), asked.words)[:: asked.sample]
     if not asked.real:
-        listed = [case for name in shipped_runbooks() for case in cases(name, postgresql=True)]
-        chosen = named(listed, asked.words)[:: asked.sample]
         failed += tell("on the simulated site", chosen, try_walking(chosen, jobs=asked.jobs))
     if not asked.simulated:
-        listed = real_cases(shipped_runbooks())
-        failed += try_on_hosts(named(listed, asked.words)[:: asked.sample], asked)
+        failed += try_on_hosts(chosen, asked)
         if asked.document is not None:
-            asked.document.write_text(document_of(listed, KeptTrials(asked.kept).all()))
+            asked.document.write_text(document_of(all_cells(), KeptTrials(asked.kept).all()))
     return 1 if failed else 0
 
 
@@ -89,6 +85,7 @@ def tell(
         print("interrupted")
     for runbook in sorted({case.runbook for case in found}):
         print("\n" + table_of(runbook, {case: found[case] for case in chosen if case in found}))
+    print("\nNo cells, by their nature:", *(f"  {each}: {why}" for each, why in NO_CELLS.items()), sep="\n")
     failed = [f"{case}: {problem}" for case, problem in found.items() if problem]
     for line in failed:
         print(line)

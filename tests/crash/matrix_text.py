@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from tests.crash.crash_matrix import Case
+from tests.crash.matrix_cells import NO_CELLS, Case
 from tests.crash.matrix_kept import Tried
 
 HEAD = """# The crash matrix on hosts
@@ -12,7 +12,10 @@ HEAD = """# The crash matrix on hosts
 Written by `make crash-matrix REAL=1 DOCUMENT=docs/crash_matrix.md`; do not edit. A cell is one boundary of a shipped
 runbook × a trouble × {go on, roll back}, on a lab with real SSH, real databases and clients at work. It passes when the
 run ended in a state that is allowed, exactly one side has authority and serves, no acknowledged write is lost, and the
-evidence verifies. The same cells, and more, are tried on the simulated site in every `make test`.
+evidence verifies. The same cells are tried on the simulated site in every `make test`.
+
+A fault of a host or a site is one of the lab's. A kill is SIGKILL. Where the worker's disk is full, the system takes no
+further byte of a file from it (a limit of the process). A deed out of time is told so, whether it was done or not.
 
 The runbooks are those that are shipped, but what failed is tried again after a second. Clients file four times a
 second. What came of each cell is kept in `.crash-matrix/on_hosts.jsonl`; the command, given again, tries what has not
@@ -52,9 +55,10 @@ def document_of(listed: Sequence[Case], known: Mapping[str, Tried]) -> str:
         f"Commits, with cells: {', '.join(f'{commit} ({count})' for commit, count in commits.items())}.",
         f"A cell took {seconds:.0f} s in the mean; all of them take {seconds * len(listed) / 3600:.0f} h on one lab.",
     ]
+    left_out = ["No cells, by their nature:", "\n".join(f"* {each}: {why}" for each, why in NO_CELLS.items())]
     tables = [
         f"```text\n{table_of(runbook, {case: found.problem for case, found in tried.items()})}\n```"
         for runbook in sorted({case.runbook for case in tried})
     ]
     failures = ["What failed:", "\n".join(failed)] if failed else []
-    return "\n\n".join([HEAD.rstrip(), "\n".join(said), *failures, *tables]) + "\n"
+    return "\n\n".join([HEAD.rstrip(), "\n".join(said), *left_out, *failures, *tables]) + "\n"

@@ -30,12 +30,12 @@ from tests.fakes.postgres_server import running_postgres
 ON_HOSTS = [pytest.mark.platform(name) for name in ("hosts", "namespaces", "rsync", "postgresql")]
 ROOT = Path(__file__).resolve().parents[2]
 SKERRY = [sys.executable, "-c", "import sys; from orchestrator.cli.app import main; sys.exit(main())"]
-FILING, MACHINE = "filing", "machine"
+FILING, ARCHIVE, MACHINE = "filing", "archive", "machine"
 SOURCE_HOST = "onprem-filing1"
 FILINGS_PER_SECOND = 4.0  # what clients file is copied, compared and counted in every cell from then on
 DISK = "/srv/machine/disk.img"
 
-# A system that is seeded as images, beside those of the lab: its machine starts from its disk.
+# A system that is seeded as images, beside those of the lab: its machine starts from its disk and serves it.
 ITS_WISH = f"""
   {MACHINE}:
     title: A machine that is all on its disk
@@ -48,6 +48,8 @@ ITS_WISH = f"""
       cloud: {{host: cloud-machine1}}
     datasets:
       - {{name: disk, kind: block_volume, path: {DISK}}}
+    checks:
+      - {{name: register, level: business, port: 8099, path: /state.json, expected: {{letters: 1}}}}
     front: {{kind: route53, name: machine.skerry.test, zone: skerry.test, ttl_seconds: 0}}
     approval: {{persons_min: 1, roles: [system-owner]}}
 """
@@ -58,6 +60,19 @@ ITS_HOST = """\
         {image: "dataset:disk", subnet: cloud-hosts, security_group: cloud-hosts,
          drill_subnet: cloud-drills, drill_security_group: cloud-drills}
 """
+SERVING = """[Unit]
+Description=Serves what the disk holds
+[Service]
+ExecStart=/usr/bin/python3 -m http.server 8099 --directory /srv/register
+[Install]
+WantedBy=multi-user.target
+"""
+ON_ITS_DISK = {
+    **WILLING,
+    "srv/register/state.json": '{"letters": 1}',
+    "etc/systemd/system/machine-register.service": SERVING,
+    "etc/systemd/system/multi-user.target.wants/machine-register.service": SERVING,
+}
 
 
 @dataclass
@@ -137,16 +152,31 @@ def lab(*, on_postgresql: bool) -> Iterator[Ground]:
         stack.callback(estate_town.purge, town)
         estate_town.up(town, filings=60, documents=1, filings_per_second=FILINGS_PER_SECOND)
         estate = _written_estate(Path(home) / "estate")
-        for host in ("onprem-archive1", "dr-archive1"):
-            town.path_on_machine(host, DISK).parent.mkdir(parents=True)
-        a_disk(town.path_on_machine("onprem-archive1", DISK), WILLING)
         ground = stack.enter_context(ground_of(town, Path(home), estate))
         ground.on_postgresql = on_postgresql
         desk = ground.desk
         estate_town.claim_source(desk.inventory, desk.authority)
+        _serve_machine(town, desk)
         estate_town.traffic_start(town)
         survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=lambda _: None)
         yield ground
+
+
+def _serve_machine(town: Town, desk: Desk) -> None:
+    """Its disk is at the source, and what is on it is served there under the clients' name."""
+    source, dr = desk.inventory.hosts["onprem-archive1"], desk.inventory.hosts["dr-archive1"]
+    for host in (source, dr):
+        town.path_on_machine(host.name, DISK).parent.mkdir(parents=True)
+    a_disk(town.path_on_machine(source.name, DISK), ON_ITS_DISK)
+    served = {name: text for name, text in ON_ITS_DISK.items() if name not in WILLING}
+    for name, text in served.items():
+        path = town.path_on_machine(source.name, f"/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    town.run_inside(source.name, ["systemctl", "enable", "--now", "machine-register"])
+    front = desk.inventory.systems[MACHINE].front
+    assert front is not None
+    desk.drivers.front.switch(front, source.address, key="clients of the machine")
 
 
 @contextmanager

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.contracts.engine import SystemStatus
 from orchestrator.contracts.requests import Operation
-from orchestrator.foundation.errors import OrchestratorError
+from orchestrator.foundation.errors import EngineUnavailable, LedgerFull, OrchestratorError
 from orchestrator.lab import estate_town
 from orchestrator.lab.demo import town_plan
 from orchestrator.model.plan import Plan
@@ -22,50 +22,33 @@ from orchestrator.operations.audit import verify_ledger
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.survey import newest_facts
 from orchestrator.planning.runbook import Scalar
-from tests.crash.crash_matrix import (
-    CUT_OFF,
-    KILLS,
-    NO_TROUBLE,
-    ON_POSTGRESQL,
-    Case,
-    after_commit,
-    cases,
-    expected_states,
-    is_committed,
-    judge,
-    steps_of,
-)
-from tests.crash.real_estate import FILING, MACHINE, ROOT, SOURCE_HOST, Ground, lab
+from tests.crash.crash_matrix import expected_states, is_committed, judge
+from tests.crash.matrix_cells import FULL_DISKS, KILLS, NO_TROUBLE, ON_POSTGRESQL, Case, after_commit, steps_of
+from tests.crash.real_estate import ARCHIVE, FILING, MACHINE, ROOT, SOURCE_HOST, Ground, lab
 from tests.crash.real_worker import SITE_OF, carry
 from tests.fakes.engine_lives import is_over
 from tests.fakes.handlers import SimulatedCrash
 from tests.fakes.ready_processes import ReadyProcess
 
 HOSTS = {Side.SOURCE: SOURCE_HOST, Side.CLOUD: "cloud-filing1"}
-# Evidence is written before the journal within one call of the product: before evidence is after the deed there.
-REAL_KILLS = tuple(kill for kill in KILLS if kill != "kill before evidence")
-REAL_TROUBLES = (
-    *REAL_KILLS,
-    *ON_POSTGRESQL,
-    "host unreachable for good",
-    CUT_OFF,
-    "host disk full",
-    "timeout, absent",
-)
-SYSTEM_OF = {"seed": MACHINE}
-# No system of the lab both is seeded as images and has checks; and machines of a lab that moves are there, and fenced.
-NOT_ON_HOSTS = ("drill-at-cloud", "drill-on-machine")
+ARCHIVE_AT_CLOUD = "cloud-archive1"  # only a drill makes it, and ends it
+# Filing's machine at the cloud is there and fenced: what makes one for a drill is tried with a system that never moves.
+SYSTEM_OF = {"seed": MACHINE, "drill-at-cloud": MACHINE, "drill-on-machine": ARCHIVE}
 # Where a cell finds the system: by default at the source. None: wherever it is, for it goes either way.
 STARTS_AT: dict[str, Side | None] = {
     "failback": Side.CLOUD,
     "rollback": Side.CLOUD,
     "cutover": None,
     "seed": None,
+    "drill-at-cloud": None,
+    "drill-on-machine": None,
 }
 INPUTS: dict[str, dict[str, Scalar]] = {
     "rollback": {},
     "seed": {},
     "drill": {"settle": "1s"},
+    "drill-at-cloud": {"settle": "1s"},
+    "drill-on-machine": {"settle": "1s"},
 }
 # Each trouble in each way once, on two labs; and a new lab is quicker: what clients filed is compared in every cell.
 CELLS_AT_A_TIME = 20
@@ -73,12 +56,8 @@ LIFE_SECONDS_MAX = 1200.0
 BEGUN_SECONDS_MAX = 120.0
 SERVED_SECONDS_MAX = 180.0
 
+HALTED: dict[int, type[OrchestratorError]] = {found.exit_code: found for found in (LedgerFull, EngineUnavailable)}
 Life = tuple[ReadyProcess, Path]  # with what it says on stderr
-
-
-def real_cases(runbooks: Iterable[str]) -> list[Case]:
-    chosen = [runbook for runbook in runbooks if runbook not in NOT_ON_HOSTS]
-    return [case for runbook in chosen for case in cases(runbook, postgresql=True) if case.trouble in REAL_TROUBLES]
 
 
 def try_on_hosts(chosen: Sequence[Case], *, until: float = float("inf")) -> Iterator[tuple[Case, str, float]]:
@@ -198,14 +177,14 @@ class RealTrial:
         """A worker's life; of two that share a database, that of the one which was killed before the other one's."""
         if self._standing_by is not None:
             life, self._standing_by = self._standing_by, None
-            return end_of(life)
+            return end_of(life, halts=False)
         quiet = Case(self._case.runbook, "", "do", NO_TROUBLE, "go on")
         is_to_come = self._case.trouble != NO_TROUBLE and not self._came.exists()
         life = self._begin(self._case if is_to_come else quiet, self._ground.home)
         if is_to_come and self._case.on_postgresql and self._ground.second is not None:
             self._await_begun(life)
             self._standing_by = self._begin(quiet, self._ground.second)
-        ended = end_of(life)
+        ended = end_of(life, halts=is_to_come and self._case.trouble in FULL_DISKS)
         if self._standing_by is not None and ended is None:  # its trouble never came
             return self.live()
         return ended
@@ -214,7 +193,7 @@ class RealTrial:
         """Whoever still stands by is ended."""
         if self._standing_by is not None:
             self._standing_by[0].kill()
-            end_of(self._standing_by)
+            end_of(self._standing_by, halts=False)
 
     def _begin(self, case: Case, home: Path) -> Life:
         stderr = Path(tempfile.mkstemp(dir=self._ground.home)[1])
@@ -231,9 +210,11 @@ class RealTrial:
         return life, stderr
 
     def _await_begun(self, life: Life) -> None:
-        """Until the worker carries the run, so that it is clear which one is killed."""
+        """Until the worker carries the run, so that it is clear which one is killed. A run that waits for a person is
+        taken up by whoever looks first: then until that one is gone.
+        """
         until = time.monotonic() + BEGUN_SECONDS_MAX
-        while not self.status().steps and life[0].poll() is None and time.monotonic() < until:
+        while (self._case.waits or not self.status().steps) and life[0].poll() is None and time.monotonic() < until:
             time.sleep(0.1)
 
     def status(self) -> SystemStatus:
@@ -255,7 +236,7 @@ class RealTrial:
     def wanted(self, case: Case) -> tuple[str, ...]:
         """A fault that touches nothing of what a step does is no fault to it: it may go either way."""
         steps = steps_of(case.runbook)
-        if case.trouble in (*KILLS, *ON_POSTGRESQL):
+        if case.trouble in (*KILLS, *ON_POSTGRESQL, *FULL_DISKS, "timeout, unknown"):
             return expected_states(case, self.runs, steps)
         step = next(found for found in steps if found.id == case.step)
         lives_there = after_commit(step, steps) or is_committed(self.status(), steps)
@@ -298,11 +279,12 @@ class RealTrial:
         desk = self._ground.desk
         dr = desk.inventory.hosts["dr-filing1"]
         bubbles = desk.drivers.bubbles.listed(dr) if self._case.runbook == "drill" else ()
-        machines = [name for name in self._ground.town.hosts() if name.endswith("-drill")]
+        machines = [name for name in self._ground.town.hosts() if name.endswith("-drill") or name == ARCHIVE_AT_CLOUD]
         return [f"left behind: {name}" for name in (*bubbles, *machines)]
 
 
-def end_of(life: Life) -> BaseException | None:
+def end_of(life: Life, *, halts: bool) -> BaseException | None:
+    """What ended it; None where nothing more was to be done. `halts`: it may find no room to write down what it did."""
     process, stderr = life
     try:
         code = process.wait(LIFE_SECONDS_MAX)
@@ -310,6 +292,8 @@ def end_of(life: Life) -> BaseException | None:
         process.kill()
     if code == -signal.SIGKILL:
         return SimulatedCrash("killed")
+    if halts and code in HALTED:
+        return HALTED[code]("no room")
     return RuntimeError(stderr.read_text(errors="replace")[-2000:]) if code else None
 
 

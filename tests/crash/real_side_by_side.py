@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.queues import Queue
 
-from tests.crash.crash_matrix import Case
+from tests.crash.matrix_cells import Case
 from tests.crash.real_lab import try_on_hosts
 
 LOOK_SECONDS = 1.0

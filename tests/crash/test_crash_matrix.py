@@ -5,14 +5,13 @@ from functools import partial
 
 import pytest
 
-from tests.crash.crash_matrix import ON_POSTGRESQL, TROUBLES, WAYS, cases, shipped_runbooks, try_case
+from tests.crash.crash_matrix import try_case
 from tests.crash.crash_walks import try_walking
+from tests.crash.matrix_cells import all_cells
 from tests.fakes.postgres_server import running_postgres
 
-CELLS = [case for runbook in shipped_runbooks() for case in cases(runbook)]
-ON_A_SERVER = [
-    case for runbook in shipped_runbooks() for case in cases(runbook, postgresql=True) if case.on_postgresql
-]
+CELLS = [case for case in all_cells() if not case.on_postgresql]
+ON_A_SERVER = [case for case in all_cells() if case.on_postgresql]
 # No divisors of the number of troubles and ways: none is left out because of its place in the list.
 EVERY_NTH_WITH_THREADS, EVERY_NTH_ON_POSTGRESQL = 43, 37
 
@@ -33,18 +32,6 @@ def every_cell_passes(cells):
     problems = [f"{case}: {problem}" for case, problem in found.items() if problem]
     assert not problems, "\n".join(problems)
     assert set(cells) <= set(found)
-
-
-def test_the_cells_are_every_trouble_in_both_ways_and_directions_of_every_runbook():
-    for runbook in shipped_runbooks():
-        chosen = [case for case in CELLS if case.runbook == runbook]
-        assert {(case.trouble, case.way) for case in chosen if case.mode == "do"} == {
-            (trouble, way) for trouble in TROUBLES for way in WAYS
-        }
-    assert {case.mode for case in CELLS} == {"do", "undo"}
-    assert {(case.runbook, case.trouble, case.way) for case in ON_A_SERVER} == {
-        (runbook, kill, way) for runbook in shipped_runbooks() for kill in ON_POSTGRESQL for way in WAYS
-    }
 
 
 @pytest.mark.timeout(600)

@@ -4,13 +4,15 @@ import itertools
 
 import pytest
 
-from tests.crash.crash_matrix import cases, shipped_runbooks, try_case
+from tests.crash.crash_matrix import try_case
+from tests.crash.matrix_cells import all_cells, cases, shipped_runbooks
 from tests.fakes.postgres_server import running_postgres
 
 ROWS = [
     (f"{runbook}:{name}", list(row))
-    for runbook in shipped_runbooks()
-    for name, row in itertools.groupby(cases(runbook), key=lambda case: case.name)
+    for (runbook, name), row in itertools.groupby(
+        (case for case in all_cells() if not case.on_postgresql), key=lambda case: (case.runbook, case.name)
+    )
 ]
 
 
@@ -23,7 +25,7 @@ def test_a_boundary(row):
 @pytest.mark.platform("postgresql")
 @pytest.mark.parametrize("runbook", shipped_runbooks())
 def test_workers_that_are_killed_on_postgresql(runbook):
-    chosen = [case for case in cases(runbook, postgresql=True) if case.on_postgresql]
+    chosen = [case for case in cases(runbook) if case.on_postgresql]
     with running_postgres() as server:
         url = server.new_database()
         problems = [f"{case}: {problem}" for case in chosen if (problem := try_case(case, url))]

@@ -33,7 +33,7 @@ def a_later_skerry(folder):
     runbook = folder / "runbooks" / "migrate.yml"
     head, _, steps = runbook.read_text().partition("steps:\n")
     first = steps.split("\n  - id: ")[0]
-    runbook.write_text(f'{head.replace("version:", "version: # ")}steps:\n{first}\n')
+    runbook.write_text(f"{head.replace('version:', 'version: # ')}steps:\n{first}\n")
     return folder
 
 
@@ -41,9 +41,7 @@ def test_another_version_and_an_edited_runbook_do_not_disturb_a_run_that_waits(t
     home = tmp_path / "home"
     site = SimulatedSite(home / "site.json")
     steps = [*shipped_steps(), a_step("ask", Approval(), needs=("preflight",), timeout=86400)]
-    asked = [
-        step.model_copy(update={"needs": (*step.needs, "ask")}) if step.id == "drain" else step for step in steps
-    ]
+    asked = [step.model_copy(update={"needs": (*step.needs, "ask")}) if step.id == "drain" else step for step in steps]
     plan = a_plan(asked)
     url = f"sqlite:///{home}/state.db"
     store = open_store(url)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 
 import pytest
@@ -94,3 +95,22 @@ def test_no_room_for_the_ballast_means_nothing_begins(small_disk):
     (small_disk / "filler").write_bytes(b"x" * 11 * MIB)
     with pytest.raises(LedgerFull):
         opened(small_disk)
+
+
+def test_a_process_that_may_write_no_further_byte_is_told_that_there_is_no_room(tmp_path):
+    recorder = opened(tmp_path)
+    recorder.record(step("step.started", 1))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(LedgerFull):
+            recorder.publish()
+        with pytest.raises(LedgerFull):
+            recorder.keep(b"a picture", "image/png")
+        with pytest.raises(LedgerFull):
+            recorder.record(step("step.finished", 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    recorder.record(step("step.finished", 1))  # there is room again
+    recorder.close()
+    assert verify_log(tmp_path / "ledger", vkeys=own_keys(tmp_path / "ledger")).verified

@@ -10,7 +10,11 @@ import pytest
 from tests.crash.real_estate import ON_HOSTS, ROOT
 
 pytestmark = [*ON_HOSTS, pytest.mark.timeout(3600)]
-CELLS = ("cutover:promote: kill after the deed, go on",)
+CELLS = (
+    "cutover:promote: kill after the deed, go on",
+    "seed:recovery_point: ledger full, roll back",
+    "drill-at-cloud:passed: kill before the journal, go on",
+)
 
 
 def crash_matrix(*words: str) -> str:

@@ -16,7 +16,7 @@ from orchestrator.contracts.engine import StepStatus
 from orchestrator.foundation.errors import EngineUnavailable
 from orchestrator.foundation.limits import WORKER_DEAD_SECONDS_MIN
 from orchestrator.operations.working import worker_documents
-from tests.crash.crash_matrix import NO_TROUBLE, Case
+from tests.crash.matrix_cells import NO_TROUBLE, Case
 from tests.crash.real_estate import FILING, ON_HOSTS, ROOT, Ground, lab
 from tests.crash.real_lab import RealTrial, directions, other_side, prepare
 from tests.crash.test_engine_takeover import TAKEOVER_SECONDS_MAX, SocketLine

@@ -17,7 +17,7 @@ import pytest
 from orchestrator.engine.store import open_store
 from orchestrator.lab.town import Town, open_town
 from tests.crash import real_estate
-from tests.crash.crash_matrix import Case
+from tests.crash.matrix_cells import Case
 from tests.crash.real_estate import ROOT
 from tests.crash.real_lab import try_real_case
 from tests.scenarios.commands import Told, await_step, begin, fingerprint, refused, skerry
