@@ -19,8 +19,7 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import AuthorityError, CommandTimedOut, HostError
+from orchestrator.foundation.errors import AuthorityError, HostError
 from orchestrator.model.action import CarryBack, MoveAuthority, Promote
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
@@ -30,11 +29,12 @@ from orchestrator.model.word import SignedWord
 from orchestrator.steps.asked import asked
 from orchestrator.steps.damages import refuse_damaged
 from orchestrator.steps.orders import order_of
-from orchestrator.steps.places import clusters, host_at, hosts_at
+from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.proving import compare_sides
 from orchestrator.steps.readiness import in_parallel
 from orchestrator.steps.still_data import StillDataMover, keep_given_up, still_data
 from orchestrator.steps.words import as_evidence, given_up, word_of
+from orchestrator.steps.written_over import confirm_fence, refuse_open
 
 RECEIVE_SECONDS_MAX = 120.0
 CATCH_UP_SECONDS_MAX = 300.0
@@ -75,16 +75,7 @@ class OneSide:
         Where one stands it stands by this deed from now on: no order that was given before lifts it, though it comes
         late. A person may have waived the deed that would have ordered it anew.
         """
-        at = timestamp(self.drivers.clock.now())
-        fence = {"number": order.number, "side": self.side.value, "at": at, "ticket": order.ticket}
-        result = self.drivers.prepared.run(
-            "confirm",
-            hosts=hosts_at(self.deed, self.side),
-            variables={"skerry_system": order.system, "skerry_fence": fence},
-            timeout_seconds=self.deed.step.timeout,
-        )
-        if result.status == "timed_out":
-            raise CommandTimedOut(f"{', '.join(result.failures)}: whether a fence stands nobody knows")
+        result = confirm_fence(self.drivers, self.deed, self.side, order)
         if result.failures:
             raise AuthorityError(
                 f"{'; '.join(result.failures)}; its services could be started again",
@@ -266,6 +257,7 @@ class CarryBackHandler:
         OneSide(self.drivers, deed, from_side).services_stopped()
         if word := word_of(self.drivers, deed, "loss_accepted", from_side, authority.number):
             return self._leave_behind(deed, from_side, word, emit)
+        refuse_open(self.drivers, deed, to_side)
         carried = self._carry_still_data(deed, from_side, to_side, progress, emit)
         followed = self._follow(deed, from_side, to_side, progress, order_of(authority, deed, from_side))
         comparable = {dataset.name for dataset in still_data(deed)} | followed

@@ -34,6 +34,7 @@ from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.readiness import in_parallel, stand_ready
 from orchestrator.steps.still_data import StillData, StillDataMover, keep_given_up, still_data
 from orchestrator.steps.words import as_evidence, given_up, is_lost, mark_found, word_of
+from orchestrator.steps.written_over import refuse_open
 
 CATCH_UP_SECONDS_MAX = 300.0
 
@@ -61,6 +62,8 @@ class FollowHandler:
         for hop in hops:
             # Who slept since the hop before may have been taken over from, and the system may live elsewhere by now.
             self._ensure_leads(system, first)
+            if action.datasets == "all" and action.pace != "last":  # what stands ready for the last was looked at then
+                refuse_open(self.drivers, deed, hop.replica)
             if action.pace == "ahead":
                 not_ready = prepare_last(self.drivers, deed, hop.upstream, hop.replica)
                 observed.setdefault("last_delta_not_ready", {}).update(not_ready)

@@ -23,6 +23,7 @@ from orchestrator.steps.points import last_point
 from orchestrator.steps.readiness import in_parallel, stand_ready
 from orchestrator.steps.shrinking import refuse_shrunk
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
+from orchestrator.steps.written_over import refuse_open
 
 CATCH_UP_SECONDS_MAX = 300.0
 LAST_SECONDS_MAX = 20.0  # a standby that was caught up a moment ago needs milliseconds
@@ -46,6 +47,7 @@ class ReplicateHandler:
         action = asked(deed, Replicate)
         if deed.ticket and action.pace != "last":  # outside of a run the round has looked; at the last, clients wait
             refuse_shrunk(self.drivers, deed, action.source, action.replica)
+            refuse_open(self.drivers, deed, action.replica)
         if action.read == "live":
             refuse_damaged(self.drivers.catalogue, deed.system_plan.system.name, action.source)
         # The seed comes from the replica: what production saw meanwhile is written down.

@@ -19,6 +19,7 @@ from orchestrator.steps.places import host_at, trees
 from orchestrator.steps.playing import CheckHandler
 from orchestrator.steps.readiness import in_parallel
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
+from orchestrator.steps.written_over import refuse_open
 
 WATCH_PAUSE_SECONDS = 2.0
 
@@ -125,6 +126,7 @@ class _Passes:
     def _pass(self) -> None:
         try:
             for upstream, replica in pairwise(self.action.follow):
+                refuse_open(self.drivers, self.deed, replica)
 
                 def bring(tree: StillData, hop: tuple[Any, Any] = (upstream, replica)) -> TransferReport:
                     above, below = (host_at(self.deed, side, tree.name) for side in hop)

@@ -1,7 +1,8 @@
 """Fences one side of a system on its host, or lifts the fence. Sent to the host by fence.yml and unfence.yml.
 
 Usage: python3 - REQUEST, a JSON object:
-  do         fence | unfence | confirm (a fence stands, and from now on by this order: none before it lifts it)
+  do         fence | unfence | confirm (a fence stands, and from now on by this order: none before it lifts it; one
+             without a ticket only looks, and is judged by its number alone)
              | heed (only note that the order was obeyed: what starts services does so first)
   prefix     put before every path
   system     whose fence
@@ -50,7 +51,8 @@ def main() -> int:
     alone = fence.alone()  # held until this process ends
     standing = fence.standing()
     newest = fence.newest(standing)
-    if newest > order(asked):
+    uncounted = asked["do"] == "confirm" and not asked.get("ticket")
+    if newest[0] > asked["number"] or (newest > order(asked) and not uncounted):
         name, what = asked["system"], "is fenced" if standing is not None else "was unfenced or started"
         print(
             f"{name} {what} by number {newest[0]}, which is newer than {asked['number']}"
@@ -125,7 +127,7 @@ class Fence:
     def confirm(self, standing: dict[str, Any] | None) -> dict[str, Any]:
         if standing is None:
             raise Refused(f"no fence of {self.asked['system']} stands there")
-        if order(standing) != order(self.asked):
+        if order(standing) < order(self.asked):
             self.write(self.record, told(self.asked), 0o644)
         return {"fence": self.standing()}
 

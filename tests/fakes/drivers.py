@@ -446,9 +446,13 @@ class FakeWorld:
         return {"fence": variables["skerry_fence"]}
 
     def _confirm(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
-        self._obey(host, variables)
+        counted = variables["skerry_fence"]["ticket"] > 0
+        if counted or self.obeyed.get(host.name, (0, 0))[0] > variables["skerry_fence"]["number"]:
+            self._obey(host, variables)
         if host.name not in self.fenced:
             raise PlayFails(f"no fence of {variables['skerry_system']} stands there")
+        if not counted:
+            return {"fence": self.fenced[host.name]}
         self.fenced[host.name] = variables["skerry_fence"]["number"]
         return {"fence": variables["skerry_fence"]}
 

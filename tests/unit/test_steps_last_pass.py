@@ -26,7 +26,9 @@ COMPARE = actions.VerifyDigests(reading="watched")
 
 @pytest.fixture
 def world() -> FakeWorld:
-    return FakeWorld()
+    made = FakeWorld()
+    made.fenced[CLOUD.name] = 1
+    return made
 
 
 def act(world: FakeWorld, action: Any, **earlier: dict[str, Any]) -> Outcome:

@@ -357,6 +357,31 @@ def test_a_rollback_without_the_record_obeys_the_same_word():
     assert world.violations == []
 
 
+# -- an orchestrator that was left behind, whose state was restored elsewhere and brought to its end there
+
+
+class LeftBehind(Failing):
+    """A run that finds, before `step` is done or undone, that another orchestrator opened the source meanwhile."""
+
+    def __init__(self, world: FakeWorld, plan: Plan, step: str, mode: str) -> None:
+        super().__init__(world, plan, "check_front" if mode == "undo" else "")
+        self._at = (step, mode)
+
+    def _perform(self, state: Any, key: Any) -> Any:
+        if key == self._at:
+            self.world.fenced.pop(SOURCE.name, None)
+            self.world.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path]["filed since"] = FakeFile(b"paper")
+        return super()._perform(state, key)
+
+
+@pytest.mark.parametrize(("step", "mode"), [("promote", "undo"), ("follow_back", "do"), ("keep_following", "do")])
+def test_an_orchestrator_that_was_left_behind_writes_over_nothing_at_a_side_that_was_opened_since(step, mode):
+    world = replicated()
+    state = LeftBehind(world, plan_of("cutover"), step, mode).live()
+    assert "filed since" in world.trees.hosts.trees[SOURCE.name, ATTACHMENTS.path], "what clients wrote is there"
+    assert "nothing of filing is written over at source, which may serve" in state.reason
+
+
 class LinkBreaks(RunInHand):
     """A run whose new side takes one more filing once it serves; then nothing of its trees reaches DR any more."""
 

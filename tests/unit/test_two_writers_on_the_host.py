@@ -126,6 +126,14 @@ def test_a_fence_that_was_confirmed_is_lifted_by_no_order_from_before(host):
     assert host.order("unfence", 2, 24) == 0
 
 
+def test_one_that_nobody_counts_looks_at_a_fence_by_its_number_and_changes_no_order(host):
+    assert host.order("fence", 2, 21) == 0
+    assert host.order("confirm", 2, 0) == 0, "a round outside of a run has no ticket"
+    assert host.order("unfence", 2, 20) == TOO_LATE, "the order stands as it was"
+    assert host.order("confirm", 1, 0) == TOO_LATE
+    assert host.order("unfence", 2, 22) == 0
+
+
 def test_where_no_fence_stands_none_is_confirmed(host):
     words = host.words("confirm", 2, 5)
     done = subprocess.run(words, env=host.environment, capture_output=True, text=True, check=False)
