@@ -146,12 +146,12 @@ def run(
     """
     from orchestrator.cli.run import carry_out
     from orchestrator.cli.runbook_words import runbook_file
-    from orchestrator.operations.drill_asked import await_turn, plan_asked
+    from orchestrator.operations.drill_asked import await_turn, plan_asked, take_bubbles_away
     from orchestrator.operations.drill_views import run_drill
 
     show = teller(as_json=as_json)
     if operator is not None:
-        from orchestrator.foundation.errors import UsageError
+        from orchestrator.foundation.errors import Interrupted, UsageError
 
         asked = {name: said for name, said in (("point", point), ("older-than", older_than)) if said not in UNASKED}
         plan = plan_asked(drill, author=operator, at=at, runbook_file=runbook_file, inputs=asked)
@@ -159,7 +159,12 @@ def run(
             hint = "A drill of drills.yml runs without --as."
             raise UsageError(f"no system and no wave is called {drill}", hint=hint)
         await_turn(plan, operator=operator, wait_seconds=wait, show=show)
-        carry_out(plan.digest, operator, "", kind="drill", as_json=as_json)
+        try:
+            carry_out(plan.digest, operator, "", kind="drill", as_json=as_json)
+        except Interrupted as stopped:
+            clean = take_bubbles_away(plan)
+            told = f"interrupted; nothing of a bubble is left on {', '.join(clean)}" if clean else stopped.message
+            raise Interrupted(told, hint=stopped.hint) from stopped
         return
     fire = run_drill(drill, wait_seconds=wait, show=show)
     _tell([fire], as_json=as_json)

@@ -1,12 +1,15 @@
 """Drills that somebody asks for by a system or a wave, whatever the calendar says: their plan, by the drill runbook."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.contracts.progress import ProgressSink
-from orchestrator.foundation.errors import UsageError
+from orchestrator.engine.worker_store import step_key
+from orchestrator.foundation.errors import HostError, UsageError
+from orchestrator.model.action import DrillInBubble
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.names import Name, SystemName
+from orchestrator.model.names import HostName, Name, SystemName
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.operations.desk import open_desk
@@ -16,6 +19,8 @@ from orchestrator.operations.standing import when_free
 from orchestrator.operations.survey import newest_facts
 from orchestrator.operations.waves import has_waves, read_waves
 from orchestrator.planning.runbook import Scalar
+from orchestrator.steps.bubble_elsewhere import BroughtData
+from orchestrator.steps.bubbling import bubble_of
 
 
 def systems_asked(named: str, folder: Path, inventory: Inventory) -> tuple[SystemName, ...]:
@@ -74,3 +79,26 @@ def await_turn(plan: Plan, *, operator: Name, wait_seconds: float, show: Progres
             desk.ensure_allowed(plan, operator)
         with when_free(desk, wait_seconds, show, unmoved=[each.system.name for each in plan.systems]):
             return
+
+
+def take_bubbles_away(plan: Plan) -> list[HostName]:
+    """End bubbles that the cut-off run of this plan left, and let go of what was brought for them; where none is left.
+
+    A host that cannot be asked is left out: a bubble there ends by itself within a minute.
+    """
+    clean: list[HostName] = []
+    with open_desk(inventory_folder()) as desk:
+        run = unfinished_run(desk.runs, plan.digest)
+        for planned in plan.systems if run is not None else ():
+            for step in planned.steps:
+                if run is None or not isinstance(step.action, DrillInBubble):
+                    continue
+                bubble = bubble_of(step_key(run.run, planned.system.name, step.id, "do"))
+                for name in planned.system.hosts_of(step.action.side):
+                    with suppress(HostError):
+                        host = plan.hosts[name]
+                        left = desk.drivers.bubbles.close(host, bubble)
+                        if step.action.side is not Side.DR:
+                            BroughtData(desk.drivers, host).take_away()
+                        clean += [] if left.any else [name]
+    return clean

@@ -19,8 +19,12 @@ MEASURED = ("RTO", "RPO")
 
 
 def bubble_id(deed: Deed) -> str:
-    """The same deed names the same bubble, however often it is tried."""
-    return "drill-" + hashlib.sha256(deed.key.encode()).hexdigest()[:16]
+    return bubble_of(deed.key)
+
+
+def bubble_of(key: str) -> str:
+    """By a deed's key: the same deed names the same bubble, however often it is tried."""
+    return "drill-" + hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

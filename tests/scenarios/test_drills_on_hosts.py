@@ -214,6 +214,23 @@ def test_a_run_that_was_killed_in_its_bubble_goes_on_with_the_same_command(
     assert left(ground, bubbles) == []
 
 
+def test_ctrl_c_in_the_bubble_of_a_run_takes_it_away_and_says_so(ground: Ground, bubbles: HostBubbles) -> None:
+    words = ("drill", "run", "filing", "--as", "ben", "--point", "latest_app_consistent")
+    refused = ground.skerry(*words)
+    ground.approve(next(word for word in refused.error["message"].split() if word.startswith("sha256:")))
+    begun = begin(ground.home, *words, "--json")
+    await_bubble(ground, bubbles, begun)
+    begun.process.send_signal(signal.SIGINT)
+    told = begun.end()
+    assert (told.exit_code, told.error["message"]) == (130, f"interrupted; nothing of a bubble is left on {HERE}")
+    assert left(ground, bubbles) == []
+    begun = begin(ground.home, *words, "--json")
+    await_bubble(ground, bubbles, begun)
+    ground.good("runs", "ask", "confirm", await_step(ground, "passed", begun), "--step", "passed", "--as", "carla",
+                "--because", "seen")  # fmt: skip
+    assert begun.end().exit_code == 0
+
+
 def await_bubble(ground: Ground, bubbles: HostBubbles, begun: Begun) -> None:
     deadline = time.monotonic() + SECONDS_MAX
     while not bubbles.listed(host(ground)):
