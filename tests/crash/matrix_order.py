@@ -1,4 +1,4 @@
-"""In what order cells are tried where all of them take a day: whoever stops has seen a fair sample."""
+"""In what order cells are tried where all of them take days: whoever stops has seen a fair sample."""
 
 from collections import Counter
 from collections.abc import Sequence

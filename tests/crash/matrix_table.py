@@ -27,7 +27,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash.matrix_table", description=__doc__)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--simulated", action="store_true", help="on the simulated site alone (minutes)")
-    where.add_argument("--real", action="store_true", help="on hosts alone, with processes killed for real (a day)")
+    where.add_argument("--real", action="store_true", help="on hosts alone, with processes killed for real (days)")
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="every N-th cell")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="on hosts, begin no cell after so long")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes on the simulated site")

@@ -23,7 +23,7 @@ from orchestrator.operations.desk import Desk, open_desk
 from orchestrator.operations.survey import survey_estate
 from orchestrator.operations.switch import give_word
 from orchestrator.wiring.state import state_url
-from tests.fakes.disk_images import WILLING, a_disk
+from tests.fakes.disk_images import SERVING, WILLING, a_disk
 from tests.fakes.postgres_server import running_postgres
 
 # What tests here need.
@@ -60,19 +60,6 @@ ITS_HOST = """\
         {image: "dataset:disk", subnet: cloud-hosts, security_group: cloud-hosts,
          drill_subnet: cloud-drills, drill_security_group: cloud-drills}
 """
-SERVING = """[Unit]
-Description=Serves what the disk holds
-[Service]
-ExecStart=/usr/bin/python3 -m http.server 8099 --directory /srv/register
-[Install]
-WantedBy=multi-user.target
-"""
-ON_ITS_DISK = {
-    **WILLING,
-    "srv/register/state.json": '{"letters": 1}',
-    "etc/systemd/system/machine-register.service": SERVING,
-    "etc/systemd/system/multi-user.target.wants/machine-register.service": SERVING,
-}
 
 
 @dataclass
@@ -167,13 +154,12 @@ def _serve_machine(town: Town, desk: Desk) -> None:
     source, dr = desk.inventory.hosts["onprem-archive1"], desk.inventory.hosts["dr-archive1"]
     for host in (source, dr):
         town.path_on_machine(host.name, DISK).parent.mkdir(parents=True)
-    a_disk(town.path_on_machine(source.name, DISK), ON_ITS_DISK)
-    served = {name: text for name, text in ON_ITS_DISK.items() if name not in WILLING}
-    for name, text in served.items():
+    a_disk(town.path_on_machine(source.name, DISK), {**WILLING, **SERVING})
+    for name, text in SERVING.items():
         path = town.path_on_machine(source.name, f"/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    town.run_inside(source.name, ["systemctl", "enable", "--now", "machine-register"])
+    town.run_inside(source.name, ["systemctl", "enable", "--now", "serving"])
     front = desk.inventory.systems[MACHINE].front
     assert front is not None
     desk.drivers.front.switch(front, source.address, key="clients of the machine")

@@ -37,7 +37,7 @@ from orchestrator.model.system import System
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.drills import waits_for_person
 from orchestrator.wiring.workshop import open_workshop
-from tests.crash.matrix_cells import CUT_OFF, Case, deeds_of, last_step_before_commit
+from tests.crash.matrix_cells import CUT_OFF, TROUBLES, Case, deeds_of, last_step_before_commit
 from tests.fakes.handlers import name_of, sides_of
 
 SITE_OF = {"source": "onprem", "dr": "dr", "cloud": "cloud"}
@@ -63,22 +63,7 @@ def limit_files(bytes_max: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-# Troubles that handlers meet.
-AT_DEEDS = (
-    "kill before the deed",
-    "kill after the deed",
-    "host unreachable once",
-    "host unreachable after the deed",
-    "host unreachable for good",
-    CUT_OFF,
-    f"{CUT_OFF} after the deed",
-    "host disk full",
-    "host disk full after the deed",
-    "timeout before the deed",
-    "timeout, unknown",
-    "timeout, absent",
-)
-# All others come before or after an event of the step is durable; its end is not yet in the journal then.
+# Troubles that come before or after an event of the step is durable; its end is not yet in the journal then.
 AT_RECORDS: dict[str, tuple[str, str, Callable[[], None]]] = {
     "kill before evidence": ("step.finished", "before", die),
     "kill before the journal": ("step.finished", "after", die),
@@ -86,6 +71,7 @@ AT_RECORDS: dict[str, tuple[str, str, Callable[[], None]]] = {
     "ledger full after the deed": ("step.finished", "before", fill_the_disk),
     "state full before the journal": ("step.finished", "after", fill_the_disk),
 }
+AT_DEEDS = tuple(trouble for trouble in TROUBLES if trouble not in AT_RECORDS)  # the others: handlers meet them
 
 
 class Troubled:

@@ -17,6 +17,19 @@ WILLING = {
     "lib/modules/6.1.0/modules.dep": "kernel/nvme.ko:\nkernel/ena.ko:\n",
     "lib/modules/6.1.0/modules.builtin": "kernel/nvme.ko\n",
 }
+_UNIT = """[Unit]
+Description=Serves what the disk holds
+[Service]
+ExecStart=/usr/bin/python3 -m http.server 8099 --directory /srv/app
+[Install]
+WantedBy=multi-user.target
+"""
+# What is served on port 8099 once the units of the disk are started: {"letters": 1} as /state.json.
+SERVING = {
+    "srv/app/state.json": '{"letters": 1}',
+    "etc/systemd/system/serving.service": _UNIT,
+    "etc/systemd/system/multi-user.target.wants/serving.service": _UNIT,
+}
 
 
 def an_archive(*names: str) -> bytes:

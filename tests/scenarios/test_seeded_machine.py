@@ -26,7 +26,7 @@ from orchestrator.targets.aws.images import AwsImages
 from orchestrator.targets.aws.isolation import AwsIsolation
 from orchestrator.targets.aws.machines import AwsMachines
 from orchestrator.targets.aws.session import AwsSession
-from tests.fakes.disk_images import WILLING, a_disk
+from tests.fakes.disk_images import SERVING, WILLING, a_disk
 from tests.fakes.drivers import SYSTEM, FakeWorld, a_deed, the_plan
 
 pytestmark = [pytest.mark.platform("hosts"), pytest.mark.platform("namespaces"), pytest.mark.timeout(600)]
@@ -58,19 +58,10 @@ RemainAfterExit=yes
 [Install]
 WantedBy=multi-user.target
 """
-SERVING = """[Unit]
-Description=Serves what the disk holds
-[Service]
-ExecStart=/usr/bin/python3 -m http.server 8099 --directory /srv/app
-[Install]
-WantedBy=multi-user.target
-"""
 ON_THE_DISK = {
     **WILLING,
+    **SERVING,
     "srv/app/letter": LETTER,
-    "srv/app/state.json": '{"letters": 1}',
-    "etc/systemd/system/serving.service": SERVING,
-    "etc/systemd/system/multi-user.target.wants/serving.service": SERVING,
     "etc/systemd/system/counter.service": COUNTER,
     "etc/systemd/system/multi-user.target.wants/counter.service": COUNTER,
 }
