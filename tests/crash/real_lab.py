@@ -13,9 +13,10 @@ from pathlib import Path
 
 from orchestrator.contracts.engine import SystemStatus
 from orchestrator.contracts.requests import Operation
-from orchestrator.foundation.errors import EngineUnavailable, LedgerFull, OrchestratorError
+from orchestrator.foundation.errors import EngineUnavailable, LabError, LedgerFull, OrchestratorError
 from orchestrator.lab import estate_town
 from orchestrator.lab.demo import town_plan
+from orchestrator.lab.town import Town
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.operations.audit import verify_ledger
@@ -264,11 +265,10 @@ class RealTrial:
         return told.text == "active"
 
     def _clients_complain_of(self, side: Side) -> list[str]:
-        began, until = time.time(), time.monotonic() + SERVED_SECONDS_MAX
-        town = self._ground.town
-        while town_plan.traffic_report(town, from_time=began)[FILING]["by_site"].get(SITE_OF[side.value], 0) < 3:
+        town, began, until = self._ground.town, time.time(), time.monotonic() + SERVED_SECONDS_MAX
+        while (answered := served_by(town, side, began)) != "":
             if time.monotonic() > until:
-                return [f"{side.value} serves no client"]
+                return [f"{side.value} serves no client: {answered}"]
             time.sleep(0.5)
         report = town_plan.traffic_report(town)[FILING]
         lost = report["lost"] + report["duplicates_differing"]
@@ -281,6 +281,15 @@ class RealTrial:
         bubbles = desk.drivers.bubbles.listed(dr) if self._case.runbook == "drill" else ()
         machines = [name for name in self._ground.town.hosts() if name.endswith("-drill") or name == ARCHIVE_AT_CLOUD]
         return [f"left behind: {name}" for name in (*bubbles, *machines)]
+
+
+def served_by(town: Town, side: Side, since: float) -> str:
+    """Empty once the side has answered some clients; else what they met."""
+    try:
+        by_site = town_plan.traffic_report(town, from_time=since)[FILING]["by_site"]
+    except LabError as error:
+        return error.message
+    return "" if by_site.get(SITE_OF[side.value], 0) >= 3 else f"{by_site} were answered"
 
 
 def end_of(life: Life, *, halts: bool) -> BaseException | None:
