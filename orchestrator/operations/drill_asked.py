@@ -19,6 +19,7 @@ from orchestrator.operations.standing import when_free
 from orchestrator.operations.survey import newest_facts
 from orchestrator.operations.waves import has_waves, read_waves
 from orchestrator.planning.runbook import Scalar
+from orchestrator.steps.bubble_drill import rules_of
 from orchestrator.steps.bubble_elsewhere import BroughtData
 from orchestrator.steps.bubbling import bubble_of
 
@@ -72,8 +73,9 @@ def plan_asked(
 def await_turn(plan: Plan, *, operator: Name, wait_seconds: float, show: ProgressSink) -> None:
     """Return once nobody carries runs and no system of the plan is being moved; RunInProgress after `wait_seconds`.
 
-    A plan that may not run is refused before anything is waited for.
+    A plan that may not run, and who may not enter a bubble of its systems, is refused before anything is waited for.
     """
+    rules_of([each.system for each in plan.systems], operator)
     with open_desk(inventory_folder()) as desk:
         if unfinished_run(desk.runs, plan.digest) is None:
             desk.ensure_allowed(plan, operator)

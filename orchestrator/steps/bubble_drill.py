@@ -81,7 +81,7 @@ class BubbleDriller:
         wrong = Inject(inject, main)
         host = self._host(main, self.at)
         needed, elsewhere = self._needed(main, host)
-        rules = self._rules([*needed, main], by)
+        rules = rules_of([*needed, main], by)
         chosen = choose_points(self.drivers, main, needed, point, older_than_seconds=older_than_seconds)
         injects = [*(Inject(None, each) for each in needed), wrong]
         spent = Spent(self.drivers.clock)
@@ -310,22 +310,23 @@ class BubbleDriller:
         place(main)
         return needed, elsewhere
 
-    def _rules(self, systems: Sequence[System], by: Name) -> BubbleRules:
-        """What holds for all of them together; GateClosed for somebody who may not enter."""
-        for system in systems:
-            if system.bubble.may_enter and by not in system.bubble.may_enter:
-                raise GateClosed(
-                    f"{by} may not enter a bubble of {system.name}, which holds {', '.join(system.data_classes)}",
-                    hint=f"Those who may: {', '.join(system.bubble.may_enter)}.",
-                )
-        entering = [set(system.bubble.may_enter) for system in systems if system.bubble.may_enter]
-        return BubbleRules(
-            may_enter=tuple(sorted(set.intersection(*entering))) if entering else (),
-            erased_after=min(system.bubble.erased_after for system in systems),
-        )
-
     def _say(self, text: str) -> None:
         self.progress(Progress(text=text))
+
+
+def rules_of(systems: Sequence[System], by: Name) -> BubbleRules:
+    """What holds for a bubble of all of them together; GateClosed for somebody who may not enter."""
+    for system in systems:
+        if system.bubble.may_enter and by not in system.bubble.may_enter:
+            raise GateClosed(
+                f"{by} may not enter a bubble of {system.name}, which holds {', '.join(system.data_classes)}",
+                hint=f"Those who may: {', '.join(system.bubble.may_enter)}.",
+            )
+    entering = [set(system.bubble.may_enter) for system in systems if system.bubble.may_enter]
+    return BubbleRules(
+        may_enter=tuple(sorted(set.intersection(*entering))) if entering else (),
+        erased_after=min(system.bubble.erased_after for system in systems),
+    )
 
 
 def distinct(data: Sequence[BubbleData]) -> list[BubbleData]:

@@ -10,6 +10,8 @@ from orchestrator.cli.live import LiveRun
 from orchestrator.foundation.errors import GateClosed, UsageError
 from orchestrator.model.event import RunEvent
 from orchestrator.model.plan import Plan
+from orchestrator.model.system import BubbleRules
+from orchestrator.operations.drill_asked import await_turn
 from orchestrator.operations.drill_views import last_run_of
 from orchestrator.operations.plan import read_runbook
 from orchestrator.operations.status import ask_run
@@ -40,6 +42,14 @@ def test_whoever_runs_a_drill_does_not_judge_it(kept):
             ask_run("r1", "", "confirm", by="ben", reason="mine", step=step)
     with open_kept() as (runs, _):
         assert runs.status("r1").requests_open == 0
+
+
+def test_who_may_not_enter_a_bubble_begins_no_run_of_a_drill(plan):
+    planned = plan.systems[0]
+    closed = planned.system.model_copy(update={"bubble": BubbleRules(may_enter=("ana",))})
+    kept = plan.model_copy(update={"systems": (planned.model_copy(update={"system": closed}),)})
+    with pytest.raises(GateClosed, match=f"ben may not enter a bubble of {closed.name}"):
+        await_turn(kept, operator="ben", wait_seconds=0.0, show=lambda _: None)
 
 
 def test_the_report_is_that_of_the_newest_drill_of_its_name(kept):
