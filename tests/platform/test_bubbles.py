@@ -211,6 +211,25 @@ def test_what_runs_within_has_lost_what_could_undo_the_walls(
     assert not [name for name in ("sda", "vda", "mem", "kmsg", "mapper") if f"'{name}'" in devices]
 
 
+def test_no_other_user_of_the_host_enters_or_reads_it(bubbles: HostBubbles, host: Host, there: SshTransport) -> None:
+    opened(bubbles, host)
+    bubbles.start(host, "one", [SERVICE], [])
+    keeper = sh(there, f"sed 's/.*\"keeper\": \\([0-9]*\\).*/\\1/' {ROOT}/one/note.json")
+    ways_in = {
+        "namespaces": f"nsenter -t {keeper} -m -n cat /srv/app/state",
+        "process": f"cat /proc/{keeper}/root/srv/app/state",
+        "folder": f"ls {ROOT}/one",
+        "service": f'python3 -c "{GET}"',
+    }
+    somebody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    for way, words in ways_in.items():
+        done = there.run(["sh", "-c", f"{somebody} {words}"], user="root" if host.become else None, check=False)
+        said = done.stderr.decode()
+        assert done.exit_code != 0, way
+        assert any(why in said for why in ("ermission denied", "not permitted", "refused")), (way, said)
+    assert python(bubbles, host, GET) == "held", "whoever drills is let in"
+
+
 def test_a_second_bubble_waits_for_the_first(bubbles: HostBubbles, host: Host) -> None:
     opened(bubbles, host)
     with pytest.raises(DataError, match="a bubble is here already: one"):
