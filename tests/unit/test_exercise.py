@@ -41,7 +41,7 @@ def test_every_step_is_put_to_the_people_in_order_and_what_they_say_is_on_record
     assert [system.state for system in status.systems] == ["committed"]
     assert [each.step for each in asked][:4] == STEPS
     assert asked[2].text.startswith("replicate (source source, replica dr, ")
-    assert "(point latest, way back, pass within 120)" in asked[4].text
+    assert "(side dr, point latest, way back, pass within 120)" in asked[4].text
     assert asked[-1].success_criteria == ("the evaluator, who did not run the drill, says yes",)
     assert asked[2].success_criteria == ("DR has replayed all that the source had written",)
     [doubt] = findings
