@@ -117,10 +117,10 @@ def judge(now: Callable[[], Case], trial: AnyTrial) -> str:
         problem = carry_to_its_end(now, trial)
     if problem:
         return problem
-    problems = trial.problems()
+    problems, status = trial.problems(), trial.status()
     if case.trouble != NO_TROUBLE and not trial.was_struck(case):
-        problems.append("its trouble never came")
-    wanted, status = trial.wanted(case), trial.status()
+        problems.append(f"its trouble never came: {status.state} ({status.reason})")
+    wanted = trial.wanted(case)
     if status.state not in wanted:
         problems.append(f"ended {status.state} ({status.reason}), expected {' or '.join(wanted)}")
     return "; ".join(problems)
