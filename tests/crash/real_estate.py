@@ -190,7 +190,9 @@ def _written_estate(folder: Path) -> Path:
     written = hosts.read_text()
     before, after = written.split("\n# Where the traffic comes from")
     hosts.write_text(f"{before}{ITS_HOST}\n# Where the traffic comes from{after}")
-    systems.write_text(systems.read_text() + ITS_WISH)
+    # The archive's index is no dataset: a move makes it at the new side, and a drill in a bubble makes nothing.
+    kept = [line for line in systems.read_text().splitlines() if "index-ready" not in line]
+    systems.write_text("\n".join(kept) + "\n" + ITS_WISH)
     return folder
 
 
