@@ -132,20 +132,28 @@ def standing(
     """Who approved the plan, whose word does not count and why, and what is missing. `operator` is who would run it,
     `runs_begun` are the times at which runs of it were begun.
     """
-    valid: dict[tuple[Name, Name], SignedApproval] = {}
+    newest: dict[tuple[Name, Name], SignedApproval] = {}
     refused: list[RefusedApproval] = []
     now = timestamp(clock.now())
     for signed in words_on(catalogue, plan.digest):
         word = signed.statement
-        why = _why_not(plan, signed, people, judge, now, operator) or _used_up(word, runs_begun)
+        # What a person said last counts, or nothing: it silences what they said before also once it has run out.
+        why = _why_not(plan, signed, people, judge, min(now, word.at), operator)
         if why:
             refused.append(RefusedApproval(person=word.person, role=word.role, why=why))
             continue
-        earlier = valid.get((word.person, word.role))
+        earlier = newest.get((word.person, word.role))
         if earlier is None or _newness(earlier) <= _newness(signed):
-            valid[word.person, word.role] = signed
-    approvals = [signed for signed in valid.values() if signed.statement.decision == "approve"]
-    rejections = [signed for signed in valid.values() if signed.statement.decision == "reject"]
+            newest[word.person, word.role] = signed
+    valid = []
+    for signed in newest.values():
+        word = signed.statement
+        if why := _why_not(plan, signed, people, judge, now, operator) or _used_up(word, runs_begun):
+            refused.append(RefusedApproval(person=word.person, role=word.role, why=why))
+        else:
+            valid.append(signed)
+    approvals = [signed for signed in valid if signed.statement.decision == "approve"]
+    rejections = [signed for signed in valid if signed.statement.decision == "reject"]
     missing = [
         f"{planned.system.name}: {text}"
         for planned in plan.systems
@@ -156,7 +164,7 @@ def standing(
         approved=not missing and not rejections,
         valid=tuple(approvals),
         rejected=tuple(rejections),
-        revoked=tuple(signed for signed in valid.values() if signed.statement.decision == "revoke"),
+        revoked=tuple(signed for signed in valid if signed.statement.decision == "revoke"),
         refused=tuple(refused),
         missing=tuple(missing),
     )

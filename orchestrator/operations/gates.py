@@ -76,7 +76,8 @@ def _of_steps(desk: Desk, plan: Plan) -> Iterator[GateRow]:
     for planned in plan.systems:
         name = planned.system.name
         run = found[runs[name].run] if name in runs else None
-        rows = next((each.steps for each in run.systems if each.system == name), ()) if run is not None else ()
+        of_system = next((each for each in run.systems if each.system == name), None) if run is not None else None
+        rows = of_system.steps if of_system is not None else ()
         earlier: dict[str, Any] = {row.step: row.observed for row in rows if row.mode == "do" and row.state == "done"}
         begun = {row.step: row.state for row in rows if row.mode == "do"}
         for step in planned.steps:
@@ -84,7 +85,18 @@ def _of_steps(desk: Desk, plan: Plan) -> Iterator[GateRow]:
                 continue
             verdict = judge_gate(step.gate, earlier)
             judged = step.id in begun
-            state: GateState = "not_judged" if not judged else "open" if begun[step.id] != "failed" else "closed"
+            _, door, said = (of_system.reason if of_system is not None else "").partition(
+                f"gate {step.gate.id} of {step.id} was skipped by "
+            )
+            state: GateState = (
+                "not_judged"
+                if not judged
+                else "skipped"
+                if door
+                else "open"
+                if verdict.passed or begun[step.id] != "failed"  # what it judged may have been undone since
+                else "closed"
+            )
             yield GateRow(
                 gate=step.gate.id,
                 title=step.gate.title,
@@ -92,5 +104,5 @@ def _of_steps(desk: Desk, plan: Plan) -> Iterator[GateRow]:
                 state=state,
                 criteria=verdict.criteria if judged else (),
                 by=(run.operator,) if run is not None and judged else (),
-                why=verdict.message if state == "closed" else "",
+                why=f"skipped by {said}" if state == "skipped" else verdict.message if state == "closed" else "",
             )

@@ -129,9 +129,11 @@ class DatabasesLaws:
         ground.mover.start(ground.cluster, ground.source)
         for row in ("lost", "and lost"):
             ground.write(ground.source, row)
-        ground.mover.shut_down(ground.cluster, ground.source)
         for number in range(40):
             ground.write(ground.dr, f"at DR {number}")
+        running = ground.mover.log_alone(ground.cluster, ground.source, ground.dr)
+        assert (running.parted, running.transactions) == (True, 2)
+        ground.mover.shut_down(ground.cluster, ground.source)
         lost = ground.mover.log_alone(ground.cluster, ground.source, ground.dr)
         assert lost.parted
         assert lost.transactions == 2

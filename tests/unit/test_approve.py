@@ -165,6 +165,18 @@ def test_an_approval_runs_out(office):
         office.ensure()
 
 
+@pytest.mark.parametrize("first", ["approve", "reject"])
+def test_a_word_that_ran_out_leaves_what_the_same_person_said_before_silenced(office, first):
+    office.approve("ana", decision=first)
+    office.parts["clock"].pass_time(timedelta(minutes=1))
+    office.approve("ana", valid_for=timedelta(hours=1))
+    assert office.standing().approved
+    office.parts["clock"].pass_time(timedelta(hours=2))
+    with pytest.raises(ApprovalInvalid, match="expired"):
+        office.ensure()
+    assert not office.standing().rejected
+
+
 @pytest.mark.parametrize("days", [0, -1, 91])
 def test_an_approval_for_ever_or_for_no_time_is_refused(office, days):
     with pytest.raises(ApprovalInvalid, match="at most 90 days"):

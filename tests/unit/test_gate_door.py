@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from orchestrator.contracts.engine import RunStatus
+from orchestrator.contracts.engine import RunStatus, StepStatus, SystemStatus
 from orchestrator.engine.turns import Announce, Begun, DeedEnded, Requested, SetState
 from orchestrator.evidence.gate_doors import went_round
 from orchestrator.foundation.errors import UsageError
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.step import Criterion, Gate
+from orchestrator.operations.gates import gates_of
 from orchestrator.operations.migrate import run_plan
 from tests.fakes.drivers import the_plan
-from tests.fakes.plans import a_step
+from tests.fakes.plans import a_plan, a_step
 from tests.unit.test_reducer import LOOK, Driver
 
 GATE = Gate(id="G5", criteria=(Criterion(id="equal", step="look", observed="equal", expected=True),))
@@ -113,6 +114,30 @@ def test_no_worker_comes_to_the_gate_before_it_knows_of_the_door():
     skip = {"G5": "compared by hand"}
     run_plan(the_plan(), operator="bo", kind="migrate", runs=runs, worker=runs, allowed=lambda *_: None, skip=skip)
     assert runs.asked == [("submit", "switch_front"), ("skip_gate", "G5"), ("resume", "")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "begun", "state"),
+    [
+        ("gate G5 of switch was skipped by ana: compared by hand", "done", "skipped"),
+        ("gate G5 of switch was skipped by ana: compared by hand", "failed", "skipped"),
+        ("", "failed", "closed"),
+    ],
+)
+def test_a_gate_that_was_gone_round_is_shown_as_skipped_and_never_as_open(reason, begun, state):
+    plan = a_plan((a_step("look", LOOK), a_step("switch", LOOK, needs=("look",), gate=GATE)))
+    rows = (
+        StepStatus(system="filing", step="look", mode="do", state="done", observed={"equal": False}),
+        StepStatus(system="filing", step="switch", mode="do", state=begun),
+    )
+    system = SystemStatus(system="filing", state="committed", reason=reason, steps=rows)
+    told = {"plan": plan.digest, "wave": "w", "kind": "migrate", "operator": "bo", "created_at": ""}
+    run = RunStatus(run="r", state="finished", systems=(system,), **told)
+    runs = SimpleNamespace(list=lambda **_: [run], status=lambda _: run)
+    desk: Any = SimpleNamespace(runs=runs)
+    found = next(row for row in gates_of(desk, plan) if row.gate == "G5")
+    assert (found.state, [each.passed for each in found.criteria]) == (state, [False])
+    assert ("skipped by ana: compared by hand" in found.why) is (state == "skipped")
 
 
 @pytest.mark.parametrize(

@@ -104,14 +104,19 @@ def log_alone(newer: ClusterHost, older: ClusterHost) -> LogAlone:
     if role is Role.MISSING:
         return LogAlone(bytes=ahead.position, transactions=ahead.transactions, end=ahead.lsn)
     behind = cluster_end(older)
-    if newer.role() is Role.STOPPED:
-        control = newer.control()
-        timeline = int(control["Latest checkpoint's TimeLineID"])
-        if role is not Role.STOPPED and timeline < newest_timeline(older):
-            fork = fork_position(older, timeline)
-            return _log_read(newer, timeline, behind.position if fork is None else fork, parted=fork is not None)
-        if control["Database cluster state"] not in _CLEAN:
-            return _log_read(newer, timeline, behind.position, parted=False)
+    stopped = newer.role() is Role.STOPPED
+    control = newer.control()
+    timeline = int(control["Latest checkpoint's TimeLineID"]) if stopped else newest_timeline(newer)
+    if role is Role.STOPPED and timeline < int(older.control()["Latest checkpoint's TimeLineID"]):
+        raise DataError(
+            f"{older.host.name}: {older.cluster.name} is stopped, and went its own way: nobody can tell from where",
+            hint=f"Start it behind its fence, and count again what only {newer.host.name} holds.",
+        )
+    if role is not Role.STOPPED and timeline < newest_timeline(older):
+        fork = fork_position(older, timeline)
+        return _log_read(newer, timeline, behind.position if fork is None else fork, parted=fork is not None)
+    if stopped and control["Database cluster state"] not in _CLEAN:
+        return _log_read(newer, timeline, behind.position, parted=False)
     return LogAlone(
         bytes=max(0, ahead.position - behind.position),
         transactions=max(0, ahead.transactions - behind.transactions),
@@ -121,7 +126,7 @@ def log_alone(newer: ClusterHost, older: ClusterHost) -> LogAlone:
 
 
 def _log_read(cluster: ClusterHost, timeline: int, start: int, *, parted: bool) -> LogAlone:
-    """What the log of a stopped cluster holds from `start` on, read to its last whole record.
+    """What the log of a cluster holds from `start` on, read to its last whole record.
 
     pg_waldump fails where a log ends, and says first what it counted up to there.
     """
