@@ -145,6 +145,7 @@ LONG = {
     "tests/platform/test_strict_ebs.py",
     "tests/platform/test_strict_ec2.py",
     "tests/platform/test_strict_s3.py",
+    "tests/scenarios/test_drill_of_a_service.py",
     "tests/scenarios/test_drills_at_cloud.py",
     "tests/scenarios/test_drills_on_hosts.py",
     "tests/platform/test_strict_s3_wholes.py",
