@@ -32,7 +32,7 @@ from tests.fakes.handlers import SimulatedCrash
 from tests.fakes.ready_processes import ReadyProcess
 
 HOSTS = {Side.SOURCE: SOURCE_HOST, Side.CLOUD: "cloud-filing1"}
-ARCHIVE_AT_CLOUD = "cloud-archive1"  # only a drill makes it, and ends it
+ARCHIVE_AT_CLOUD = "cloud-archive1"
 # Filing's machine at the cloud is there and fenced: what makes one for a drill is tried with a system that never moves.
 SYSTEM_OF = {"seed": MACHINE, "drill-at-cloud": MACHINE, "drill-on-machine": ARCHIVE}
 # Where a cell finds the system: by default at the source. None: wherever it is, for it goes either way.
@@ -279,7 +279,8 @@ class RealTrial:
         desk = self._ground.desk
         dr = desk.inventory.hosts["dr-filing1"]
         bubbles = desk.drivers.bubbles.listed(dr) if self._case.runbook == "drill" else ()
-        machines = [name for name in self._ground.town.hosts() if name.endswith("-drill") or name == ARCHIVE_AT_CLOUD]
+        made = [ARCHIVE_AT_CLOUD] if self._case.runbook == "drill-on-machine" else []  # a move keeps it
+        machines = [name for name in self._ground.town.hosts() if name.endswith("-drill") or name in made]
         return [f"left behind: {name}" for name in (*bubbles, *machines)]
 
 
