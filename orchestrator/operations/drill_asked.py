@@ -91,16 +91,21 @@ def take_bubbles_away(plan: Plan) -> list[HostName]:
     clean: list[HostName] = []
     with open_desk(inventory_folder()) as desk:
         run = unfinished_run(desk.runs, plan.digest)
-        for planned in plan.systems if run is not None else ():
-            for step in planned.steps:
-                if run is None or not isinstance(step.action, DrillInBubble):
-                    continue
-                bubble = bubble_of(step_key(run.run, planned.system.name, step.id, "do"))
-                for name in planned.system.hosts_of(step.action.side):
-                    with suppress(HostError):
-                        host = plan.hosts[name]
-                        left = desk.drivers.bubbles.close(host, bubble)
-                        if step.action.side is not Side.DR:
-                            BroughtData(desk.drivers, host).take_away()
-                        clean += [] if left.any else [name]
+        if run is None:
+            return clean
+        drills = [
+            (planned.system, step.id, step.action.side)
+            for planned in plan.systems
+            for step in planned.steps
+            if isinstance(step.action, DrillInBubble)
+        ]
+        for system, step_id, side in drills:
+            bubble = bubble_of(step_key(run.run, system.name, step_id, "do"))
+            for name in system.hosts_of(side):
+                with suppress(HostError):
+                    host = plan.hosts[name]
+                    left = desk.drivers.bubbles.close(host, bubble)
+                    if side is not Side.DR:
+                        BroughtData(desk.drivers, host).take_away()
+                    clean += [] if left.any else [name]
     return clean
