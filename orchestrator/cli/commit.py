@@ -23,6 +23,7 @@ def commit(
     another process carries the run; then that one commits.
     """
     from orchestrator.cli.accounts import show_accounts
+    from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
     from orchestrator.operations.accounts import account_of
@@ -38,7 +39,7 @@ def commit(
             accounts = {each.system: account_of(desk, found, each.system) for each in found.systems}
             show_accounts(accounts, as_json=as_json)
             if not yes and not as_json and any(accounts.values()):
-                click.confirm("From the commit on, the way back is a failback. Go?", abort=True)
+                ensure_agreed("From the commit on, the way back is a failback. Go?")
         live.expect(plan)
         with live.shown():
             status, done = carry_out(
@@ -50,7 +51,7 @@ def commit(
                 on_run=lambda run: live.say(f"run {run} of plan {plan.digest}"),
             )
     if done:
-        tell_end(status, as_json=as_json)
+        tell_end(status, plan, as_json=as_json)
     elif as_json:
         print_json(status.model_dump(mode="json"))
     else:

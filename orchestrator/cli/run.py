@@ -118,7 +118,7 @@ def carry_out(
                 stage=cast("Stage", stage) if stage else None,
                 skip=skip,
             )
-    tell_end(status, caretaker=desk.caretaker, as_json=as_json)
+    tell_end(status, plan, caretaker=desk.caretaker, as_json=as_json)
 
 
 def tell_caretaker(process: int) -> None:
@@ -127,19 +127,27 @@ def tell_caretaker(process: int) -> None:
         click.echo(f"process {process} keeps the way back open until the commit, and takes it at the deadline")
 
 
-def tell_end(status: Any, *, caretaker: int = 0, as_json: bool) -> None:
-    """Print what a run (RunStatus) came to, and raise what that means for the exit code."""
+def tell_end(status: Any, plan: Any, *, caretaker: int = 0, as_json: bool) -> None:
+    """Print what a run (RunStatus) of `plan` came to, and raise what that means for the exit code."""
     from orchestrator.cli.console import print_json
+    from orchestrator.cli.runs import due_text
     from orchestrator.foundation.printable import printable
+    from orchestrator.operations.deadlines import with_deadlines
     from orchestrator.operations.migrate import complain
 
+    document = with_deadlines(status.model_dump(mode="json"), lambda: plan.model_dump(mode="json"))
     if as_json:
-        print_json(status.model_dump(mode="json"))
+        print_json(document)
     else:
-        for system in status.systems:
-            why = f" ({system.reason})" if system.reason else ""
+        for system in document["systems"]:
+            why = f" ({system['reason']})" if system["reason"] else ""
             # The engine has one word for what went well to the end; a drill commits to nothing.
-            state = "passed" if (status.kind, system.state) == ("drill", "committed") else system.state
-            click.echo(printable(f"{system.system}: {state.replace('_', ' ')}{why}"))
+            state = "passed" if (status.kind, system["state"]) == ("drill", "committed") else system["state"]
+            click.echo(printable(f"{system['system']}: {state.replace('_', ' ')}{why}"))
+            if system["due"]:
+                click.echo(printable(f"{system['system']}: {due_text(system)}"))
+        if any(system["due"] for system in document["systems"]):
+            named = status.run if len(status.systems) > 1 else status.systems[0].system
+            click.echo(f"next: skerry commit {named} --as PERSON, or skerry rollback {named} --as PERSON --because WHY")
         tell_caretaker(caretaker)
     complain(status)

@@ -62,10 +62,10 @@ def states_text(systems: list[dict[str, Any]]) -> str:
 def show(run: str, as_json: bool) -> None:
     """Every step of RUN, forward and backward, with what was observed."""
     from orchestrator.cli.words import print_json
-    from orchestrator.operations.reading import run_document
+    from orchestrator.operations.reading import dated_run_document
     from orchestrator.wiring.state import nobody_carries
 
-    status = run_document(run)
+    status = dated_run_document(run)
     if as_json:
         print_json(status)
         return
@@ -78,6 +78,8 @@ def show(run: str, as_json: bool) -> None:
     out.print(quiet(f"plan {status['plan']}"))
     for system in status["systems"]:
         out.print(heading(f"\n{system['system']}"), f"{system['state'].replace('_', ' ')} {system['reason']}")
+        if system["due"]:
+            out.print(quiet(due_text(system)), soft_wrap=True)
         rows = [
             (
                 ("↩ " if step["mode"] == "undo" else "") + step["step"],
@@ -94,6 +96,14 @@ def show(run: str, as_json: bool) -> None:
                 out.print(printable(f"{step['step']}: {step['hint']}"), soft_wrap=True)
     if status["state"] == "running" and nobody_carries():
         out.print(quiet("\nnobody carries it now: it goes on with the command that began it, or with: skerry worker"))
+
+
+def due_text(system: dict[str, Any]) -> str:
+    """By when a system must be committed, or whatever else has a deadline."""
+    due = system["due"]
+    passed = datetime.fromisoformat(due["at"]) < datetime.now(UTC)
+    what = "that has passed: whoever carries it next rolls everything back" if passed else "else all is rolled back"
+    return f"{due['step']} by {due['at']}, {what}"
 
 
 def _seconds(step: dict[str, Any]) -> float:

@@ -122,6 +122,7 @@ def rollback(
         carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), goes_on=goes_on, as_json=as_json)
         return
     from orchestrator.cli.accounts import show_accounts
+    from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
     from orchestrator.foundation.errors import UsageError
@@ -149,7 +150,7 @@ def rollback(
                 )
             if not yes:
                 kept = "Other writes" if words else "These writes"
-                click.confirm(f"{kept} are carried back, then the old side serves again. Go?", abort=True)
+                ensure_agreed(f"{kept} are carried back, then the old side serves again. Go?")
         live.expect(desk.runs.plan(status.run))
         with live.shown():
             status = roll_back(
@@ -199,6 +200,7 @@ def word(
     from datetime import timedelta
 
     from orchestrator.cli.accounts import account_lines
+    from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import print_json
     from orchestrator.foundation.errors import UsageError
     from orchestrator.foundation.printable import printable
@@ -219,7 +221,7 @@ def word(
             for line in account_lines(account):
                 click.echo(printable(f"{system}: {line}"))
             if not yes:
-                click.confirm("This may be given up. Sign?", abort=True)
+                ensure_agreed("This may be given up. Sign?")
         signed = give_word(
             desk,
             "side_is_down" if down else "loss_accepted",
@@ -283,4 +285,4 @@ def carry_out(
                 skip=skip,
                 hold=hold,
             )
-    tell_end(status, caretaker=desk.caretaker, as_json=as_json)
+    tell_end(status, plan, caretaker=desk.caretaker, as_json=as_json)

@@ -12,19 +12,28 @@ LOOK_SECONDS = 0.2
 
 
 def here_or_elsewhere(
-    run: str, runs: Runs, *, ask: Callable[[], None], carry: Callable[[], None], on_run: OnRun
+    run: str, runs: Runs, *, ask: Callable[[], None], carry: Callable[[Callable[[], None]], None], on_run: OnRun
 ) -> None:
-    """`ask`, and have the run come to rest: by `carry` in this process or, while another one carries runs, by that.
+    """Ask, and have the run come to rest: by `carry` in this process or, while another one carries runs, by that.
 
-    Where the other one ends before it has obeyed, or was at something else, such as a round, this one goes on.
+    `carry` is given what asks, and calls it once this process is alone and before it begins: a caretaker that makes
+    room would begin what was asked before, where nobody sees it. Where another one ends before it has obeyed, or was at
+    something else, such as a round, this one goes on.
     """
-    ask()
-    waits_for = ""
+    waits_for, asked = "", False
+
+    def ask_once() -> None:
+        nonlocal asked
+        if not asked:
+            ask()
+            asked = True
+
     while True:
         try:
-            carry()
+            carry(ask_once)
             return
         except RunInProgress as error:
+            ask_once()
             if error.message != waits_for:
                 on_run(f"{run}, asked and waiting: {error.message}")
             waits_for = error.message

@@ -44,6 +44,14 @@ def run_document(named: str) -> dict[str, Any]:
     return reader.run(found[0] if found and named not in found else named)
 
 
+def dated_run_document(named: str) -> dict[str, Any]:
+    """The same, with `due` of each system: what it has to have passed by when, or null."""
+    from orchestrator.operations.deadlines import with_deadlines  # noqa: PLC0415 only where it is shown
+
+    run = run_document(named)
+    return with_deadlines(run, lambda: open_reader().plan_of(run["run"]))
+
+
 def plan_summaries(*, limit: int) -> list[dict[str, Any]]:
     """The newest plans, newest first, each in a few words."""
     return open_reader().plans(limit=limit)

@@ -1,5 +1,7 @@
 """Rollback: bring what a run did back, from wherever it stands, by the inverses of its steps, the last first."""
 
+from collections.abc import Callable
+
 from orchestrator.contracts.engine import FINAL, RunStatus, StepStatus
 from orchestrator.foundation.errors import GateClosed, UsageError
 from orchestrator.model.action import CarryBack
@@ -88,8 +90,9 @@ def roll_back(
             elif system.state != "rolling_back":
                 desk.runs.request(status.run, name, "rollback", by=operator, reason=because)
 
-    def carry() -> None:
+    def carry(ask_now: Callable[[], None]) -> None:
         with desk.worker() as worker:
+            ask_now()
             worker.start()
             try:
                 on_run(status.run)

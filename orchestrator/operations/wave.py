@@ -1,7 +1,7 @@
 """Waves as they run: promoted one after the other, carried out under their terms, paused, taken back, committed."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from orchestrator.contracts.engine import AT_REST, RunStatus, Worker
@@ -265,9 +265,10 @@ def ask_wave(
         desk.runs.request(run, "", operation, by=operator, reason=because)
         _pause_before(desk, run, pauses, operator=operator, because=because)
 
-    def carry() -> None:
+    def carry(ask_now: Callable[[], None]) -> None:
         tell_words(desk, plan, run)
         with desk.worker() as worker:
+            ask_now()
             worker.start()
             try:
                 on_run(run)

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.engine.worker_lock import worker_lock
 from orchestrator.foundation.places import state_database
+from orchestrator.operations.elsewhere import here_or_elsewhere
 from orchestrator.operations.wave import ask_wave, run_wave
 from orchestrator.operations.wave_status import wave_status
 from orchestrator.operations.way_back import something_waits_in_vain
@@ -90,3 +91,18 @@ def test_who_writes_to_the_ledger_at_that_moment_is_waited_for(desk, at_cloud):
     status = wave_status(desk, at_cloud, "pilot")
     assert (status.members[0].state, asked.told[1:]) == ("rolled_back", list(status.runs))
     assert "is writing to this ledger" in asked.told[0]
+
+
+def test_nothing_is_asked_before_a_caretaker_made_room(desk, at_cloud):
+    """It would begin what is asked at once, and whoever asked would not see that step."""
+    (run,) = wave_status(desk, at_cloud, "pilot").runs
+    asked = []
+
+    def carry(ask_now):
+        before = list(asked)
+        with desk.worker():  # a caretaker has made room
+            ask_now()
+        assert (before, asked) == ([], ["rollback"])
+
+    here_or_elsewhere(run, desk.runs, ask=lambda: asked.append("rollback"), carry=carry, on_run=lambda _: None)
+    assert asked == ["rollback"], "once"
