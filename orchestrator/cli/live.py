@@ -36,6 +36,7 @@ SHOWN_KINDS = (
     "gate.skipped",
     "waiver.given",
     "deviation.recorded",
+    "request.refused",
     "run.finished",
 )
 _MARKS = {
@@ -215,6 +216,9 @@ def _arrow(mode: str) -> str:
 
 
 def _brief(event: RunEvent) -> str:
+    if event.type == "request.refused":
+        asked = str(event.data.get("operation", "")).replace("_", " ")
+        return f"{asked}, asked by {event.data.get('by') or 'nobody'}: {event.data.get('because', '')}"
     for name in ("reason", "because", "message", "gate", "state", "result"):
         if event.data.get(name):
             return str(event.data[name])

@@ -8,6 +8,7 @@ import click
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
 from orchestrator.contracts.requests import OPERATIONS
 
+_STUCK = ("failed", "rollback_failed")
 SYSTEMS_NAMED_MAX = 8  # of one run in a list
 
 @click.group("runs", invoke_without_command=True)
@@ -94,8 +95,23 @@ def show(run: str, as_json: bool) -> None:
         for step in system["steps"]:
             if step["state"] in ("failed", "unknown") and step["hint"]:
                 out.print(printable(f"{step['step']}: {step['hint']}"), soft_wrap=True)
-    if status["state"] == "running" and nobody_carries():
+    on = _ways_on(status)
+    for line in on:
+        out.print(printable(f"\n{line}"), soft_wrap=True)
+    if status["state"] == "running" and not on and nobody_carries():
         out.print(quiet("\nnobody carries it now: it goes on with the command that began it, or with: skerry worker"))
+
+
+def _ways_on(run: dict[str, Any]) -> list[str]:
+    """How each system goes on that stands at what failed."""
+    if run["state"] != "running" or not any(system["state"] in _STUCK for system in run["systems"]):
+        return []
+    from orchestrator.contracts.engine import RunStatus
+    from orchestrator.operations.migrate import ways_on
+
+    systems = [{key: value for key, value in system.items() if key != "due"} for system in run["systems"]]
+    stuck = RunStatus.model_validate({**run, "systems": systems}).systems
+    return [line for system in stuck if (line := ways_on(run["run"], system))]
 
 
 def due_text(system: dict[str, Any]) -> str:

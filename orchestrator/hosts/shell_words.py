@@ -1,6 +1,7 @@
 """Words on their way through a shell or an ssh configuration, arriving as they were."""
 
 import glob
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,19 @@ def shell_line(words: Sequence[str]) -> str:
 
 
 def shown(words: Sequence[str], *, characters_max: int = 120) -> str:
-    """`words` for a message: one line, cut where it gets long."""
-    line = " ".join(shell_line(words).split())
+    """`words` for a message: one line, cut where it gets long; of a JSON request what is said in words and numbers."""
+    line = " ".join(" ".join(_request_in_words(word) or shell_line([word]) for word in words).split())
     return line if len(line) <= characters_max else line[: characters_max - 1] + "…"
+
+
+def _request_in_words(word: str) -> str:
+    """What a program is asked: `do=drain system=filing`; "" for any other word."""
+    try:
+        request = json.loads(word) if word.startswith("{") else None
+    except ValueError:
+        return ""
+    said = request.items() if isinstance(request, dict) else ()
+    return " ".join(f"{key}={value}" for key, value in said if isinstance(value, str | int) and value != "")
 
 
 def configuration_path(path: Path) -> str:

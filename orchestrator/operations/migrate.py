@@ -213,13 +213,38 @@ def complain(status: RunStatus, hint: str = "") -> None:
     if failed:
         told = "; ".join(f"{system.system} is {system.state}: {system.reason}" for system in failed)
         see = f"See every step with: skerry runs show {status.run}"
-        error = RunFailed(f"run {status.run}: {told}", hint=hint or "\n".join([*_hints(failed), see]))
+        on = [ways_on(status.run, system) for system in failed if status.state == "running"]
+        lines = [*_hints(failed), *filter(None, on), see]
+        error = RunFailed(f"run {status.run}: {told}", hint=hint or "\n".join(lines))
     elif back:
         told = "; ".join(f"{system.system}: {system.reason}" for system in back)
         where = "The systems are where they started."
         error = RolledBack(f"run {status.run} was rolled back: {told}", hint="\n".join([*_hints(back), where]))
     if error:
         raise error
+
+
+def ways_on(run: str, system: SystemStatus) -> str:
+    """How a system goes on whose run is not over, but stands at what failed; "" where nothing has failed.
+
+    The command that began the run only finds it standing there.
+    """
+    stuck = [step for step in system.steps if step.state in ("failed", "unknown")]
+    by = "--as PERSON --because WHY"
+    if system.state == "rollback_failed":
+        at = [step for step in stuck if step.mode == "undo"]
+        way = f"The way back goes on with: skerry rollback {system.system} {by}"
+    elif system.state == "failed" and stuck:
+        at = stuck
+        again = f"skerry runs ask retry {run} --system {system.system} --step {stuck[-1].step} {by}"
+        way = f"To have it done again: {again}; to go back: skerry rollback {system.system} {by}"
+    else:
+        return ""
+    unknown = [step.step for step in at if step.state == "unknown"]
+    if not unknown:
+        return way
+    found = f"skerry runs ask found_applied|found_absent {run} --system {system.system} --step {unknown[-1]} {by}"
+    return f"Look at the host whether {unknown[-1]} took effect, then say what you found: {found}"
 
 
 def _hints(systems: Sequence[SystemStatus]) -> list[str]:

@@ -1,13 +1,16 @@
 """What --json prints is what docs/cli_json.md says: every command below is held to its example there."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from orchestrator.cli.app import main
+from orchestrator.cli.app import skerry as skerry_command
 from orchestrator.evidence.recorder import open_recorder
 from orchestrator.foundation.clock import SystemClock
 from orchestrator.operations.desk import open_desk
@@ -57,6 +60,20 @@ def digest(office, skerry):
     code, out, err = skerry("plan", "make", "--wave", "w-1", "--as", "bo", "--json")
     assert code == 0, err
     return json.loads(out)["digest"]
+
+
+def named_commands(command: click.Command, name: str) -> list[str]:
+    if not isinstance(command, click.Group):
+        return [name]
+    context = click.Context(command)
+    found = [(each, command.get_command(context, each)) for each in command.list_commands(context)]
+    return [leaf for each, sub in found if sub is not None for leaf in named_commands(sub, f"{name} {each}")]
+
+
+def test_every_command_prints_json_and_the_document_says_what():
+    document = (ROOT / "docs" / "cli_json.md").read_text()
+    missing = [name for name in named_commands(skerry_command, "skerry") if not re.search(rf"{name}\b", document)]
+    assert missing == []
 
 
 @pytest.mark.parametrize("command", ["estate check", "estate show", "runbook check", "runbook show", "runbook graph"])

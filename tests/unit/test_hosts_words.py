@@ -43,6 +43,12 @@ def test_long_lines_are_cut_for_messages() -> None:
     assert "\n" not in shown(["a\nb"])
 
 
+def test_what_a_program_is_asked_is_shown_in_words() -> None:
+    request = '{"do": "drain", "prefix": "", "system": "filing", "number": 15, "checks": [{"name": "a"}]}'
+    assert shown(["python3", "-I", "-S", "-", request]) == "python3 -I -S - do=drain system=filing number=15"
+    assert shown(["echo", "{not json"]) == "echo '{not json'"
+
+
 @pytest.mark.parametrize("path", ['/a"b', "/a\nb", "/a\\b"])
 def test_a_path_that_openssh_cannot_take_is_refused(path: str) -> None:
     for quote in (configuration_path, included_path):

@@ -57,6 +57,27 @@ def test_what_can_be_done_about_the_step_that_failed_is_said_first_and_once(stat
     assert len(others) == 1
 
 
+@pytest.mark.parametrize(
+    ("state", "mode", "step_state", "way"),
+    [
+        ("rollback_failed", "undo", "failed", "skerry rollback filing --as"),
+        ("failed", "do", "failed", "skerry runs ask retry r1 --system filing --step promote --as"),
+        ("failed", "do", "unknown", "skerry runs ask found_applied|found_absent r1 --system filing --step promote"),
+        ("rollback_failed", "undo", "unknown", "skerry runs ask found_applied|found_absent r1"),
+    ],
+)
+def test_a_run_that_stands_at_what_failed_says_how_it_goes_on(state, mode, step_state, way) -> None:
+    """The command that began it would find it standing there."""
+    step = StepStatus(system="filing", step="promote", mode=mode, state=step_state, hint="Look at the host.")
+    system = ended(filing=state).systems[0].model_copy(update={"steps": (step,)})
+    with pytest.raises(RunFailed) as told:
+        complain(ended(filing=state).model_copy(update={"state": "running", "systems": (system,)}))
+    assert way in told.value.hint
+    with pytest.raises(RunFailed) as over:
+        complain(ended(filing=state).model_copy(update={"systems": (system,)}))
+    assert way not in over.value.hint, "a run that is over is begun anew"
+
+
 def test_run_ids_are_version_7_sort_by_time_and_do_not_repeat() -> None:
     earlier, later = new_run_id(1_700_000_000_000), new_run_id(1_700_000_000_001)
     assert UUID_7.match(earlier)

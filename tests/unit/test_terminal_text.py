@@ -53,6 +53,12 @@ ANCHOR_FAILED = RunEvent(
 )
 
 
+def test_what_was_asked_and_refused_is_told_with_the_reason():
+    data = {"operation": "found_absent", "by": "ana", "reason": "I looked", "because": "of no such step is it unknown"}
+    told = told_by(RunEvent(type="request.refused", run="r", at=ANCHOR_FAILED.at, system="filing", data=data))
+    assert "found absent, asked by ana: of no such step is it unknown" in told
+
+
 def test_a_place_that_was_not_shown_the_log_is_told_while_the_run_goes_on():
     told = told_by(ANCHOR_FAILED)
     assert "witness audit: does not answer" in told

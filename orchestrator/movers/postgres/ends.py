@@ -95,6 +95,11 @@ def _signs(cluster: ClusterHost) -> tuple[str, ...]:
     return tuple(cluster.run(["sh", "-c", script, "signs", cluster.data]).text.split())
 
 
+# The last whole record, and where the next one would begin, if that is told.
+_LSN = r"([0-9A-F]+/[0-9A-F]+)"
+_LOG_ENDED = re.compile(rf"error in WAL record at {_LSN}: (?:invalid record length at {_LSN})?")
+
+
 def log_alone(newer: ClusterHost, older: ClusterHost) -> LogAlone:
     """What `newer` holds and `older` does not; nothing where `newer` holds no cluster."""
     if newer.role() is Role.MISSING:
@@ -128,7 +133,8 @@ def log_alone(newer: ClusterHost, older: ClusterHost) -> LogAlone:
 def _log_read(cluster: ClusterHost, timeline: int, start: int, *, parted: bool) -> LogAlone:
     """What the log of a cluster holds from `start` on, read to its last whole record.
 
-    pg_waldump fails where a log ends, and says first what it counted up to there.
+    pg_waldump fails where a log ends, and says first what it counted up to there: nothing at all, where that has
+    no transaction's end.
     """
     words = [cluster.program("pg_waldump"), "-p", f"{cluster.data}/pg_wal", "-t", str(timeline)]
     words += ["-s", format_lsn(start), "--stats=record", "--rmgr=Transaction"]
@@ -139,6 +145,11 @@ def _log_read(cluster: ClusterHost, timeline: int, start: int, *, parted: bool) 
         if why and "could not find a valid record after" in why[0]:
             lsn = format_lsn(start)
             return LogAlone(bytes=0, transactions=0, start=lsn, end=lsn, parted=parted)
+        ended = _LOG_ENDED.search(why[0]) if why else None
+        if ended is not None:
+            lsn = ended[2] or ended[1]
+            alone = max(0, parse_lsn(lsn) - start)
+            return LogAlone(bytes=alone, transactions=0, start=format_lsn(start), end=lsn, parted=parted)
         raise DataError(f"{cluster.host.name}: the log of {cluster.cluster.name} cannot be read: {' '.join(why)}")
     first, last = between.groups()
     committed = re.findall(r"^Transaction/COMMIT\S* +([0-9]+) ", said.text, re.MULTILINE)
