@@ -45,7 +45,9 @@ def account_text(account: dict[str, Any]) -> str:
     if any("transactions" in found for found in datasets.values()):
         parts.append(f"{account['bytes']} bytes of database log, {account['transactions']} transactions")
     if any("paths" in found for found in datasets.values()):
-        parts.append(f"{account['paths']}{' or more' if account['more'] else ''} files")
+        told = f"{account['paths']}{' or more' if account['more'] else ''} files"
+        elsewhere = sum(found.get("beside_only", 0) for found in datasets.values())
+        parts.append(told + (f" differ, {elsewhere} of them only at {account['beside']}" if elsewhere else ""))
     if unknown := [name for name, found in datasets.items() if "unknown" in found]:
         parts.append(f"of {', '.join(unknown)} nobody knows how much")
     return f"only at {account['at']}, not at {account['beside']}: {', '.join(parts) or 'nothing'}"
@@ -95,7 +97,10 @@ def _log_between(drivers: Drivers, cluster: PostgresCluster, newer: Host, older:
 
 def _paths_between(drivers: Drivers, tree: StillData, newer: Host, older: Host) -> dict[str, Any]:
     paths = list(StillDataMover(drivers).differences(tree, newer, older, limit=PATHS_COUNTED_MAX))
-    return {"paths": len(paths), "named": paths[:PATHS_NAMED_MAX], "more": len(paths) >= PATHS_COUNTED_MAX}
+    # Removed here, or new there: it is part of the difference, and nothing that only this side has.
+    there = sum(path.endswith(f" only at {older.name}") for path in paths)
+    counted = {"paths": len(paths), "named": paths[:PATHS_NAMED_MAX], "more": len(paths) >= PATHS_COUNTED_MAX}
+    return counted | ({"beside_only": there} if there else {})
 
 
 def _last_words(drivers: Drivers, deed: Deed, side: Side, emit: Emit) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from orchestrator.model.action import Commit
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
+from orchestrator.steps.places import host_at
 
 
 def seconds_between(start: str, end: str) -> float:
@@ -55,6 +56,7 @@ class CommitHandler:
             raise AuthorityError(
                 f"{system.name}: cannot commit to {action.side.value}, authority is at {authority.side.value}"
             )
+        self._refuse_elsewhere(deed, action.side)
         measured = achieved(deed.earlier, "drain", "check_front")
         for name, target in (("rto", system.objectives.rto), ("rpo", system.objectives.rpo)):
             value = measured[f"{name}_seconds"]
@@ -71,6 +73,22 @@ class CommitHandler:
         data = {"side": action.side.value, "number": authority.number, "at": timestamp(self.drivers.clock.now())}
         emit("system.committed", {**data, **measured})
         return Outcome.done(f"{system.name} lives at {action.side.value}", **data, **measured)
+
+    def _refuse_elsewhere(self, deed: Deed, side: Side) -> None:
+        """AuthorityError where clients are sent to another address: this orchestrator may have been left behind, with
+        its own record of the authority. A front that does not answer says nothing.
+        """
+        front, wanted = deed.system_plan.system.front, host_at(deed, side).address
+        try:
+            present = self.drivers.front.current(front)
+        except TargetError:
+            return
+        if present is not None and present.address != wanted:
+            raise AuthorityError(
+                f"{front.name} sends clients to {present.address}, and not to {wanted} at {side.value}: nothing is "
+                "committed there",
+                hint="Another orchestrator, or a person, has gone on meanwhile: find out who, and which side serves.",
+            )
 
     def _settle_front(self, deed: Deed, emit: Emit) -> None:
         """Nobody goes back by this run: answers may be kept as long as usual. It is no reason not to commit."""

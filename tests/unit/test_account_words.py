@@ -30,6 +30,12 @@ def test_what_was_not_counted_is_never_told_as_nothing():
     assert account_text(account(attachments={"paths": 0, "named": []})) == "only at source, not at cloud: 0 files"
 
 
+def test_what_only_the_other_side_has_is_not_told_as_this_one_s():
+    found = {"paths": 322, "named": [], "beside_only": 300}
+    told = account_text(account(attachments=found))
+    assert told == "only at source, not at cloud: 322 files differ, 300 of them only at cloud"
+
+
 def test_a_log_that_parted_says_so():
     register = {"bytes": 4096, "transactions": 7, "parted": True, "from": "0/3000000", "to": "0/3001000"}
     lines = account_lines(account(register=register))

@@ -645,6 +645,7 @@ EARLIER = {
 
 def test_a_commit_measures_what_was_achieved_against_what_was_asked(world):
     at_the_cloud(world)
+    passed(world, actions.SwitchFront(side=CLOUD_SIDE))
     outcome = passed(world, actions.Commit(side=CLOUD_SIDE), earlier=EARLIER)
     assert (outcome.observed["rto_seconds"], outcome.observed["rpo_seconds"]) == (42.5, 0.0)
     assert {data["objective"]: data["met"] for data in told(world, "objective.measured")} == {"rto": True, "rpo": True}
@@ -652,9 +653,20 @@ def test_a_commit_measures_what_was_achieved_against_what_was_asked(world):
 
 def test_what_was_not_measured_is_not_met(world):
     at_the_cloud(world)
+    passed(world, actions.SwitchFront(side=CLOUD_SIDE))
     passed(world, actions.Commit(side=CLOUD_SIDE), earlier={})
     measured = told(world, "objective.measured")
     assert [(data["achieved_seconds"], data["met"]) for data in measured] == [(None, False), (None, False)]
+
+
+def test_nothing_is_committed_where_clients_are_sent_elsewhere(world):
+    """An orchestrator that was left behind knows only of the authority that it gave itself."""
+    at_the_cloud(world)
+    front = a_deed(actions.Commit(side=CLOUD_SIDE), step="commit").system_plan.system.front
+    world.drivers.front.switch(front, "10.10.1.99", key="of another orchestrator")
+    outcome = refused(world, actions.Commit(side=CLOUD_SIDE), "AuthorityError", earlier=EARLIER)
+    assert f"{front.name} sends clients to 10.10.1.99" in outcome.message
+    assert told(world, "system.committed") == []
 
 
 def test_nothing_is_committed_to_a_side_without_authority(world):
