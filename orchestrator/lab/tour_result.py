@@ -71,7 +71,7 @@ def system_result(plan: Plan, status: SystemStatus, clients: ClientView) -> Syst
         bytes_per_hop=_bytes_per_hop(list(done.values())),
         digests=dict(digests),
         rto_seconds=_recovery_seconds(status, done),
-        rpo_seconds=0.0 if digests and clients.lost == 0 else None,
+        rpo_seconds=0.0 if digests and clients.lost + clients.differing == 0 else None,
         rto_objective_seconds=objectives.rto,
         rpo_objective_seconds=objectives.rpo,
         reason=status.reason,

@@ -16,6 +16,7 @@ from orchestrator.lab.cloud.name_server import Zones, answer, start
 from orchestrator.lab.demo.programs import records
 from orchestrator.lab.demo.programs.archive_app import Archive
 from orchestrator.lab.demo.programs.durable_file import keep_file
+from orchestrator.lab.demo.programs.filing_app import Filing
 from orchestrator.lab.demo.programs.gate import GateClosedForGood, WriteGate, WritersDidNotLeave
 from orchestrator.lab.demo.programs.http_service import Refused
 from orchestrator.lab.demo.programs.name_lookup import NameLookup, NameUnknown, encode_name
@@ -95,6 +96,10 @@ class TestAccount:
         assert told["lost_ids"] == [2]
         assert told["differing_ids"] == [3]
 
+    def test_a_record_whose_file_is_gone_is_lost(self) -> None:
+        told = report(list(self.LINES), {1: "a", 2: "missing", 3: "x"})
+        assert (told["lost_ids"], told["differing_ids"]) == ([2], [3])
+
     def test_a_window_counts_the_silence_at_its_edges(self) -> None:
         told = report(list(self.LINES), {1: "a", 2: "b", 3: "c"}, from_time=10.4, to_time=30.0)
         assert told["acknowledged"] == 2
@@ -122,6 +127,29 @@ class TestRecords:
         request = records.filing_request(7, 100)
         attachment = base64.b64decode(json.loads(request.body)["attachment"])
         assert hashlib.sha256(attachment).hexdigest() == request.sha256
+
+
+class Rows:
+    """Stands in for the pool: filings as the database holds them, and no statement is understood."""
+
+    def __init__(self, *rows: tuple[str, str, str]) -> None:
+        self.rows = rows
+
+    def run(self, statement: str, parameters: list[str | int | None]) -> list[tuple[str | None, ...]]:
+        return list(self.rows) if str(parameters[0]) == "0" else []
+
+
+class TestFiling:
+    def test_clients_ask_for_the_attachments_and_not_only_for_the_rows_that_name_them(self, tmp_path: Path) -> None:
+        kept, changed, gone = (hashlib.sha256(word).hexdigest() for word in (b"kept", b"changed", b"gone"))
+        filing = Filing("cloud", tmp_path, Rows(("1", kept, "10"), ("2", changed, "20"), ("3", gone, "30")))  # type: ignore[arg-type]
+        keep_file(filing.attachment_path(1, kept), b"kept")
+        keep_file(filing.attachment_path(2, changed), b"other bytes")
+        path, _, query = f"{records.LISTINGS['filing']}after=0".partition("?")
+        asked = dict(part.split("=") for part in query.split("&"))
+        other = hashlib.sha256(b"other bytes").hexdigest()
+        assert filing.get(path, asked) == [[1, kept, 10], [2, other, 20], [3, "missing", 30]]
+        assert filing.get("/filings", {"after": "0"})[2] == [3, gone, 30]
 
 
 class TestArchive:

@@ -14,7 +14,7 @@ from bisect import bisect_right, insort
 from pathlib import Path
 from typing import Any
 
-from .durable_file import keep_file
+from .durable_file import file_digest, keep_file
 from .http_service import Refused, Service, serve
 
 ROWS_MAX = 5000
@@ -75,13 +75,7 @@ class Archive(Service):
             rows = [(number, *self._names[number]) for number in self._order[start : start + ROWS_MAX]]
         if not verify:
             return [list(row) for row in rows]
-        return [[number, self._digest(number, sha256), size] for number, sha256, size in rows]
-
-    def _digest(self, number: int, sha256: str) -> str:
-        try:
-            return hashlib.sha256(self.document_path(number, sha256).read_bytes()).hexdigest()
-        except FileNotFoundError:
-            return "missing"
+        return [[number, file_digest(self.document_path(number, sha256)), size] for number, sha256, size in rows]
 
     def write(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         if method != "PUT":

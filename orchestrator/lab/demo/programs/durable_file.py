@@ -1,8 +1,11 @@
 """Files that clients were told are safe: written aside, synced, renamed, and the folder synced."""
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
+
+MISSING = "missing"  # in place of a digest: the record is known, its file is not there
 
 
 def keep_file(path: Path, content: bytes) -> None:
@@ -24,3 +27,11 @@ def keep_file(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of what is there now, or MISSING."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return MISSING

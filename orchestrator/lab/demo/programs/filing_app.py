@@ -1,7 +1,8 @@
 """Filing: takes numbered tax filings, each with an attachment, and answers only when both are durable.
 
 POST /filings {id, taxpayer, amount, attachment}   200 after COMMIT and after the attachment is synced; idempotent by id
-GET  /filings?after=N                              up to 5 000 of [id, attachment sha256, amount], ascending
+GET  /filings?after=N                              up to 5 000 of [id, attachment sha256, amount], ascending;
+                                                   &verify=1 tells the digest of every attachment as it is
 GET  /healthz                                      control totals; 503 where the database does not answer
 
 The attachment is durable before its row is committed, so a row never names a file that is not there. Its file name
@@ -16,7 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .durable_file import keep_file
+from .durable_file import file_digest, keep_file
 from .http_service import Refused, Service, serve
 from .postgres_wire import DatabaseUnavailable, Pool, StatementRefused
 
@@ -77,7 +78,10 @@ class Filing(Service):
             "select id, attachment_sha256, amount from filings where id > $1 order by id limit $2",
             [_number(query.get("after", "0")), ROWS_MAX],
         )
-        return [[int(number or 0), sha256, int(amount or 0)] for number, sha256, amount in rows]
+        told = [(int(number or 0), sha256 or "", int(amount or 0)) for number, sha256, amount in rows]
+        if query.get("verify") != "1":
+            return [list(row) for row in told]
+        return [[number, file_digest(self.attachment_path(number, named)), amount] for number, named, amount in told]
 
     def write(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         if (method, path) != ("POST", "/filings"):

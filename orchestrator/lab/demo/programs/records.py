@@ -45,4 +45,5 @@ def archive_request(number: int, size_bytes: int) -> Request:
 
 
 REQUESTS = {"filing": filing_request, "archive": archive_request}
-LISTINGS = {"filing": "/filings?", "archive": "/documents?verify=1&"}
+# Both digest what they hold: a row whose file is gone is no record that was kept.
+LISTINGS = {"filing": "/filings?verify=1&", "archive": "/documents?verify=1&"}

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .durable_file import MISSING
 from .name_lookup import NameLookup
 from .records import LISTINGS, REQUESTS
 
@@ -181,7 +182,7 @@ def _send(address: str, port: int, method: str, path: str, body: bytes | None = 
 
 
 def held_by(address: str, port: int, system: str, after: int) -> dict[int, str]:
-    """Number → sha256 of every record above `after` that the service at `address` holds."""
+    """Number → sha256 of what the service at `address` holds above `after`; MISSING where the file of a row is gone."""
     held: dict[int, str] = {}
     while True:
         rows = _ask_patiently(address, port, f"{LISTINGS[system]}after={after}")
@@ -213,15 +214,15 @@ def longest_gap(times: list[float], start: float, end: float) -> tuple[float, fl
 def report(
     lines: list[list[Any]], held: dict[int, str], *, from_time: float | None = None, to_time: float | None = None
 ) -> dict[str, Any]:
-    """What was acknowledged within the window, what of it is lost, and the longest silence."""
+    """What was acknowledged within the window, what of it is lost (its row, or its file), and the longest silence."""
     earliest, latest = from_time or 0.0, to_time or float("inf")
     chosen = sorted((line for line in lines if earliest <= line[2] <= latest), key=lambda line: float(line[2]))
     times = [float(line[2]) for line in chosen]
     start = from_time if from_time is not None else (times[0] if times else 0.0)
     end = to_time if to_time is not None else (times[-1] if times else start)
     gap, gap_from, gap_to = longest_gap(times, start, end)
-    lost = sorted({int(line[0]) for line in chosen} - set(held))
-    differing = sorted(int(line[0]) for line in chosen if held.get(int(line[0]), line[4]) != line[4])
+    lost = sorted({int(line[0]) for line in chosen if held.get(int(line[0]), MISSING) == MISSING})
+    differing = sorted({int(line[0]) for line in chosen if held.get(int(line[0]), MISSING) not in (MISSING, line[4])})
     by_site: dict[str, int] = {}
     for line in chosen:
         by_site[str(line[1])] = by_site.get(str(line[1]), 0) + 1
