@@ -1,5 +1,7 @@
 """skerry commit: what only the new side holds is shown, then the systems live there."""
 
+from functools import partial
+
 import click
 
 from orchestrator.cli.gate_door import BECAUSE_OPTION, SKIP_OPTION, doors
@@ -22,7 +24,7 @@ def commit(
     What only the new side holds is counted and shown first. A watch that is under way ends with its round, also where
     another process carries the run; then that one commits.
     """
-    from orchestrator.cli.accounts import show_accounts
+    from orchestrator.cli.accounts import counted, show_accounts
     from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
@@ -36,7 +38,8 @@ def commit(
     with open_desk(inventory_folder(), observers=[live]) as desk:
         plan, found = plan_to_commit(desk, named)
         if found is not None:
-            accounts = {each.system: account_of(desk, found, each.system) for each in found.systems}
+            counts = {each.system: partial(account_of, desk, found, each.system) for each in found.systems}
+            accounts = counted(counts, as_json=as_json)
             show_accounts(accounts, as_json=as_json)
             if not yes and not as_json and any(accounts.values()):
                 ensure_agreed("From the commit on, the way back is a failback. Go?")

@@ -104,14 +104,14 @@ def show(run: str, as_json: bool) -> None:
 
 def _ways_on(run: dict[str, Any]) -> list[str]:
     """How each system goes on that stands at what failed."""
-    if run["state"] != "running" or not any(system["state"] in _STUCK for system in run["systems"]):
+    if not any(system["state"] in _STUCK and not system["over"] for system in run["systems"]):
         return []
     from orchestrator.contracts.engine import RunStatus
     from orchestrator.operations.migrate import ways_on
 
     systems = [{key: value for key, value in system.items() if key != "due"} for system in run["systems"]]
     stuck = RunStatus.model_validate({**run, "systems": systems}).systems
-    return [line for system in stuck if (line := ways_on(run["run"], system))]
+    return [line for system in stuck if not system.over and (line := ways_on(run["run"], system))]
 
 
 def due_text(system: dict[str, Any]) -> str:

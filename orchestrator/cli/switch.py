@@ -1,5 +1,6 @@
 """skerry cutover, failover, failback, rollback, word: switch one system, bring it back, vouch for what nobody sees."""
 
+from functools import partial
 from typing import cast
 
 import click
@@ -121,7 +122,7 @@ def rollback(
     if without_record:
         carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), goes_on=goes_on, as_json=as_json)
         return
-    from orchestrator.cli.accounts import show_accounts
+    from orchestrator.cli.accounts import counted, show_accounts
     from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import console, print_json
     from orchestrator.cli.live import LiveRun
@@ -140,7 +141,8 @@ def rollback(
     with open_desk(inventory_folder(), observers=[live]) as desk:
         desk.goes_on = goes_on
         status, systems = run_to_roll_back(desk, named)
-        accounts = {system: account_of(desk, status, system) for system in systems}
+        counts = {system: partial(account_of, desk, status, system) for system in systems}
+        accounts = counted(counts, as_json=as_json)
         show_accounts(accounts, as_json=as_json)
         words = [word for system in systems if (word := loss_accepted(desk, system))]
         if not as_json:
@@ -199,7 +201,7 @@ def word(
     """
     from datetime import timedelta
 
-    from orchestrator.cli.accounts import account_lines
+    from orchestrator.cli.accounts import account_lines, counted
     from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import print_json
     from orchestrator.foundation.errors import UsageError
@@ -216,7 +218,8 @@ def word(
     if named not in list(Side):
         raise UsageError(f"there is no side {named}; there are: {', '.join(Side)}")
     with open_desk(inventory_folder()) as desk:
-        account = {} if down else account_of_loss(desk, ensure_system(desk, system), Side(named))
+        count = partial(account_of_loss, desk, ensure_system(desk, system), Side(named))
+        account = {} if down else counted({system: count}, as_json=as_json)[system]
         if account and not as_json:
             for line in account_lines(account):
                 click.echo(printable(f"{system}: {line}"))

@@ -69,6 +69,7 @@ class SystemStatus(Frozen):
     system: str
     state: SystemState
     reason: str = ""
+    over: bool = False  # nothing can move it any more, and other runs may take the system; one that failed may stand
     steps: tuple[StepStatus, ...] = ()
 
 

@@ -166,11 +166,14 @@ def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
+_OF_SYSTEM = ("system", "state", "reason")
+
+
 def _systems(connection: sqlite3.Connection, run: str) -> list[dict[str, Any]]:
     rows = connection.execute(
-        "select system, state, reason from system_runs where run = ? order by position", (run,)
+        "select system, state, reason, over from system_runs where run = ? order by position", (run,)
     )
-    return [{"system": row["system"], "state": row["state"], "reason": row["reason"], "steps": []} for row in rows]
+    return [{**{name: row[name] for name in _OF_SYSTEM}, "over": bool(row["over"]), "steps": []} for row in rows]
 
 
 def _run(row: sqlite3.Row, systems: list[dict[str, Any]]) -> dict[str, Any]:

@@ -113,6 +113,7 @@ class DatabaseRuns:
                     system=found.system,
                     state=found.state,
                     reason=found.reason,
+                    over=found.over,
                     steps=tuple(by_system.get(found.system, ())),
                 )
                 for found in systems
@@ -134,7 +135,7 @@ class DatabaseRuns:
         by_run: dict[str, list[SystemStatus]] = {}
         for found in systems:
             by_run.setdefault(found.run, []).append(
-                SystemStatus(system=found.system, state=found.state, reason=found.reason)
+                SystemStatus(system=found.system, state=found.state, reason=found.reason, over=found.over)
             )
         return [_run_status(row, tuple(by_run.get(row.run, ()))) for row in rows]
 

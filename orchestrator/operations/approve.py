@@ -254,7 +254,10 @@ def ensure_approved(
         told = "; ".join(f"{item.person} as {item.role}: {item.why}" for item in found.refused)
         raise ApprovalInvalid(f"{place}no approval of plan {plan.digest} counts ({told}); {wanted}")
     others = _other_plans(catalogue, plan)
-    raise ApprovalMissing(f"{place}plan {plan.digest} may not run: {wanted}{others}")
+    raise ApprovalMissing(
+        f"{place}plan {plan.digest} may not run: {wanted}{others}",
+        hint=f"Have it approved: skerry approve {plan.digest.removeprefix('sha256:')[:12]} --key KEYFILE --as PERSON",
+    )
 
 
 def _other_plans(catalogue: Catalogue, plan: Plan) -> str:

@@ -23,7 +23,8 @@ def plan_to_commit(desk: Desk, named: str) -> tuple[Plan, RunStatus | None]:
         plan = find_plan(desk.catalogue, named)
     except UsageError:
         status = desk.runs.status(run_named(desk, named))
-        if all(each.state in FINAL for each in status.systems):
+        # Else a plan would be begun anew that somebody gave up.
+        if all(each.over or each.state in FINAL for each in status.systems):
             states = ", ".join(f"{each.system} is {each.state.replace('_', ' ')}" for each in status.systems)
             hint = "See where everything is: skerry runs list"
             raise GateClosed(f"run {status.run}: {states}; there is nothing to commit", hint=hint) from None

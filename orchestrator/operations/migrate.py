@@ -213,7 +213,7 @@ def complain(status: RunStatus, hint: str = "") -> None:
     if failed:
         told = "; ".join(f"{system.system} is {system.state}: {system.reason}" for system in failed)
         see = f"See every step with: skerry runs show {status.run}"
-        on = [ways_on(status.run, system) for system in failed if status.state == "running"]
+        on = [ways_on(status.run, system) for system in failed if not system.over]
         lines = [*_hints(failed), *filter(None, on), see]
         error = RunFailed(f"run {status.run}: {told}", hint=hint or "\n".join(lines))
     elif back:
@@ -225,7 +225,7 @@ def complain(status: RunStatus, hint: str = "") -> None:
 
 
 def ways_on(run: str, system: SystemStatus) -> str:
-    """How a system goes on whose run is not over, but stands at what failed; "" where nothing has failed.
+    """How a system goes on that is not over, but stands at what failed; "" where nothing has failed.
 
     The command that began the run only finds it standing there.
     """

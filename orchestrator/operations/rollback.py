@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from orchestrator.contracts.engine import FINAL, RunStatus, StepStatus
+from orchestrator.contracts.engine import FINAL, RunStatus, StepStatus, SystemStatus
 from orchestrator.foundation.errors import GateClosed, UsageError
 from orchestrator.model.action import CarryBack
 from orchestrator.model.names import Name, SystemName
@@ -22,7 +22,7 @@ def run_to_roll_back(desk: Desk, named: str) -> tuple[RunStatus, tuple[SystemNam
     """
     status = desk.runs.status(run_named(desk, named))
     asked = [each for each in status.systems if named not in desk.inventory.systems or each.system == named]
-    able = tuple(each.system for each in asked if each.state not in FINAL)
+    able = tuple(each.system for each in asked if not _is_over(each))
     if able:
         return status, able
     states = ", ".join(f"{each.system} is {each.state.replace('_', ' ')}" for each in asked)
@@ -57,7 +57,12 @@ def run_named(desk: Desk, named: str) -> str:
 
 
 def _can_move(status: RunStatus, system: SystemName) -> bool:
-    return any(each.system == system and each.state not in FINAL for each in status.systems)
+    return any(each.system == system and not _is_over(each) for each in status.systems)
+
+
+def _is_over(system: SystemStatus) -> bool:
+    """Also one that failed where nothing is to be undone: a later run may have the system since."""
+    return system.over or system.state in FINAL
 
 
 def loss_accepted(desk: Desk, system: SystemName) -> SignedWord | None:

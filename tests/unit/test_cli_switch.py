@@ -9,6 +9,9 @@ import pytest
 
 from orchestrator.cli.app import main
 from orchestrator.contracts.authority import Authority
+from orchestrator.engine.store import open_store
+from orchestrator.engine.worker_store import WorkerStore
+from orchestrator.foundation.clock import SystemClock
 from orchestrator.foundation.errors import PlanningError
 from orchestrator.model.site import Side
 from orchestrator.operations.accounts import account_of_loss
@@ -16,6 +19,7 @@ from orchestrator.operations.desk import open_desk
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.plan import find_plan, list_plans
 from orchestrator.operations.switch import give_word
+from orchestrator.wiring.state import state_url
 from tests.fakes.surveys import healthy
 from tests.fakes.written_answers import example, holds
 
@@ -195,6 +199,27 @@ def test_a_rollback_of_a_run_that_did_nothing_is_carried_out_here(office, skerry
     code, _, err = skerry("rollback", run[:13], "--as", "bo", "--because", "again")
     assert code == 40
     assert "there is nothing to bring back" in err
+
+
+@pytest.mark.parametrize(("command", "said"), [("rollback", "called failback"), ("commit", "nothing to commit")])
+def test_a_run_that_failed_and_is_over_is_not_taken_up_instead_of_the_one_after_it(office, skerry, command, said):
+    """A commit would have begun its plan anew."""
+    system = system_of(office)
+    _, _, err = skerry("cutover", system, "--as", "bo", "--json")
+    digest = next(word for word in json.loads(err)["message"].split() if word.startswith("sha256:"))
+    with open_desk(office / "estate") as desk:
+        for state in ("failed", "committed"):
+            run = new_run_id()
+            desk.runs.submit(run, find_plan(desk.catalogue, digest), kind="cutover", operator="bo")
+            rows = WorkerStore(open_store(state_url(), clock=SystemClock()).database, SystemClock())
+            rows.set_system_state(run, system, state, "by the test", holds=False)
+            assert rows.set_run_state(run, "finished", only_from="submitted", worker="w")
+    because = ["--because", "late"] if command == "rollback" else []
+    code, out, err = skerry(command, system, "--as", "bo", "--yes", *because)
+    assert code == 40, out
+    assert said in err
+    with open_desk(office / "estate") as desk:
+        assert len(desk.runs.list(limit=10)) == 2
 
 
 def test_an_objective_that_the_measured_link_cannot_meet_is_refused_with_file_line_and_remedy(office, skerry):

@@ -50,8 +50,9 @@ def test_what_can_be_done_about_the_step_that_failed_is_said_first_and_once(stat
         ]
     )
     status = ended(filing=state)
+    system = status.systems[0].model_copy(update={"steps": steps, "over": True})
     with pytest.raises(OrchestratorError) as told:
-        complain(status.model_copy(update={"systems": (status.systems[0].model_copy(update={"steps": steps}),)}))
+        complain(status.model_copy(update={"systems": (system,)}))
     first, *others = told.value.hint.splitlines()
     assert first == "skerry word filing --down source"
     assert len(others) == 1
@@ -71,10 +72,10 @@ def test_a_run_that_stands_at_what_failed_says_how_it_goes_on(state, mode, step_
     step = StepStatus(system="filing", step="promote", mode=mode, state=step_state, hint="Look at the host.")
     system = ended(filing=state).systems[0].model_copy(update={"steps": (step,)})
     with pytest.raises(RunFailed) as told:
-        complain(ended(filing=state).model_copy(update={"state": "running", "systems": (system,)}))
+        complain(ended(filing=state).model_copy(update={"systems": (system,)}))
     assert way in told.value.hint
     with pytest.raises(RunFailed) as over:
-        complain(ended(filing=state).model_copy(update={"systems": (system,)}))
+        complain(ended(filing=state).model_copy(update={"systems": (system.model_copy(update={"over": True}),)}))
     assert way not in over.value.hint, "a run that is over is begun anew"
 
 
