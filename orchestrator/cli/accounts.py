@@ -1,29 +1,10 @@
 """What only one side holds, as people see it before they choose: each dataset, and the business's own last words."""
 
 import json
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import click
-
-from orchestrator.contracts.progress import ProgressSink
-
-Count = Callable[[ProgressSink], dict[str, Any]]
-
-
-def counted(counts: Mapping[str, Count], *, as_json: bool) -> dict[str, dict[str, Any]]:
-    """The account of each system, by what counts it; whoever waits is told that it is counted, and how far it is."""
-    from orchestrator.cli.console import console
-    from orchestrator.cli.under_way import under_way
-
-    out, accounts = console(), {}
-    with under_way(out, shown=not as_json) as tell:
-        for system, count in counts.items():
-            if not as_json and not out.is_terminal:
-                click.echo(f"{system}: looking at both sides for what only one of them has")
-            accounts[system] = count(partial(tell, system))
-    return accounts
 
 
 def show_accounts(accounts: Mapping[str, Mapping[str, Any]], *, as_json: bool) -> None:

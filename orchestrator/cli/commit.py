@@ -24,9 +24,10 @@ def commit(
     What only the new side holds is counted and shown first. A watch that is under way ends with its round, also where
     another process carries the run; then that one commits.
     """
-    from orchestrator.cli.accounts import counted, show_accounts
+    from orchestrator.cli.accounts import show_accounts
     from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import console, print_json
+    from orchestrator.cli.counting import counted
     from orchestrator.cli.live import LiveRun
     from orchestrator.operations.accounts import account_of
     from orchestrator.operations.commit import commit as carry_out

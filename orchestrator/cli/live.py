@@ -107,6 +107,10 @@ class LiveRun:
                     return
                 with Live(get_renderable=self._table, console=self.console, refresh_per_second=8, transient=True):
                     yield self
+        except Interrupted as stopped:
+            if not self._run:
+                raise
+            raise Interrupted(stopped.message, hint=stopped.hint.replace("RUN", self._run)) from None
         except KeyboardInterrupt:
             if not self._run:
                 raise

@@ -122,9 +122,10 @@ def rollback(
     if without_record:
         carry_out("rollback", named, operator, inputs, skip=doors(skipped, because), goes_on=goes_on, as_json=as_json)
         return
-    from orchestrator.cli.accounts import counted, show_accounts
+    from orchestrator.cli.accounts import show_accounts
     from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import console, print_json
+    from orchestrator.cli.counting import counted
     from orchestrator.cli.live import LiveRun
     from orchestrator.foundation.errors import UsageError
     from orchestrator.foundation.printable import printable
@@ -201,9 +202,10 @@ def word(
     """
     from datetime import timedelta
 
-    from orchestrator.cli.accounts import account_lines, counted
+    from orchestrator.cli.accounts import account_lines
     from orchestrator.cli.asking import ensure_agreed
     from orchestrator.cli.console import print_json
+    from orchestrator.cli.counting import counted
     from orchestrator.foundation.errors import UsageError
     from orchestrator.foundation.printable import printable
     from orchestrator.model.site import Side

@@ -98,6 +98,17 @@ def test_who_interrupts_a_run_is_told_where_it_stands():
     assert found.value.hint == "Run the same command again to go on. See where it stands: skerry runs show 01a2"
 
 
+def test_where_another_process_goes_on_the_hint_names_the_run():
+    live = LiveRun(Console(file=io.StringIO()))
+    with pytest.raises(Interrupted) as found, live.shown():
+        live.notice(RunEvent(type="run.started", run="01a2", at="2026-11-22T18:00:00.000Z", data={}))
+        raise Interrupted("interrupted; process 7 goes on", hint="Watch it: skerry runs watch RUN")
+    assert (found.value.message, found.value.hint) == (
+        "interrupted; process 7 goes on",
+        "Watch it: skerry runs watch 01a2",
+    )
+
+
 def test_what_nobody_read_in_time_is_counted(pipe):
     (reads, writes), written = pipe, PIECES_KEPT_MAX + 2 * SMALL_PIPE_BYTES
     with os.fdopen(os.dup(writes), "w") as stream, os.fdopen(os.dup(reads)) as told:
