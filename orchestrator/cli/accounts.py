@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+NAMED_MAX = 3
+
 
 def show_accounts(accounts: Mapping[str, Mapping[str, Any]], *, as_json: bool) -> None:
     """Print the account of each system."""
@@ -38,9 +40,11 @@ def account_lines(account: Mapping[str, Any]) -> list[str]:
 def _dataset_text(found: Mapping[str, Any]) -> str:
     if "unknown" in found:
         return f"not counted: {found['unknown']}"
-    if "paths" in found:
-        named = ", ".join(found["named"][:3])
-        return f"{found['paths']} files differ" + (f": {named}" if named else "")
+    for what in ("paths", "ranges"):
+        if what in found:
+            named, rest = "; ".join(found["named"][:NAMED_MAX]), found[what] - NAMED_MAX
+            told = f"{found[what]}{' or more' if found['more'] else ''} {'files' if what == 'paths' else what} differ"
+            return told + (f": {named}" if named else "") + (f"; and {rest} more" if rest > 0 else "")
     upto = f", log from {found.get('from') or 'its beginning'} to {found['to']}" if found.get("to") else ""
     parted = ", written after the other side had gone its own way" if found.get("parted") and upto else ""
     return f"{found['bytes']} bytes, {found['transactions']} transactions{upto}{parted}"

@@ -16,6 +16,7 @@ Kind = Literal[
     "point_note",
     "damage",
     "verification",
+    "meeting",  # system → when copies brought its sides together last
     "host_key",
     "tour",
     "wave_plan",

@@ -1,7 +1,7 @@
 """File trees: points of them, copies between hosts, digests."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import BlockVolume, FileTree
@@ -35,6 +35,21 @@ class CopyOutlook(Frozen):
     entries_replica: int
     entries_deleted: int  # of the replica's, because the source has them no more
     bytes_pending: int  # of files that are new or changed
+
+
+class FileState(NamedTuple):
+    """What one side has of a file. The time is the one that the file carries, by the clock of whoever wrote it."""
+
+    bytes: int
+    mtime_ns: int
+
+
+class PartedFile(NamedTuple):
+    """A file that two sides hold differently; None where a side has none of that name."""
+
+    path: str
+    one: FileState | None
+    other: FileState | None
 
 
 class PointStore(Protocol):
@@ -130,4 +145,8 @@ class TreeMover(Protocol):
 
     def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
         """Paths at which the two live trees differ, with why, for the message of a mismatch."""
+        ...
+
+    def parted(self, tree: FileTree, one: Host, other: Host, *, limit: int = 1000) -> Sequence[PartedFile]:
+        """Files, and all else that is no folder, that the two live trees hold differently, or one of them alone."""
         ...

@@ -14,7 +14,7 @@ from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited, wi
 from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.transport import Transports
-from orchestrator.contracts.trees import CopyOutlook, PointStore, PointStores, Reading
+from orchestrator.contracts.trees import CopyOutlook, PartedFile, PointStore, PointStores, Reading
 from orchestrator.foundation.errors import (
     DataError,
     HostUnreachable,
@@ -31,6 +31,7 @@ from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for, path_of
 from orchestrator.movers.holes import has_holes
 from orchestrator.movers.limits import Turns
+from orchestrator.movers.parted_files import parted_files
 from orchestrator.movers.ready_trees import ReadyTrees
 from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
 from orchestrator.movers.source_line import line_to_source, refuse_access
@@ -248,6 +249,10 @@ class FileTreeMover:
             for host, path in zip((one, other), paths, strict=True):
                 self._run(tree, one, host, {**pull_request(path, []), "distrust": True})
         return found
+
+    def parted(self, tree: FileTree, one: Host, other: Host, *, limit: int = 1000) -> Sequence[PartedFile]:
+        ends = self._transports(one), one.path(tree.path), self._transports(other), other.path(tree.path)
+        return parted_files(*ends, limit=limit)
 
     def _rsync_words(
         self, source: Host, source_path: str, target_path: str, limit: int | None, *, sparse: bool = True

@@ -14,7 +14,7 @@ from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink, Rated
 from orchestrator.contracts.transport import Transports
-from orchestrator.contracts.trees import CopyOutlook, PointStore, Reading, TreeMover
+from orchestrator.contracts.trees import CopyOutlook, PartedFile, PointStore, Reading, TreeMover
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
@@ -109,6 +109,9 @@ class SnapshotSendMover:
 
     def differences(self, tree: FileTree, one: Host, other: Host, *, limit: int = 20) -> Sequence[str]:
         return self._inner.differences(tree, one, other, limit=limit)
+
+    def parted(self, tree: FileTree, one: Host, other: Host, *, limit: int = 1000) -> Sequence[PartedFile]:
+        return self._inner.parted(tree, one, other, limit=limit)
 
 
 class FileSystemSender:

@@ -1,6 +1,6 @@
 """AccountWrites and WeighWindow: what a person must know before choosing whether to go on or back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -9,19 +9,30 @@ from typing import Any
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
+from orchestrator.contracts.trees import PartedFile
 from orchestrator.foundation.errors import OrchestratorError
 from orchestrator.model.action import AccountWrites, WeighWindow
-from orchestrator.model.dataset import PostgresCluster
+from orchestrator.model.dataset import FileTree, PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
+from orchestrator.steps.meetings import last_meeting
 from orchestrator.steps.places import checks_of, clusters, host_at
 from orchestrator.steps.playing import Player, variables
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
 
 PATHS_COUNTED_MAX = 1000
 PATHS_NAMED_MAX = 20
+FILES_TOLD = {
+    "only": "only at {at}",
+    "changed": "changed at {at}",
+    "changed_both": "changed at both",
+    "changed_unknown": "different, changed nobody knows where",
+    "changed_beside": "changed at {beside}",
+    "beside_only": "only at {beside}",
+}
+BESIDE = ("changed_beside", "beside_only")  # nothing that is here goes with them
 
 
 @dataclass(frozen=True)
@@ -45,12 +56,26 @@ def account_text(account: dict[str, Any]) -> str:
     if any("transactions" in found for found in datasets.values()):
         parts.append(f"{account['bytes']} bytes of database log, {account['transactions']} transactions")
     if any("paths" in found for found in datasets.values()):
-        told = f"{account['paths']}{' or more' if account['more'] else ''} files"
-        elsewhere = sum(found.get("beside_only", 0) for found in datasets.values())
-        parts.append(told + (f" differ, {elsewhere} of them only at {account['beside']}" if elsewhere else ""))
+        parts.append(f"{account['paths']}{' or more' if account['more'] else ''} files{_whose(account)}")
+    if any("ranges" in found for found in datasets.values()):
+        parts.append(f"{sum(found.get('ranges', 0) for found in datasets.values())} ranges of volumes")
     if unknown := [name for name, found in datasets.items() if "unknown" in found]:
         parts.append(f"of {', '.join(unknown)} nobody knows how much")
-    return f"only at {account['at']}, not at {account['beside']}: {', '.join(parts) or 'nothing'}"
+    told = f"only at {account['at']}, not at {account['beside']}: {', '.join(parts) or 'nothing'}"
+    elsewhere = _kinds_told(account, BESIDE)
+    return told + (f"; of files, {', '.join(elsewhere)}" if elsewhere else "")
+
+
+def _whose(account: dict[str, Any]) -> str:
+    """How many of the files are of which kind, with their bytes; empty where there are none."""
+    told = _kinds_told(account, [kind for kind in FILES_TOLD if kind not in BESIDE])
+    size = sum(each.get("file_bytes", 0) for each in account["datasets"].values())
+    return f" of {size} bytes ({', '.join(told)})" if told else ""
+
+
+def _kinds_told(account: dict[str, Any], kinds: Sequence[str]) -> list[str]:
+    counts = {kind: sum(each.get(kind, 0) for each in account["datasets"].values()) for kind in kinds}
+    return [f"{count} {FILES_TOLD[kind].format_map(account)}" for kind, count in counts.items() if count]
 
 
 def account_writes(
@@ -67,7 +92,11 @@ def account_writes(
         datasets[cluster.name] = _counted(partial(_log_between, drivers, cluster, *hosts))
     for tree in still_data(deed):
         hosts = [host_at(deed, side, tree.name) for side in (at, beside)]
-        datasets[tree.name] = _counted(partial(_paths_between, drivers, tree, *hosts))
+        if isinstance(tree, FileTree):
+            met = last_meeting(drivers, deed.system_plan.system.name, at, beside)
+            datasets[tree.name] = _counted(partial(_files_between, drivers, tree, met, *hosts))
+        else:
+            datasets[tree.name] = _counted(partial(_ranges_between, drivers, tree, *hosts))
     return {
         "at": at.value,
         "beside": beside.value,
@@ -95,12 +124,47 @@ def _log_between(drivers: Drivers, cluster: PostgresCluster, newer: Host, older:
     return counted | ({"from": found.start, "to": found.end} if found.bytes else {})
 
 
-def _paths_between(drivers: Drivers, tree: StillData, newer: Host, older: Host) -> dict[str, Any]:
-    paths = list(StillDataMover(drivers).differences(tree, newer, older, limit=PATHS_COUNTED_MAX))
-    # Removed here, or new there: it is part of the difference, and nothing that only this side has.
-    there = sum(path.endswith(f" only at {older.name}") for path in paths)
-    counted = {"paths": len(paths), "named": paths[:PATHS_NAMED_MAX], "more": len(paths) >= PATHS_COUNTED_MAX}
-    return counted | ({"beside_only": there} if there else {})
+def _files_between(
+    drivers: Drivers, tree: FileTree, met: datetime | None, newer: Host, older: Host
+) -> dict[str, Any]:
+    """Files that differ, each counted once, by whose change it is since both sides were the same."""
+    files = drivers.trees.parted(tree, newer, older, limit=PATHS_COUNTED_MAX)
+    met_ns = None if met is None else int(met.timestamp() * 1e9)
+    kinds = [kind_of_change(file, met_ns) for file in files]
+    host = {"at": newer.name, "beside": older.name}
+    named = [
+        f"{file.path}: {FILES_TOLD[kind].format_map(host)}" for file, kind in zip(files, kinds, strict=True)
+    ]
+    return {
+        "paths": sum(kind not in BESIDE for kind in kinds),
+        **{kind: kinds.count(kind) for kind in FILES_TOLD if kind in kinds},
+        "file_bytes": sum(
+            file.one.bytes for file, kind in zip(files, kinds, strict=True) if file.one and kind not in BESIDE
+        ),
+        "named": named[:PATHS_NAMED_MAX],
+        "more": len(files) >= PATHS_COUNTED_MAX,
+    }
+
+
+def kind_of_change(file: PartedFile, met_ns: int | None) -> str:
+    """One of FILES_TOLD. Copies keep a file's time, so one that is later than the last of them was written since."""
+    if file.other is None:
+        return "only"
+    if file.one is None:
+        return "beside_only"
+    if met_ns is None:
+        return "changed_unknown"
+    return {
+        (True, True): "changed_both",
+        (True, False): "changed",
+        (False, True): "changed_beside",
+        (False, False): "changed_unknown",
+    }[file.one.mtime_ns > met_ns, file.other.mtime_ns > met_ns]
+
+
+def _ranges_between(drivers: Drivers, volume: StillData, newer: Host, older: Host) -> dict[str, Any]:
+    ranges = list(StillDataMover(drivers).differences(volume, newer, older, limit=PATHS_COUNTED_MAX))
+    return {"ranges": len(ranges), "named": ranges[:PATHS_NAMED_MAX], "more": len(ranges) >= PATHS_COUNTED_MAX}
 
 
 def _last_words(drivers: Drivers, deed: Deed, side: Side, emit: Emit) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
 from orchestrator.model.word import SignedWord
 from orchestrator.steps.asked import asked
+from orchestrator.steps.meetings import note_meetings
 from orchestrator.steps.moving import await_last, hop_name, prepare_last
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at
@@ -52,7 +53,7 @@ class FollowHandler:
         action = asked(deed, Follow)
         system = deed.system_plan.system.name
         first = action.chain[0]
-        authority = self._ensure_leads(system, first)
+        authority, began = self._ensure_leads(system, first), self.drivers.clock.now()
         observed: dict[str, Any] = {"chain": [side.value for side in action.chain], "hops": {}, "trees": {}}
         hops = [
             _Hop(self.drivers, deed, first, upstream, replica, self._accepted(deed, replica), progress, emit)
@@ -73,6 +74,8 @@ class FollowHandler:
             if action.datasets == "all":
                 reports += in_parallel(hop.still, [each for each in still_data(deed) if each.name not in brought])
             self._note(hop, [*quick.get(hop.replica, ()), *reports], observed)
+        if action.datasets == "all" and action.pace != "last":
+            note_meetings(self.drivers, system, action.chain, began)
         if action.pace == "ahead":
             stand_ready(self.drivers, deed, *action.chain)
         observed["bytes_wire"] = sum(

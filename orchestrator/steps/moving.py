@@ -18,6 +18,7 @@ from orchestrator.model.site import Side
 from orchestrator.model.transfer import TransferReport
 from orchestrator.steps.asked import asked
 from orchestrator.steps.damages import refuse_damaged
+from orchestrator.steps.meetings import note_meetings
 from orchestrator.steps.places import clusters, host_at, hosts_at
 from orchestrator.steps.points import last_point
 from orchestrator.steps.readiness import in_parallel, stand_ready
@@ -55,6 +56,7 @@ class ReplicateHandler:
         before = self._source_access(deed) if spares_source else []
 
         datasets: list[StillData | PostgresCluster] = [*clusters(deed), *still_data(deed)]
+        began = self.drivers.clock.now()
         not_ready = prepare_last(self.drivers, deed, action.source, action.replica) if action.pace == "ahead" else {}
 
         def move(dataset: StillData | PostgresCluster) -> TransferReport:
@@ -63,6 +65,8 @@ class ReplicateHandler:
             return self._copy(deed, action, dataset, progress)
 
         reports = in_parallel(move, datasets)
+        if action.read == "live" and action.pace != "last":
+            note_meetings(self.drivers, deed.system_plan.system.name, (action.source, action.replica), began)
         if action.pace == "ahead":
             stand_ready(self.drivers, deed, action.source, action.replica)
         hop = hop_name(action.source, action.replica)

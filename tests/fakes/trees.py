@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.contracts.trees import CopyOutlook, Point, Reading
+from orchestrator.contracts.trees import CopyOutlook, FileState, PartedFile, Point, Reading
 from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.errors import DataError, HostUnreachable, NoSpace, SnapshotError, SourceShrank
 from orchestrator.model.dataset import FileTree
@@ -33,6 +33,10 @@ class FakeFile:
 
 
 Files = dict[str, FakeFile]
+
+
+def _state(file: FakeFile | None) -> FileState | None:
+    return None if file is None else FileState(len(file.content), file.mtime_ns)
 
 
 class FakeHosts:
@@ -178,6 +182,12 @@ class FakeTreeMover:
             elif left[name] != right[name]:
                 found.append(f"{name}: content")
         return found[:limit]
+
+    def parted(self, tree: FileTree, one: Host, other: Host, *, limit: int = 1000) -> Sequence[PartedFile]:
+        left, right = self._files(tree, one, None), self._files(tree, other, None)
+        names = sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+        sides = (left, right)
+        return [PartedFile(name, *(_state(files.get(name)) for files in sides)) for name in names][:limit]
 
     def _files(self, tree: FileTree, host: Host, point: PointId | None) -> Files:
         if point is None:

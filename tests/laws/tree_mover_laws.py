@@ -160,6 +160,22 @@ class TreeMoverLaws:
         found = ground.mover.differences(ground.tree, ground.source, ground.replica)
         assert any("b/stray" in line and ground.replica.name in line for line in found), found
 
+    def test_files_that_parted_are_told_with_what_either_side_has_and_no_others(self, ground):
+        self.fill(ground)
+        ground.write(ground.source, "b/same", b"same")
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        assert ground.mover.parted(ground.tree, ground.source, ground.replica) == []
+        ground.write(ground.source, "new/deep/one", b"12345")
+        ground.write(ground.source, "new/two", b"1")
+        ground.write(ground.replica, "b/stray", b"123")
+        ground.change(ground.replica, "b/c", "content")
+        found = {file.path: file for file in ground.mover.parted(ground.tree, ground.source, ground.replica)}
+        assert found.keys() == {"b/c", "b/stray", "new/deep/one", "new/two"}  # neither folders nor what is the same
+        sizes = {path: (file.one and file.one.bytes, file.other and file.other.bytes) for path, file in found.items()}
+        assert (sizes["new/deep/one"], sizes["new/two"], sizes["b/stray"]) == ((5, None), (1, None), (None, 3))
+        assert None not in sizes["b/c"]
+        assert len(ground.mover.parted(ground.tree, ground.source, ground.replica, limit=2)) == 2
+
     def test_a_missing_tree_has_no_digest(self, ground):
         with pytest.raises(DataError):
             ground.mover.digest(ground.tree, ground.replica)

@@ -1,7 +1,10 @@
 """An account of writes says what was counted, and in plain words what nobody knows."""
 
+import pytest
+
 from orchestrator.cli.accounts import account_lines
-from orchestrator.steps.accounting import account_text
+from orchestrator.contracts.trees import FileState, PartedFile
+from orchestrator.steps.accounting import account_text, kind_of_change
 
 REFUSED = "no answer (Connection refused), expected status 200"
 
@@ -31,9 +34,34 @@ def test_what_was_not_counted_is_never_told_as_nothing():
 
 
 def test_what_only_the_other_side_has_is_not_told_as_this_one_s():
-    found = {"paths": 322, "named": [], "beside_only": 300}
+    found = {"paths": 22, "only": 20, "changed_both": 2, "file_bytes": 4096, "named": [], "beside_only": 300}
     told = account_text(account(attachments=found))
-    assert told == "only at source, not at cloud: 322 files differ, 300 of them only at cloud"
+    assert told == (
+        "only at source, not at cloud: 22 files of 4096 bytes (20 only at source, 2 changed at both); "
+        "of files, 300 only at cloud"
+    )
+
+
+MET = 1_700_000_000 * 10**9
+OLD, NEW = FileState(7, MET - 1), FileState(8, MET + 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        (NEW, None, "only"),
+        (OLD, None, "only"),  # restored with the time that it had, or renamed: its time says nothing of the other side
+        (None, OLD, "beside_only"),
+        (NEW, OLD, "changed"),
+        (NEW, NEW._replace(bytes=9), "changed_both"),
+        (OLD, NEW, "changed_beside"),
+        (OLD, OLD._replace(bytes=9), "changed_unknown"),
+    ],
+)
+def test_whose_change_it_is_since_both_sides_were_the_same(one, other, kind):
+    assert kind_of_change(PartedFile("a", one, other), MET) == kind
+    if None not in (one, other):
+        assert kind_of_change(PartedFile("a", one, other), None) == "changed_unknown"
 
 
 def test_a_log_that_parted_says_so():

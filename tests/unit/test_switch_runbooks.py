@@ -10,13 +10,15 @@ import pytest
 from orchestrator.contracts.databases import Role
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import HostUnreachable
-from orchestrator.model.action import Manual
+from orchestrator.model.action import AccountWrites, Manual
 from orchestrator.model.plan import Plan
 from orchestrator.model.site import Side
 from orchestrator.model.step import Step
 from orchestrator.model.word import SignedWord
+from orchestrator.steps.accounting import account_writes
+from orchestrator.steps.meetings import note_meetings
 from orchestrator.steps.words import word_key
-from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, HOSTS, REGISTER, SOURCE, SYSTEM, FakeWorld, the_plan
+from tests.fakes.drivers import ATTACHMENTS, CLOUD, DR, HOSTS, REGISTER, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
 from tests.fakes.handlers import SimulatedCrash
 from tests.fakes.plans import shipped_steps
 from tests.fakes.run_in_hand import RunInHand
@@ -136,6 +138,37 @@ def test_the_account_of_writes_is_on_record_before_the_commit():
     assert account["transactions"] == 0, "the old side follows: nothing is at the new one alone"
     assert account["business"]["passed"]
     assert told(world, "writes.accounted")
+
+
+def counted(world: FakeWorld, at: Side, beside: Side) -> dict[str, Any]:
+    deed = a_deed(AccountWrites(at=at, beside=beside))
+    return account_writes(world.drivers, deed, at, beside, lambda _: None, lambda *_: None)
+
+
+def test_an_account_knows_from_copies_whose_change_a_file_is():
+    world = replicated()
+    assert go(world, "cutover").status == "committed"
+    here, there = (world.trees.hosts.trees[host.name, ATTACHMENTS.path] for host in (CLOUD, SOURCE))
+    there.update(here)
+    now = int(world.clock.now().timestamp() * 1e9) + 10**9
+    here["new"] = FakeFile(b"new", mtime_ns=now)
+    for name, files in (("changed", (here,)), ("both", (here, there))):
+        here[name] = there[name] = FakeFile(b"as it was")
+        for files_of in files:
+            files_of[name] = FakeFile(b"%d" % id(files_of), mtime_ns=now)
+    there["gone"] = FakeFile(b"gone")
+    found = counted(world, Side.CLOUD, Side.SOURCE)["datasets"]["attachments"]
+    assert (found["paths"], found["only"], found["changed"], found["changed_both"]) == (3, 1, 1, 1)
+    assert found["beside_only"] == 1
+    assert "new: only at cloud-filing1" in found["named"]
+    # What a round brings home is nobody's change; what is written after it is one again, at one side.
+    world.clock.sleep(5)
+    note_meetings(world.drivers, "filing", (Side.CLOUD, Side.DR, Side.SOURCE), world.clock.now())
+    later = int(world.clock.now().timestamp() * 1e9) + 10**9
+    here["both"] = FakeFile(b"later", mtime_ns=later)
+    found = counted(world, Side.CLOUD, Side.SOURCE)["datasets"]["attachments"]
+    assert found["changed"] == 1
+    assert "changed_both" not in found
 
 
 @pytest.mark.parametrize("broken", [step.id for step in CUTOVER if step.on_failure == "rollback"])
