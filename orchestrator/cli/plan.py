@@ -92,13 +92,9 @@ def show(digest: str, form: str, as_json: bool) -> None:
     """Show a plan, named by its digest or the first digits of it, and how far its approval has come."""
     from orchestrator.cli.console import print_json
     from orchestrator.cli.plan_show import plan_as_data, show_plan, show_standing
-    from orchestrator.operations.estate import inventory_folder
-    from orchestrator.operations.plan import find_plan
-    from orchestrator.operations.reading_desk import open_reading_desk
+    from orchestrator.operations.plan_standing import plan_and_standing
 
-    with open_reading_desk(inventory_folder()) as desk:
-        plan = find_plan(desk.catalogue, digest)
-        standing = desk.standing(plan)
+    plan, standing = plan_and_standing(digest)
     if as_json:
         print_json({**plan_as_data(plan), "approval": standing.model_dump(mode="json")})
         return

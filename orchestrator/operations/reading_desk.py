@@ -1,9 +1,6 @@
-"""A desk at which nothing is changed: for commands that show plans, their standing, and waves."""
+"""A desk at which nothing is changed: for commands that show waves and their plans."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 
 from orchestrator.contracts.catalogue import Catalogue
 from orchestrator.contracts.engine import Runs
@@ -11,7 +8,6 @@ from orchestrator.contracts.reading import StateReader
 from orchestrator.engine.plain_store import ReadOnlyCatalogue, ReadOnlyRuns
 from orchestrator.operations.desk import Desk
 from orchestrator.operations.reading import open_reader
-from orchestrator.wiring.workshop import open_workshop
 
 
 class ReadingDesk(Desk):
@@ -28,10 +24,3 @@ class ReadingDesk(Desk):
     @property
     def runs(self) -> Runs:
         return ReadOnlyRuns(self._reader)
-
-
-@contextmanager
-def open_reading_desk(folder: Path) -> Iterator[ReadingDesk]:
-    """The reading desk of the inventory in `folder`."""
-    with open_workshop(folder, kind=ReadingDesk) as desk:
-        yield desk
