@@ -97,7 +97,8 @@ def show(run: str, as_json: bool) -> None:
                 out.print(printable(f"{step['step']}: {step['hint']}"), soft_wrap=True)
     on = _ways_on(status)
     for line in on:
-        out.print(printable(f"\n{line}"), soft_wrap=True)
+        out.print()
+        out.print(printable(line), soft_wrap=True)
     if status["state"] == "running" and not on and nobody_carries():
         out.print(quiet("\nnobody carries it now: it goes on with the command that began it, or with: skerry worker"))
 

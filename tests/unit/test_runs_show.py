@@ -44,6 +44,16 @@ class Patient:
         return Outcome.done("it does")
 
 
+def test_how_a_run_goes_on_that_stands_at_what_failed_is_a_line_of_its_own(store, capsys):
+    rows = WorkerStore(store.database, SystemClock())
+    fail(rows)
+    rows.set_system_state("run-1", "filing", "failed", "bring: the line is cut", holds=True)
+    assert main(["runs", "show", "run-1"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("To have it done again: skerry runs ask retry run-1") for line in told)
+    assert not any("nobody carries it now" in line for line in told)
+
+
 def fail(rows: WorkerStore) -> None:
     rows.begin_step("run-1", "filing", "bring", "do", attempt=1, worker="w")
     failed = Outcome.failed("the line is cut", hint="Look at the router.", retryable=True)
