@@ -8,7 +8,7 @@ Rules:
   the last pass, when nobody writes any more, takes what was made ready; what is not ready takes the long way
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -35,7 +35,7 @@ from orchestrator.steps.places import clusters, host_at
 from orchestrator.steps.readiness import in_parallel, stand_ready
 from orchestrator.steps.still_data import StillData, StillDataMover, keep_given_up, still_data
 from orchestrator.steps.words import as_evidence, given_up, is_lost, mark_found, word_of
-from orchestrator.steps.written_over import refuse_open
+from orchestrator.steps.written_over import asked_meanwhile, refuse_open
 
 CATCH_UP_SECONDS_MAX = 300.0
 
@@ -63,16 +63,17 @@ class FollowHandler:
         for hop in hops:
             # Who slept since the hop before may have been taken over from, and the system may live elsewhere by now.
             self._ensure_leads(system, first)
-            if action.datasets == "all" and action.pace != "last":  # what stands ready for the last was looked at then
+            brought = {report.dataset for report in quick.get(hop.replica, ())}
+            left = [each for each in still_data(deed) if each.name not in brought]
+            if action.datasets == "all" and (left or action.pace != "last"):  # who brought the last has asked
                 refuse_open(self.drivers, deed, hop.replica)
             if action.pace == "ahead":
                 not_ready = prepare_last(self.drivers, deed, hop.upstream, hop.replica)
                 observed.setdefault("last_delta_not_ready", {}).update(not_ready)
-            brought = {report.dataset for report in quick.get(hop.replica, ())}
             # Databases first: they know when histories have parted, and then nothing else is touched.
             reports = in_parallel(hop.cluster, [each for each in clusters(deed) if each.name not in brought])
             if action.datasets == "all":
-                reports += in_parallel(hop.still, [each for each in still_data(deed) if each.name not in brought])
+                reports += in_parallel(hop.still, left)
             self._note(hop, [*quick.get(hop.replica, ()), *reports], observed)
         if action.datasets == "all" and action.pace != "last":
             note_meetings(self.drivers, system, action.chain, began)
@@ -121,10 +122,12 @@ class FollowHandler:
             if isinstance(dataset, PostgresCluster):
                 # What the first of the chain has written last is waited for at every replica at once.
                 return in_parallel(lambda hop: hop.last_of_cluster(dataset), hops)
-            return [hop.last_of_still(dataset) for hop in hops]
+            return [hop.last_of_still(dataset, refuse) for hop in hops]
 
         found: dict[Side, list[TransferReport]] = {hop.replica: [] for hop in hops}
-        for reports in in_parallel(bring, datasets):
+        with asked_meanwhile(self.drivers, deed, [hop.replica for hop in hops]) as refuse:
+            brought = in_parallel(bring, datasets)
+        for reports in brought:
             for hop, report in zip(hops, reports, strict=True):
                 if report is None:
                     break  # behind a hop that goes the long way, everything does
@@ -197,7 +200,8 @@ class _Hop:
         above, below = (host_at(self.deed, side, cluster.name) for side in (self.first, self.replica))
         return await_last(self.drivers, cluster, above, below)
 
-    def last_of_still(self, tree: StillData) -> TransferReport:
+    def last_of_still(self, tree: StillData, refuse: Callable[[Side], None]) -> TransferReport:
+        refuse(self.replica)
         above, below = (host_at(self.deed, side, tree.name) for side in (self.upstream, self.replica))
         return StillDataMover(self.drivers).copy_last(tree, above, below, progress=self.progress)
 

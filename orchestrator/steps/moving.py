@@ -24,7 +24,7 @@ from orchestrator.steps.points import last_point
 from orchestrator.steps.readiness import in_parallel, stand_ready
 from orchestrator.steps.shrinking import refuse_shrunk
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
-from orchestrator.steps.written_over import refuse_open
+from orchestrator.steps.written_over import asked_meanwhile, refuse_open
 
 CATCH_UP_SECONDS_MAX = 300.0
 LAST_SECONDS_MAX = 20.0  # a standby that was caught up a moment ago needs milliseconds
@@ -59,12 +59,17 @@ class ReplicateHandler:
         began = self.drivers.clock.now()
         not_ready = prepare_last(self.drivers, deed, action.source, action.replica) if action.pace == "ahead" else {}
 
-        def move(dataset: StillData | PostgresCluster) -> TransferReport:
-            if isinstance(dataset, PostgresCluster):
-                return self._move_cluster(deed, action, dataset, progress)
-            return self._copy(deed, action, dataset, progress)
+        asked_last = [action.replica] if action.pace == "last" else []
+        with asked_meanwhile(self.drivers, deed, asked_last) as refuse:
 
-        reports = in_parallel(move, datasets)
+            def move(dataset: StillData | PostgresCluster) -> TransferReport:
+                if isinstance(dataset, PostgresCluster):
+                    return self._move_cluster(deed, action, dataset, progress)
+                if action.pace == "last":
+                    refuse(action.replica)
+                return self._copy(deed, action, dataset, progress)
+
+            reports = in_parallel(move, datasets)
         if action.read == "live" and action.pace != "last":
             note_meetings(self.drivers, deed.system_plan.system.name, (action.source, action.replica), began)
         if action.pace == "ahead":

@@ -1,8 +1,13 @@
 """Before a side's data are written over: a fence stands there, and by no order that is newer than the deed's.
 
 Orders alone keep databases from late deeds. Trees and volumes are written over by a copy, which obeys nobody: a host
-that another orchestrator opened meanwhile would lose what its clients wrote since.
+that another orchestrator opened meanwhile would lose what its clients wrote since. The last delta, for which clients
+wait, asks the same: while the hop before is under way.
 """
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from orchestrator.contracts.authority import Order
 from orchestrator.contracts.drivers import Drivers
@@ -46,3 +51,11 @@ def refuse_open(drivers: Drivers, deed: Deed, side: Side) -> None:
             hint="Another orchestrator may have gone on meanwhile: look where clients are sent, and what it did. Where "
             f"nobody did, fence {side.value} by a plan: skerry rollback {system} --without-record --as PERSON",
         )
+
+
+@contextmanager
+def asked_meanwhile(drivers: Drivers, deed: Deed, sides: Sequence[Side]) -> Iterator[Callable[[Side], None]]:
+    """Ask `sides` at once, beside what the body does; what is given refuses like refuse_open, as soon as it is known."""
+    with ThreadPoolExecutor(max_workers=max(1, len(sides))) as pool:
+        answers = {side: pool.submit(refuse_open, drivers, deed, side) for side in sides}
+        yield lambda side: answers[side].result()

@@ -415,6 +415,47 @@ def test_an_orchestrator_that_was_left_behind_writes_over_nothing_at_a_side_that
     assert "nothing of filing is written over at source, which may serve" in state.reason
 
 
+class LeftBehindAtTheLast(Failing):
+    """A run that finds, before it brings the last delta, that another orchestrator opened the cloud meanwhile."""
+
+    def __init__(self, world: FakeWorld, plan: Plan, step: str) -> None:
+        super().__init__(world, plan, "")
+        self._at = (step, "do")
+
+    def _perform(self, state: Any, key: Any) -> Any:
+        if key == self._at:
+            self.world.fenced.pop(CLOUD.name, None)
+            self.world.trees.hosts.trees[CLOUD.name, ATTACHMENTS.path]["filed since"] = FakeFile(b"paper")
+        return super()._perform(state, key)
+
+
+@pytest.mark.parametrize(("runbook", "step"), [("cutover", "final_delta"), ("migrate", "final_delta_cloud")])
+def test_the_last_delta_of_who_was_left_behind_writes_over_nothing_at_a_side_that_was_opened_since(runbook, step):
+    world = replicated() if runbook == "cutover" else FakeWorld()
+    state = LeftBehindAtTheLast(world, plan_of(runbook), step).live()
+    assert "filed since" in world.trees.hosts.trees[CLOUD.name, ATTACHMENTS.path], "what clients wrote is there"
+    assert "nothing of filing is written over at cloud, which may serve" in state.reason
+
+
+class CallsCounted(RunInHand):
+    """A run that notes which plays a step has run, and where."""
+
+    counted: dict[str, list[tuple[str, tuple[str, ...]]]]
+
+    def _perform(self, state: Any, key: Any) -> Any:
+        before = len(self.world.playbooks.ran)
+        ended = super()._perform(state, key)
+        self.counted = {**getattr(self, "counted", {}), key[0]: [run[:2] for run in self.world.playbooks.ran[before:]]}
+        return ended
+
+
+def test_the_last_delta_asks_the_new_side_once_and_dr_never():
+    """Clients wait: DR never serves, and one look will do for all trees."""
+    run = CallsCounted(replicated(), plan_of("cutover"))
+    assert run.live().status == "committed"
+    assert run.counted["final_delta"] == [("confirm", (CLOUD.name,))]
+
+
 class LinkBreaks(RunInHand):
     """A run whose new side takes one more filing once it serves; then nothing of its trees reaches DR any more."""
 
