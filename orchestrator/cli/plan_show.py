@@ -36,6 +36,8 @@ def action_text(action: Action) -> str:
     if "side" in values:
         front = " by front" if values.get("through_front") else ""
         return f"{verb} {values['side']}{front}"
+    if verb == "preflight" and values.get("home"):
+        return f"look at the way back to {values['home']}"
     if verb == "preflight":
         return f"look at {', '.join(values['sides'])}"
     if "sides" in values:

@@ -14,10 +14,14 @@ from orchestrator.model.site import Side
 
 
 class Preflight(Frozen):
-    """Look at every host, tool, version and free byte that the plan needs; touch nothing."""
+    """Look at every host, tool, version and free byte that the plan needs; touch nothing.
+
+    With `home`: only at what a way back to that side needs, wherever the system is, while clients are elsewhere.
+    """
 
     verb: Literal["preflight"] = "preflight"
     sides: tuple[Side, ...] = (Side.SOURCE, Side.DR)
+    home: Side | None = Field(default=None, exclude_if=lambda home: home is None)
 
 
 class ProvisionTarget(Frozen):

@@ -1,4 +1,8 @@
-"""PrepareFront and SwitchFront: the clients' name, seen as clients see it."""
+"""PrepareFront and SwitchFront: the clients' name, seen as clients see it.
+
+On a way back clients are sent home first, to a closed door, and what was written meanwhile is carried home behind them.
+So whatever that needs is looked at before they lose the side that serves them.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +15,7 @@ from orchestrator.foundation.errors import TargetError
 from orchestrator.model.action import PrepareFront, SwitchFront
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.steps.asked import asked
+from orchestrator.steps.homecoming import refuse_unfit_home
 from orchestrator.steps.places import host_at
 
 
@@ -54,6 +59,8 @@ class SwitchFrontHandler:
         action = asked(deed, SwitchFront)
         front = deed.system_plan.system.front
         wanted = host_at(deed, action.side).address
+        if deed.mode == "undo":
+            refuse_unfit_home(self.drivers, deed, action.side)
         progress(Progress(text=f"{front.name} → {wanted}"))
         before = self.drivers.front.switch(front, wanted, key=deed.key)
         after = self.drivers.front.current(front)

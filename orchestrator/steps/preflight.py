@@ -1,61 +1,23 @@
 """Preflight: everything that can be known to be missing is found before the first byte is copied."""
 
 import contextlib
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.errors import HostError, MissingTool, NoSpace, OrchestratorError
+from orchestrator.foundation.errors import HostError, NoSpace, OrchestratorError
 from orchestrator.model.action import Preflight, SeizeAuthority
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.steps.asked import asked
 from orchestrator.steps.authority import OneSide
-from orchestrator.steps.places import clusters, hosts_at, trees
+from orchestrator.steps.homecoming import refuse_unfit_home
+from orchestrator.steps.looking import look_at
+from orchestrator.steps.places import hosts_at
 from orchestrator.steps.refusals import refusal
-from orchestrator.steps.still_data import still_data
 from orchestrator.steps.whereabouts import refuse_elsewhere
-
-# Asked in one go over one connection; the host needs Python alone for this.
-_QUESTION = """
-import json, os, shutil, sys
-asked = json.load(sys.stdin)
-answer = {"tools": {}, "free": {}}
-places = ":".join(("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
-for tool in asked["tools"]:
-    answer["tools"][tool] = shutil.which(tool, path=places) or ""
-for path in asked["paths"]:
-    place = path
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    held = os.statvfs(place)
-    answer["free"][path] = held.f_bavail * held.f_frsize
-print(json.dumps(answer))
-"""
-
-
-def look_at(drivers: Drivers, deed: Deed, host: Host) -> dict[str, dict[str, Any]]:
-    """`tools` (name → path) and `bytes_free` (path → bytes) of what the deed's system needs there. MissingTool."""
-    tools = ["rsync", "python3"] if any(True for _ in trees(deed)) else ["python3"]
-    tools += [f"{cluster.binaries}/postgres" for cluster in clusters(deed)]
-    # A device is as large as it is: planning compared it with the source's.
-    paths = [host.path(item.path) for item in still_data(deed) if not item.path.startswith("/dev/")]
-    paths += [host.path(cluster.data_directory) for cluster in clusters(deed)]
-    answer = drivers.transports(host).run(
-        ["python3", "-c", _QUESTION], stdin=json.dumps({"tools": tools, "paths": paths}).encode()
-    )
-    found = json.loads(answer.stdout)
-    missing = [tool for tool, place in found["tools"].items() if not place]
-    if missing:
-        raise MissingTool(
-            f"{host.name} lacks {', '.join(missing)}",
-            hint=f"Install what is missing on {host.name}, then run the same command again. Nothing was touched.",
-        )
-    return {"tools": found["tools"], "bytes_free": found["free"]}
 
 
 @dataclass(frozen=True)
@@ -67,6 +29,9 @@ class PreflightHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Preflight)
+        if action.home is not None:
+            refuse_unfit_home(self.drivers, deed, action.home)
+            return Outcome.done(f"{action.home.value} can be gone back to")
         refuse_elsewhere(self.drivers, deed)
         self._refuse_while_it_serves(deed)
         refused: list[OrchestratorError] = []

@@ -28,8 +28,8 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.system import MachineSpec
 from orchestrator.steps.asked import asked
+from orchestrator.steps.looking import look_at
 from orchestrator.steps.places import clusters, host_at, hosts_at
-from orchestrator.steps.preflight import look_at
 
 ANSWERS_SECONDS_MAX = 300.0  # user data runs last of all that boots
 INSTALLED_SECONDS_MAX = 900.0

@@ -55,7 +55,7 @@ def refuse_open(drivers: Drivers, deed: Deed, side: Side) -> None:
 
 @contextmanager
 def asked_meanwhile(drivers: Drivers, deed: Deed, sides: Sequence[Side]) -> Iterator[Callable[[Side], None]]:
-    """Ask `sides` at once, beside what the body does; what is given refuses like refuse_open, as soon as it is known."""
+    """Ask `sides` at once, beside what the body does; what is given refuses like refuse_open, once it is known."""
     with ThreadPoolExecutor(max_workers=max(1, len(sides))) as pool:
         answers = {side: pool.submit(refuse_open, drivers, deed, side) for side in sides}
         yield lambda side: answers[side].result()

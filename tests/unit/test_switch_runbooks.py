@@ -456,6 +456,46 @@ def test_the_last_delta_asks_the_new_side_once_and_dr_never():
     assert run.counted["final_delta"] == [("confirm", (CLOUD.name,))]
 
 
+# -- a way back whose home is not there
+
+
+@pytest.mark.parametrize("lost", [SOURCE, DR])
+@pytest.mark.parametrize("runbook", ["cutover", "migrate"])
+def test_a_way_back_takes_clients_from_nobody_while_home_cannot_be_reached(runbook, lost):
+    world = replicated() if runbook == "cutover" else FakeWorld()
+    run = Failing(world, plan_of(runbook), "follow_back")
+    assert run.live().status == "failed"
+    world.transports(lost).trouble = HostUnreachable(f"{lost.name} cannot be reached: no route")
+    run.ask_rollback()
+    state = run.live()
+    assert state.status == "rollback_failed"
+    assert f"{lost.name} cannot be reached" in state.reason
+    assert "clients are left where they are" in state.reason
+    lives_at(world, Side.CLOUD)
+    filed = len(world.acknowledged)
+    world.client_files()
+    assert len(world.acknowledged) == filed + 1
+
+    world.transports(lost).trouble = None
+    run.ask("retry")
+    state = run.live()
+    assert state.status == "rolled_back", state.reason
+    lives_at(world, Side.SOURCE)
+
+
+@pytest.mark.parametrize("lost", [SOURCE, DR])
+def test_a_rollback_without_the_record_stops_nothing_while_home_cannot_be_reached(lost):
+    world = at_the_cloud_by_cutover()
+    world.transports(lost).trouble = HostUnreachable(f"{lost.name} cannot be reached: no route")
+    state = go(world, "rollback")
+    assert state.status == "failed"
+    assert f"{lost.name} cannot be reached" in state.reason
+    lives_at(world, Side.CLOUD)
+    world.transports(lost).trouble = None
+    assert go(world, "rollback").status == "committed"
+    lives_at(world, Side.SOURCE)
+
+
 class LinkBreaks(RunInHand):
     """A run whose new side takes one more filing once it serves; then nothing of its trees reaches DR any more."""
 
