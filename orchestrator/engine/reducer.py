@@ -2,7 +2,8 @@
 
 Rules:
   a step begins when all it needs are done, its gate is open, and nothing has failed; several may be under way
-  a step is tried again only where its outcome says that trying again can help, and only as often as its retry allows
+  a step is tried again only where its outcome says that trying again can help, and only as often as its retry allows;
+  a point of no return also where it does not, unless it was refused: it may have taken effect, and no plan begins there
   roll-back undoes in the reverse of the plan's order, one at a time, failed and unknown steps included; the plan has
   each step after those it needs, so that nothing is undone before what was built on it
   an inverse that fails is tried once more at least; then the system waits for a person
@@ -38,10 +39,13 @@ from orchestrator.engine.turns import (
     Requested,
     Settle,
 )
+from orchestrator.foundation.errors import AuthorityError, GateClosed
 from orchestrator.model.gate import GateVerdict
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.plan import SystemPlan
 from orchestrator.model.step import Gate, Step
+
+REFUSALS = (AuthorityError.__name__, GateClosed.__name__)  # people are asked, and asking again changes nothing
 
 
 class Reducer:
@@ -113,7 +117,8 @@ class _Turn(TurnUnderWay):
     def _may_try_again(self, step: Step, mode: Mode, attempts: int, outcome: Outcome) -> bool:
         if mode == "undo":
             return attempts < max(UNDO_ATTEMPTS_MIN, step.retry.attempts_max)
-        return outcome.retryable and attempts < step.retry.attempts_max and self._course == "forward"
+        may_help = outcome.retryable or (step.point_of_no_return and outcome.error not in REFUSALS)
+        return may_help and attempts < step.retry.attempts_max and self._course == "forward"
 
     def _unknown(self, step: Step, mode: Mode, message: str) -> None:
         if mode == "do":
