@@ -28,6 +28,10 @@
 #ifndef HANDS
 #define HANDS 0            /* services started or enabled by somebody on the host, not by us */
 #endif
+#ifndef LOOKS
+#define LOOKS 0            /* hosts that have booted and are told whether they may serve: starts are guarded */
+#endif
+#define GUARDED (LOOKS > 0)
 
 /* The way out, in order; the way back undoes what ended, last first. From F(rom), which holds authority, to T(o). */
 #define FENCE_T    0       /* back: nothing, it stays fenced */
@@ -51,7 +55,9 @@ typedef Host {
   byte seen_number;        /* the newest order that this host has obeyed */
   byte seen_ticket;
   bit lacks;               /* acknowledged writes that only the other side has */
-  bit kept_down            /* by the person whose word it was that it is down */
+  bit kept_down;           /* by the person whose word it was that it is down; where starts are guarded nobody need */
+  byte boots;              /* how often it has come back: the name of its boot */
+  bit permitted = 1        /* units may start in this boot; only where starts are guarded */
 }
 Host host[2];
 
@@ -71,6 +77,7 @@ byte ended = OVER;         /* forward: steps that ended; OVER: no run is under w
 bit backward = 0, from = 0, failover = 0;
 
 byte lives = 0, runs_left = RUNS, deaths_left = HOST_DEATHS, lost_left = LOST;
+bit word_stands = 0;       /* a person said that the holder is down, and nothing was heard of it since */
 byte waivers_left = WAIVERS, words_left = WORDS, hands_left = HANDS;
 bit disturbed = 0;         /* something from outside the run took the service away, or a person waived its return */
 bit accepted_loss = 0;
@@ -80,9 +87,16 @@ bit by_hand = 0;           /* services were started by somebody else, or with th
 #define OTHER(side) (1 - (side))
 #define KEY(undoing) (2 * runs + (undoing))
 
+/* The guard of starts lets it be: it may start in this boot. */
+#ifdef WITHOUT_STARTS_GUARD
+#define permitted_in(h) (1)
+#else
+#define permitted_in(h) (!GUARDED || host[h].permitted)
+#endif
+
 /* Its services would start with the host, or when somebody there starts them. */
 #define could_start(h) \
-  (host[h].autostart && !host[h].fenced && !host[h].kept_down && (h == 0 || seeded))
+  (host[h].autostart && !host[h].fenced && !host[h].kept_down && permitted_in(h) && (h == 0 || seeded))
 
 /* What must never be, looked for wherever it could begin. */
 inline look() {
@@ -118,11 +132,11 @@ inline do_fence(dh, dn, dt) {
   atomic {
     if
     :: !host[dh].up -> ok = 0
-    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me -> assert(0) :: else fi  /* progress: see README */
+    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me && dt == ticket -> assert(0) :: else fi  /* progress: README */
     :: else ->
        assert(!host[dh].serves || owner == me || by_hand || ended != OVER);   /* a late fence takes no service away */
        host[dh].fenced = 1; host[dh].seen_number = dn; host[dh].seen_ticket = dt;
-       host[dh].serves = 0; host[dh].autostart = 0; host[dh].kept_down = 0; ok = 1
+       host[dh].serves = 0; host[dh].autostart = 0; host[dh].kept_down = 0; host[dh].permitted = !GUARDED; ok = 1
     fi
   }
 }
@@ -138,10 +152,10 @@ inline do_unfence(dh, dn, dt) {
   atomic {
     if
     :: !host[dh].up -> ok = 0
-    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me -> assert(0) :: else fi
+    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me && dt == ticket -> assert(0) :: else fi
     :: else ->
 #endif
-       host[dh].fenced = 0; host[dh].autostart = 1; ok = 1;
+       host[dh].fenced = 0; host[dh].autostart = 1; host[dh].permitted = 1; ok = 1;
 #ifdef WITHOUT_MARK
        host[dh].seen_number = 0; host[dh].seen_ticket = 0;
 #else
@@ -156,7 +170,7 @@ inline do_start(dh, dn, dt) {
   atomic {
     if
 #if !defined(WITHOUT_ORDERED_START) && !defined(WITHOUT_START_GUARD)   /* a late start meets the one or the other */
-    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me -> assert(0) :: else fi
+    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me && dt == ticket -> assert(0) :: else fi
 #endif
 #ifndef WITHOUT_START_GUARD
     :: host[dh].up && host[dh].fenced && !OLDER(dh, dn, dt) ->
@@ -164,11 +178,27 @@ inline do_start(dh, dn, dt) {
 #endif
     :: !host[dh].up -> ok = 0
     :: else ->
-       host[dh].primary = 1; host[dh].autostart = 1; ok = 1;
+       host[dh].primary = 1; host[dh].autostart = 1; host[dh].permitted = 1; ok = 1;
 #if !defined(WITHOUT_MARK) && !defined(WITHOUT_MARK_OF_START)
        host[dh].seen_number = dn; host[dh].seen_ticket = dt;
 #endif
        if :: !host[dh].serves -> begin_to_serve(dh) :: else fi;
+       look()
+    fi
+  }
+}
+
+/* The host has booted, and is told that this side may still serve: in the boot that was seen, by an order of now. */
+inline do_permit(dh, dn, dt, dboot) {
+  atomic {
+    if
+    :: !host[dh].up || host[dh].fenced || OLDER(dh, dn, dt) -> skip
+#ifndef WITHOUT_NAME_OF_BOOT
+    :: host[dh].up && !host[dh].fenced && !OLDER(dh, dn, dt) && host[dh].boots != dboot -> skip
+#endif
+    :: else ->
+       host[dh].permitted = 1; host[dh].seen_number = dn; host[dh].seen_ticket = dt;
+       if :: could_start(dh) && !host[dh].serves -> host[dh].primary = 1; begin_to_serve(dh) :: else fi;
        look()
     fi
   }
@@ -180,7 +210,7 @@ inline do_open(dh, dn, dt) {
     if
     :: !host[dh].up -> ok = 0
 #ifndef WITHOUT_ORDERED_OPENING
-    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me -> assert(0) :: else fi
+    :: host[dh].up && OLDER(dh, dn, dt) -> ok = 0; if :: owner == me && dt == ticket -> assert(0) :: else fi
 #endif
     :: else -> host[dh].primary = 1; ok = 1; look()
     fi
@@ -310,7 +340,10 @@ inline move(old, new, by) {
 /* Failover: for a side that is down a person's word stands in for the confirmation. */
 inline seize(old, new, by) {
   atomic { num = number; ours = (holder == new && moved_by == by); if :: ours -> num = number - 1 :: else fi }
-  compare_and_set(num, new, by)
+  if
+  :: GUARDED && !ours && !word_stands -> ok = 0         /* the side came back since the word was given */
+  :: else -> compare_and_set(num, new, by)
+  fi
 }
 
 inline promote(new, old) {
@@ -399,8 +432,9 @@ end_of_work:                                     /* the only place where a life 
   :: atomic {                                    /* a failover is begun: a person says that the holder is down */
        owner == me && ended == OVER && words_left > 0 && !host[holder].up ->
        words_left--; runs++; from = holder; backward = 0; failover = 1; accepted_loss = 1; ended = MOVE;
+       word_stands = 1;
 #ifndef WITHOUT_WORD
-       host[holder].kept_down = 1
+       host[holder].kept_down = !GUARDED
 #endif
      }
   :: atomic {                                    /* turn back: asked for, or a step failed; not after the commit */
@@ -441,7 +475,10 @@ end_of_work:                                     /* the only place where a life 
           :: ok && !undoing && step != COMMIT -> ended++
           :: ok && undoing -> ended--
           :: !ok && !undoing && step < COMMIT && !failover -> ended++; backward = 1
-          :: !ok && (undoing || step == COMMIT || failover) -> skip    /* tried again */
+          :: !ok && failover && GUARDED && !word_stands && holder == from ->
+             ended = OVER; failover = 0; accepted_loss = 0              /* its word is spent: the side is back */
+          :: !ok && (undoing || step == COMMIT || (failover && !(GUARDED && !word_stands && holder == from))) ->
+             skip                                                       /* tried again */
           :: !ok && undoing && waivers_left > 0 ->
              waivers_left--; disturbed = 1; ended--;
 #ifndef WITHOUT_TICKET_OF_WAIVER
@@ -468,17 +505,45 @@ proctype Succession() {
 }
 
 inline boot(at) {
-  host[at].up = 1;
+  host[at].up = 1; host[at].boots = host[at].boots + GUARDED;
   if
   :: host[at].kept_down -> host[at].primary = 0
 #ifdef WITHOUT_BOOT_GUARD
   :: !host[at].kept_down && host[at].autostart && (at == 0 || seeded) -> host[at].primary = 1; begin_to_serve(at)
 #else
   :: !host[at].kept_down && host[at].fenced -> host[at].primary = 0
+  :: !permitted_in(at) -> host[at].primary = 0
   :: could_start(at) -> host[at].primary = 1; begin_to_serve(at)
 #endif
   :: else -> skip
   fi
+}
+
+/* Somebody looks which hosts have booted, and permits those of the holder to start. Any step may come late. */
+proctype Look() {
+  byte num, tick, named;
+  bit h;
+  if
+  :: atomic { host[0].up && !host[0].permitted && !host[0].fenced -> h = 0; named = host[0].boots }
+  :: atomic { host[1].up && !host[1].permitted && !host[1].fenced -> h = 1; named = host[1].boots }
+  :: deaths_left == 0 && hands_left == 0 -> goto nothing
+  fi;
+#ifndef WITHOUT_SPENT_WORD
+  word_stands = 0;
+#endif
+  atomic {
+    if
+    :: holder != h -> goto nothing
+    :: else ->
+       ticket++; ticket_of = 0; num = number; tick = ticket;
+#ifndef WITHOUT_TICKET_OF_PERMIT
+       moved_ticket = ticket                     /* no move that was ordered before, by a word from before */
+#endif
+    fi
+  }
+  do_permit(h, num, tick, named);
+nothing:
+  skip
 }
 
 proctype Hosts() {
@@ -487,7 +552,7 @@ proctype Hosts() {
   :: atomic {
        deaths_left > 0 -> deaths_left--;
        if :: h = 0 :: h = 1 fi;
-       host[h].up = 0; host[h].serves = 0; by_hand = 1
+       host[h].up = 0; host[h].serves = 0; host[h].permitted = !GUARDED; by_hand = 1
      };
      atomic { boot(h); h = 0 }
   :: atomic {
@@ -506,10 +571,15 @@ proctype Hosts() {
 }
 
 init {
+  byte looks;
   atomic {
     host[0].serves = 1; host[0].primary = 1; host[0].autostart = 1;
     host[1].lacks = 1; host[1].autostart = 1;    /* an image may well start its services with the host */
     run Succession();
+    do
+    :: looks < LOOKS -> looks++; run Look()
+    :: else -> break
+    od;
     run Hosts()
   }
 }

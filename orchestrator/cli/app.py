@@ -38,6 +38,7 @@ GROUPS: dict[str, tuple[str, str, str]] = {
     "failback": ("switch", "failback", "Bring a system home from the cloud, with everything written there."),
     "word": ("switch", "word", "Sign that a side is down, or that its writes may be given up."),
     "wave": ("wave", "commands", "Run waves, each after the one before passed its soak; decide at their gates."),
+    "starts": ("starts", "command", "What may start in this boot of its hosts: see, permit, guard."),
     "gates": ("gates", "command", "All nine gates of a wave or a plan: asked, observed, decided by whom, until when."),
     "worker": ("worker", "commands", "Carry runs until stopped, beside workers on other machines; see who does."),
     "runs": ("runs", "commands", "See runs and their steps; ask one to roll back."),

@@ -38,7 +38,10 @@ class AuthorityStore(Protocol):
       move   from a number that is not the newest raises AuthorityError
       move   with a ticket older than that of a move before it raises AuthorityError: it comes from a process that was
              taken over from meanwhile. A move without a ticket (0) is not judged by it, and leaves the newest as it is
+      order  of the side that holds authority is newer than every order and every move before it, so that no move of a
+             deed from before is obeyed any more; of another side raises AuthorityError
     """
 
     def read(self, system: str) -> Authority: ...
     def move(self, system: str, *, expected_number: int, to: Side, key: str, ticket: int = 0) -> Authority: ...
+    def order(self, system: str, side: Side) -> Order: ...

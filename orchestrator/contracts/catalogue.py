@@ -34,6 +34,8 @@ Kind = Literal[
     "retired_source",
     "host_use",  # host → the busiest that was seen of it
     "bucket",  # bucket of AWS that was stored into
+    "starts_guarded",  # system/side → where guards of starts were seen to stand
+    "starts_by_hand",  # system/host → how many permits that people gave there are on record
     "size",  # host → the machine that was chosen for it
 ]
 

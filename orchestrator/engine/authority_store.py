@@ -2,9 +2,9 @@
 
 import sqlalchemy as sa
 
-from orchestrator.contracts.authority import Authority
+from orchestrator.contracts.authority import Authority, Order
 from orchestrator.engine.database import Database
-from orchestrator.engine.tables import authority
+from orchestrator.engine.tables import authority, restorations, tickets
 from orchestrator.foundation.clock import Clock, timestamp
 from orchestrator.foundation.errors import AuthorityError
 from orchestrator.model.site import Side
@@ -40,10 +40,30 @@ class DatabaseAuthority:
             self._database.put(connection, authority, moved.model_dump(mode="json"))
             return moved
 
+    def order(self, system: str, side: Side) -> Order:
+        with self._database.writing() as connection:
+            _make_row(self._database, connection, system)
+            present = self._read(connection, system, for_update=True)
+            if present.side is not side:
+                raise AuthorityError(f"{system}: authority is at {present.side.value}, not at {side.value}")
+            ticket = next_ticket(self._database, connection, system)
+            refuse_earlier_moves(self._database, connection, system, ticket=ticket)
+            return Order(system=system, number=present.number, ticket=ticket)
+
     def _read(self, connection: sa.Connection, system: str, *, for_update: bool = False) -> Authority:
         query = sa.select(authority).where(authority.c.system == system)
         row = connection.execute(query.with_for_update() if for_update else query).mappings().one_or_none()
         return Authority(**row) if row else _at_the_source(system)
+
+
+def next_ticket(database: Database, connection: sa.Connection, system: str) -> int:
+    """A ticket newer than every one of the system so far, also than those of a state that was put back from a copy."""
+    ticket = connection.execute(_NEXT_TICKET, {"the_system": system}).scalar()
+    if ticket is None:
+        first = connection.execute(sa.select(sa.func.max(restorations.c.tickets_from))).scalar() or 0
+        database.add_new(connection, tickets, [{"system": system, "number": first}])
+        ticket = connection.execute(_NEXT_TICKET, {"the_system": system}).scalar_one()
+    return int(ticket)
 
 
 def refuse_earlier_moves(database: Database, connection: sa.Connection, system: str, *, ticket: int) -> None:
@@ -58,3 +78,12 @@ def _make_row(database: Database, connection: sa.Connection, system: str) -> Non
 
 def _at_the_source(system: str) -> Authority:
     return Authority(system=system, number=1, side=Side.SOURCE, at="", by="")
+
+
+# Built once: it runs for every step of every system.
+_NEXT_TICKET = (
+    sa.update(tickets)
+    .where(tickets.c.system == sa.bindparam("the_system"))
+    .values(number=tickets.c.number + 1)
+    .returning(tickets.c.number)
+)

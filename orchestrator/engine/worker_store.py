@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from orchestrator.contracts.engine import AT_REST, SystemState
 from orchestrator.contracts.requests import Operation
-from orchestrator.engine.authority_store import refuse_earlier_moves
+from orchestrator.engine.authority_store import next_ticket, refuse_earlier_moves
 from orchestrator.engine.database import Database
 from orchestrator.engine.tables import (
     announced,
@@ -21,7 +21,6 @@ from orchestrator.engine.tables import (
     slots,
     steps,
     system_runs,
-    tickets,
     turns,
 )
 from orchestrator.engine.turns import Mode
@@ -286,12 +285,7 @@ class WorkerStore:
         return self._database.write(lambda connection: self._next_ticket(connection, system))
 
     def _next_ticket(self, connection: sa.Connection, system: str) -> int:
-        ticket = connection.execute(_NEXT_TICKET, {"the_system": system}).scalar()
-        if ticket is None:
-            first = connection.execute(sa.select(sa.func.max(restorations.c.tickets_from))).scalar() or 0
-            self._database.add_new(connection, tickets, [{"system": system, "number": first}])
-            ticket = connection.execute(_NEXT_TICKET, {"the_system": system}).scalar_one()
-        return int(ticket)
+        return next_ticket(self._database, connection, system)
 
     def finish_step(
         self,
@@ -360,12 +354,6 @@ _HAS_NEWS = sa.select(
     sa.exists().where(runs.c.state.in_(("submitted", "beginning", "finishing")))
     | sa.exists().where(system_runs.c.enqueued.is_(False))
     | sa.exists().where(requests.c.handled.is_(False))
-)
-_NEXT_TICKET = (
-    sa.update(tickets)
-    .where(tickets.c.system == sa.bindparam("the_system"))
-    .values(number=tickets.c.number + 1)
-    .returning(tickets.c.number)
 )
 _WAS_RESTORED = sa.select(
     sa.exists()

@@ -45,3 +45,6 @@ WORKER_DEAD_SECONDS_MIN = 5.0
 WAY_BACK_EVERY_SECONDS = 15.0
 ROUNDS_OF_WAITING_RUNS_MAX = 4
 ROUND_UNDER_WAY_SECONDS_MAX = 900.0
+
+# How often hosts are looked at that may have booted, and wait to be told that they may serve.
+STARTS_LOOKED_AT_SECONDS = 10.0

@@ -30,9 +30,14 @@ SHIPPED = {
     "fence": "fence.py",
     "unfence": "fence.py",
     "confirm": "fence.py",
+    "look": "fence.py",
+    "guard": "fence.py",
+    "permit": "fence.py",
+    "unguard": "fence.py",
     "check": "checks.py",
 }
-WITHOUT_PLAYBOOK = ("confirm",)  # no step of a runbook: what moves authority does so first
+# No steps of a runbook: what moves authority confirms first, and starts are guarded outside of runs.
+WITHOUT_PLAYBOOK = ("confirm", "look", "guard", "permit", "unguard")
 AS_LOGIN_USER = ("check",)  # what only asks needs no more rights
 
 
@@ -126,6 +131,7 @@ def request_of(playbook: str, host: Host, variables: Mapping[str, Any]) -> dict[
         "system": variables.get("skerry_system", ""),
         "side": variables.get("skerry_side", ""),
         **variables.get("skerry_fence", {}),
+        "boot": variables.get("skerry_boots", {}).get(host.name, ""),
         "services": services,
         "databases": databases,
         "checks": list(variables.get("skerry_checks", ())),

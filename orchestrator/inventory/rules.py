@@ -109,6 +109,9 @@ def _boots(system: System) -> Iterator[Breach]:
         if not isinstance(volume, BlockVolume) or volume.boot is None:
             continue
         at: Location = ("systems", system.name, "datasets", position, "boot")
+        if system.guard_starts:
+            message = f"the guard would lie within {volume.name}, and hold up every machine that a drill starts from it"
+            yield Breach(SYSTEMS, ("systems", system.name, "guard_starts"), message)
         if not (volume.boot.console or system.checks or any(port.banner for port in volume.boot.ports)):
             message = f"nothing shows that a machine of {volume.name} is up: give it a console, a banner, or a check"
             yield Breach(SYSTEMS, at, message)

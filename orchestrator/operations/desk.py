@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -208,6 +208,11 @@ class Desk(Workshop):
         from orchestrator.operations.way_back import keeps_open  # noqa: PLC0415 commands that only read need no rounds
 
         return keeps_open(self, recorder)
+
+    def beside_runs(self, recorder: Recorder) -> AbstractContextManager[None]:
+        from orchestrator.operations.starts import starts_seen_to  # noqa: PLC0415 as above
+
+        return starts_seen_to(self, recorder)
 
     def hand_over(self, plan: Plan, *, operator: Name, kind: str, stage: migrate.Stage | None = None) -> str:
         """Submit the plan for whatever worker carries runs; the run's id."""

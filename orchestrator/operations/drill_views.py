@@ -30,6 +30,7 @@ from orchestrator.operations.estate import inventory_folder
 from orchestrator.operations.migrate import new_run_id
 from orchestrator.operations.replication import find_system, recording
 from orchestrator.operations.standing import once_possible, when_free
+from orchestrator.operations.starts import guarded_systems, see_to_once
 from orchestrator.operations.status import run_list
 from orchestrator.operations.way_back import take_up_what_waits
 from orchestrator.planning.drill_schedule import next_fires
@@ -115,6 +116,12 @@ def look_once() -> list[dict[str, Any]]:
         return fires_as_data(changed.values())
 
 
+def see_to_starts() -> dict[str, str]:
+    """Tell hosts that have booted whether they may serve; what went wrong, by system."""
+    with open_desk(inventory_folder()) as desk:
+        return see_to_once(desk) if guarded_systems(desk) else {}
+
+
 def run_drill(named: str, *, wait_seconds: float, show: ProgressSink) -> dict[str, Any]:
     """Begin it now, or once nothing is in its way, and carry it on."""
     with open_desk(inventory_folder()) as desk:
@@ -136,6 +143,8 @@ def serve_drills(*, every_seconds: float, troubled: Callable[[str], None]) -> It
     while True:
         try:
             yield look_once()
+            for system, trouble in see_to_starts().items():
+                troubled(f"{system}: nobody sees to its starts: {trouble}")
             # One that begins takes some seconds until it is seen to carry anything.
             if not Path(f"/proc/{caretaker}/stat").exists() and (caretaker := take_up_what_waits()):
                 troubled(f"process {caretaker} carries what waits for its commit: nobody did any more")

@@ -18,13 +18,13 @@ from orchestrator.contracts.progress import Progress
 from orchestrator.contracts.replication import ReplicationHistory
 from orchestrator.contracts.trees import CopyOutlook
 from orchestrator.evidence.envelope import LOG_RUN
-from orchestrator.foundation.canonical_json import digest_of
 from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.database_name import named_database
 from orchestrator.foundation.errors import (
     AuthorityError,
     EngineError,
     EvidenceError,
+    HostError,
     Interrupted,
     OrchestratorError,
     RunInProgress,
@@ -37,14 +37,15 @@ from orchestrator.model.event import RunEvent
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.names import Name, SystemName
 from orchestrator.model.outcome import Outcome
-from orchestrator.model.plan import Plan, SystemPlan
 from orchestrator.model.replication import LagSample, Round, RoundProgress
 from orchestrator.model.site import Side
 from orchestrator.model.step import Inverse, Phase, Step
 from orchestrator.model.system import System
 from orchestrator.operations.migrate import new_run_id
+from orchestrator.operations.outside_runs import deed_outside_runs
 from orchestrator.steps.points import newest_point, point_id
 from orchestrator.steps.shrinking import shrinkage
+from orchestrator.steps.starts import guard_starts
 from orchestrator.wiring.workshop import Workshop
 
 # Says one event of a system to the evidence; durable when it returns.
@@ -151,6 +152,7 @@ class Replication:
                 self._refuse_what_is_not_ours(system, side, holder)
             of_run = {"of_run": waiting.run} if waiting is not None else {}
             self.record(name, "replication.started", {"round": round_.id, "by": by, **of_run})
+            self._guard_starts(system, round_)
             self._look_before(system, round_, override or Override())
             follows = waiting is not None or side is Side.CLOUD
             done = self._follow_back(system, round_, waiting) if follows else self._carry_out(system, round_)
@@ -193,6 +195,20 @@ class Replication:
                 f"{system.name} lives at dr: nothing is known of what should follow it",
                 hint="Bring it to the source or the cloud first.",
             )
+
+    def _guard_starts(self, system: System, round_: Round) -> None:
+        """A side that cannot be guarded is replicated all the same: it is then that a copy is needed most."""
+        if not system.guard_starts:
+            return
+        try:
+            guard_starts(
+                self.drivers,
+                self._deed(system, round_, STEPS[0]),
+                lambda kind, data: self.record(system.name, kind, {"round": round_.id, **data}),
+                held_down=lambda: False,  # a run that keeps it down lets no round begin
+            )
+        except (AuthorityError, HostError) as error:
+            self.tell(system.name, Progress(text=f"starts are not guarded: {error.message}"))
 
     def _look_before(self, system: System, round_: Round, override: Override) -> None:
         """How far DR is behind, as a sample; and no source that has shrunk beyond what is allowed, but by a word."""
@@ -267,22 +283,8 @@ class Replication:
         return outcome
 
     def _deed(self, system: System, round_: Round, step: Step) -> Deed:
-        plan = Plan(
-            wave="replication",
-            author=round_.by,
-            runbook="replication",
-            runbook_version="1",
-            runbook_digest=digest_of([each.model_dump(mode="json") for each in STEPS]),
-            inventory_digest=self.inventory.digest,
-            facts_digest=digest_of({}),
-            closure={},
-            hosts=self.inventory.hosts,
-            machines=self.inventory.machines,
-            systems=(SystemPlan(system=system, steps=STEPS),),
-        )
-        key = f"{round_.id}/{system.name}/{step.id}/do"
-        return Deed(
-            run=round_.id, plan=plan, system_plan=plan.systems[0], step=step, mode="do", attempt=1, key=key
+        return deed_outside_runs(
+            self.inventory, system, step, of=round_.id, by=round_.by, what="replication", steps=STEPS
         )
 
     def _let_go_of_own_hold(self, system: SystemName, point: str) -> None:

@@ -22,6 +22,7 @@ from orchestrator.steps.authority import OneSide
 from orchestrator.steps.damages import refuse_damaged
 from orchestrator.steps.orders import order_of
 from orchestrator.steps.places import clusters, host_at
+from orchestrator.steps.starts import is_guarded, said_of_lost_side
 from orchestrator.steps.words import as_evidence, mark_lost, word_of
 
 
@@ -93,10 +94,12 @@ class SeizeAuthorityHandler:
                 system = deed.system_plan.system.name
                 raise AuthorityError(
                     f"{system}: {error.message}, so nobody has seen that {side.value} is stopped",
-                    hint="Make sure that it is, and stays, off. Then a named person says so with their key: "
+                    hint=f"Make sure that it is, and stays, off ({said_of_lost_side(self.drivers, system, side)}). "
+                    "Then a named person says so with their key: "
                     f"skerry word {system} --down {side.value} --as PERSON --key KEYFILE --because WHY",
                 ) from error
-            return as_evidence(word)
+            guarded = is_guarded(self.drivers, deed.system_plan.system.name, side)
+            return {**as_evidence(word), "starts_guarded": guarded}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,15 @@ def word_in_force(
     return None
 
 
+def spend_words_on(drivers: Drivers, system: str, side: Side, number: int) -> list[SignedWord]:
+    """What people said of `side` being down holds no longer: it is there again. The words that were spent by that."""
+    spent = []
+    for key, document in drivers.catalogue.list("word", prefix=word_key("side_is_down", system, side, number)):
+        drivers.catalogue.drop("word", key)
+        spent.append(SignedWord.model_validate(document))
+    return spent
+
+
 def given_up(deed: Deed, side: Side) -> SignedWord | None:
     """The word by which this run left behind what `side` alone holds; it holds for the rest of the run.
 

@@ -5,7 +5,7 @@ Vendors load slowly, so what brings them in is imported where it is first needed
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -229,7 +229,7 @@ class Workshop:
         needed: bool | None = refuse_second_worker(state_url())
         worker, self.caretaker = None, 0
         try:
-            with self.recorder() as recorder, self._anchored(recorder):
+            with self.recorder() as recorder, self._anchored(recorder), self.beside_runs(recorder):
                 worker = open_worker(
                     state_url(),
                     engine_url(),
@@ -259,6 +259,10 @@ class Workshop:
     def keep_open(self, _recorder: Recorder) -> KeepOpen | None:
         """What a worker here does for systems whose run waits at their new side; None: nothing."""
         return None
+
+    def beside_runs(self, _recorder: Recorder) -> AbstractContextManager[None]:
+        """What goes on while a worker here is up, beside the runs."""
+        return nullcontext()
 
     @contextmanager
     def between_runs(self) -> Iterator[Recorder]:
@@ -296,11 +300,7 @@ class Workshop:
         from orchestrator.evidence.standing_anchors import StandingAnchors
 
         anchors = StandingAnchors(
-            ledger_folder(),
-            recorder,
-            self.clock,
-            open_lock=open_enrolled,
-            warn=self._warn,
+            ledger_folder(), recorder, self.clock, open_lock=open_enrolled, warn=self._warn
         )
         try:
             yield

@@ -4,12 +4,18 @@ Usage: python3 - REQUEST, a JSON object:
   do         fence | unfence | confirm (a fence stands, and from now on by this order: none before it lifts it; one
              without a ticket only looks, and is judged by its number alone)
              | heed (only note that the order was obeyed: what starts services does so first)
+             | look (what a person would ask: which boot of the host this is, and what may start in it)
+             | guard (from now on units start only in a boot for which starts were permitted; in this one they are)
+             | permit (units may start in this boot of the host, and what starts with the host is started)
+             | unguard (units start again in whatever boot)
   prefix     put before every path
   system     whose fence
   number, side, at
   ticket     which of two orders with the same number is the newer one; 0 where nobody counts
   services   [{name, port, address}] in start order, of this host alone
   databases  [{name, data_directory}] of this host alone
+  boot       for guard and permit: the boot that was seen before the number was asked for. In another one nothing is
+             done: the side may have been given up while the host was down
 
 It is one program and not ten tasks, so that nothing can start between two of them. Clients wait meanwhile: it imports
 little, and asks systemd as seldom as it can. `systemctl enable` and `disable` read unit files anew by themselves.
@@ -17,6 +23,8 @@ The order: guards, record, then stop; from the moment the record is on disk no g
 Orders may come late: from a process that died, or was asleep, or through a network that was cut. The host remembers
 the newest order that it obeyed, also once its fence is lifted, and obeys no older one; it looks and acts under a lock.
 Whoever starts services (services.py) or promotes databases compares with the same files under the same lock.
+A host that was dead while its side was given up has heard of no order. Where starts are guarded, it comes back with
+no permit (permits lie below /run, which ends with the boot), and starts nothing until somebody says so who knows.
 Prints one JSON object {changed, report}. Running it again changes nothing. Exit 3: a newer order was obeyed before.
 """
 
@@ -35,6 +43,7 @@ if MYPY:
 
 SECONDS_MAX = 60
 IN_USE = ("active", "activating", "deactivating", "reloading")
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 GUARD = """#!/bin/sh
 # Refuses the start of a unit while its system is fenced. Usage: fence-guard RECORD [DATA_DIRECTORY]
 # A database may start behind the fence as a standby: it takes no writes, and the new side can feed it.
@@ -43,6 +52,30 @@ GUARD = """#!/bin/sh
 echo "fenced by $1: another side holds the authority to write. Lift the fence with skerry, not by hand." >&2
 exit 1
 """
+STARTS_GUARD = f"""#!/bin/sh
+# Refuses the start of a unit in a boot of its host for which nobody has permitted it. Usage:
+# starts-guard PERMIT [DATA_DIRECTORY]. A database may start as a standby: it takes no writes.
+[ -n "$2" ] && [ -e "$2/standby.signal" ] && exit 0
+read -r boot < {BOOT_ID}
+[ -r "$1" ] && read -r permitted < "$1" && [ "${{permitted%% *}}" = "$boot" ] && exit 0
+echo "this host has booted, and nobody has said yet that this side may still serve: see skerry starts" >&2
+exit 1
+"""
+# For a site that is cut off from everybody who could be asked.
+PERMIT_BY_HAND = f"""#!/bin/sh
+# Usage: permit-starts SYSTEM WHO WHY. Permits the units of SYSTEM to start in this boot of this host, on a person's
+# word that no other side has taken over. Two sides that serve lose writes: ask first, by telephone if need be.
+set -eu
+[ $# = 3 ] && [ -n "$2" ] && [ -n "$3" ] || {{ echo "usage: permit-starts SYSTEM WHO WHY" >&2; exit 2; }}
+here=PREFIX/etc/skerry
+[ -e "$here/starts/$1.json" ] || {{ echo "permit-starts: starts of $1 are not guarded on this host" >&2; exit 1; }}
+[ ! -e "$here/fence/$1.json" ] || {{ echo "permit-starts: $1 is fenced here: another side may write" >&2; exit 1; }}
+echo "$(date -u +%Y-%m-%dT%H:%M:%SZ) $2: $3" >> "$here/starts/$1.by-hand"
+sync "$here/starts/$1.by-hand"
+mkdir -p PREFIX/run/skerry/permits
+echo "$(cat {BOOT_ID}) by $2" > "PREFIX/run/skerry/permits/$1"
+echo "$1 may start on this host until its next boot; now start its units with systemctl start"
+"""
 
 
 def main() -> int:
@@ -50,8 +83,12 @@ def main() -> int:
     fence = Fence(asked)
     alone = fence.alone()  # held until this process ends
     standing = fence.standing()
+    if asked["do"] in ("look", "unguard"):
+        report = Starts(fence).looked(standing) if asked["do"] == "look" else Starts(fence).unguard()
+        print(json.dumps({"changed": fence.changed, "report": report}))
+        return 0
     newest = fence.newest(standing)
-    uncounted = asked["do"] == "confirm" and not asked.get("ticket")
+    uncounted = asked["do"] in ("confirm", "guard") and not asked.get("ticket")
     if newest[0] > asked["number"] or (newest > order(asked) and not uncounted):
         name, what = asked["system"], "is fenced" if standing is not None else "was unfenced or started"
         print(
@@ -66,6 +103,8 @@ def main() -> int:
             report = fence.heed()
         elif asked["do"] == "confirm":
             report = fence.confirm(standing)
+        elif asked["do"] in ("guard", "permit"):
+            report = Starts(fence).obey(standing)
         else:
             report = fence.put() if asked["do"] == "fence" else fence.lift(standing)
     except Refused as error:
@@ -122,6 +161,7 @@ class Fence:
         before = read(self.started)
         if before is None or order(before) != order(self.asked):
             self.write(self.started, told(self.asked), 0o644)
+        Starts(self).permit()
         return {"heeded": read(self.started)}
 
     def confirm(self, standing: dict[str, Any] | None) -> dict[str, Any]:
@@ -145,6 +185,7 @@ class Fence:
         before = self.standing()
         if before is None or (order(before), before["side"]) != (order(asked), asked["side"]):
             self.write(self.record, told(asked), 0o644)
+        Starts(self).withdraw()
         services = self.closed()
         guards = [unit["name"] for unit in asked["services"] + asked["databases"]]
         return {"fence": self.standing(), "services": services, "guarded": guards}
@@ -154,6 +195,7 @@ class Fence:
         before = read(self.lifted)
         if before is None or order(before) != order(asked):
             self.write(self.lifted, told(asked), 0o644)  # first: from here on no older order is obeyed
+        Starts(self).permit()  # this side may serve, in this boot of its host
         removed = self.remove(self.record)
         for unit in asked["services"] + asked["databases"]:
             removed |= self.remove(self.drop_in(unit))
@@ -266,6 +308,133 @@ class Fence:
         sync(os.path.dirname(path))
         self.changed = True
         return True
+
+
+class Starts:
+    """In which boots of this host the units of a system may start."""
+
+    def __init__(self, fence: Fence) -> None:
+        self.fence = fence
+        prefix, system = fence.asked["prefix"], fence.asked["system"]
+        self.units = fence.asked["services"] + fence.asked["databases"]
+        self.guarded = f"{prefix}/etc/skerry/starts/{system}.json"  # it is there where starts are guarded
+        self.by_hand = f"{prefix}/etc/skerry/starts/{system}.by-hand"
+        self.guard = prefix + "/opt/skerry/starts-guard"
+        self.permitter = prefix + "/opt/skerry/permit-starts"
+        self.permits = prefix + "/run/skerry/permits"
+        self.permit_of_boot = f"{self.permits}/{system}"
+
+    def looked(self, standing: dict[str, Any] | None) -> dict[str, Any]:
+        names = [unit["name"] + ".service" for unit in self.units]
+        running = sorted(name for name, found in states(names).items() if found["ActiveState"] in IN_USE)
+        return {
+            "boot": self.boot(),
+            "guarded": os.path.exists(self.guarded) and all(os.path.exists(self.drop_in(unit)) for unit in self.units),
+            "permitted": self.is_permitted(),
+            "running": [name.removesuffix(".service") for name in running],
+            "fence": standing,
+            "by_hand": lines(self.by_hand),
+        }
+
+    def boot(self) -> str:
+        """The kernel's name of this boot and, for hosts that share a kernel, a word that ends with it."""
+        path = os.path.dirname(self.permits) + "/boot"
+        kernel = lines(BOOT_ID)[0]
+        known = lines(path)
+        if not known or known[0].split()[0] != kernel:
+            self.write_for_boot(path, f"{kernel} {os.urandom(8).hex()}")
+            known = lines(path)
+        return known[0]
+
+    def is_permitted(self) -> bool:
+        return [line.split()[0] for line in lines(self.permit_of_boot)] == [lines(BOOT_ID)[0]]
+
+    def obey(self, standing: dict[str, Any] | None) -> dict[str, Any]:
+        asked = self.fence.asked
+        if standing is not None:
+            raise Refused(f"a fence of {asked['system']} stands there: no start is permitted behind it")
+        if asked["boot"] != self.boot():
+            raise Refused("this host has booted since it was looked at: nothing was permitted")
+        if asked["do"] == "guard":
+            self.permit(at_once=True)
+            self.put()
+            return {"boot": asked["boot"], "started": []}
+        self.fence.heed()
+        self.permit(at_once=True)
+        started = self.start()
+        return {"boot": asked["boot"], "started": started}
+
+    def put(self) -> None:
+        """Guards before every unit. The permit stands already, so no start that may be is refused in between."""
+        write = self.fence.write
+        write(self.guard, STARTS_GUARD, 0o755)
+        write(self.permitter, PERMIT_BY_HAND.replace("PREFIX", self.fence.asked["prefix"]), 0o755)
+        put = False
+        for unit in self.units:
+            line = f"ExecStartPre=/bin/sh {self.guard} {self.permit_of_boot}"
+            if "data_directory" in unit:
+                line += " " + self.fence.asked["prefix"] + unit["data_directory"]
+            put |= write(self.drop_in(unit), f"[Service]\n{line}\n", 0o644)
+        if put:
+            systemctl("daemon-reload")
+        write(self.guarded, told(self.fence.asked), 0o644)
+
+    def unguard(self) -> dict[str, Any]:
+        removed = [self.fence.remove(self.drop_in(unit)) for unit in self.units]
+        if any(removed):
+            systemctl("daemon-reload")
+        self.fence.remove(self.guarded)
+        return {"guarded": False}
+
+    def permit(self, *, at_once: bool = False) -> None:
+        """For this boot alone. `at_once`: also where nothing guards the starts yet."""
+        if at_once or os.path.exists(self.guarded):
+            self.write_for_boot(self.permit_of_boot, self.boot())
+
+    def withdraw(self) -> None:
+        try:
+            os.unlink(self.permit_of_boot)
+        except FileNotFoundError:
+            pass
+
+    def start(self) -> list[str]:
+        """What would have started with the host: databases, then the services that are enabled."""
+        names = [service["name"] + ".service" for service in self.fence.asked["services"]]
+        enabled = [name for name, found in states(names).items() if found["UnitFileState"] == "enabled"]
+        units = [database["name"] + ".service" for database in self.fence.asked["databases"]] + enabled
+        idle = [name for name, found in states(units).items() if found["ActiveState"] not in IN_USE]
+        if idle:
+            try:
+                systemctl("reset-failed", *idle)  # refused at the boot, perhaps more often than systemd forgives
+            except Refused:
+                pass  # what has not failed, and is needed by nobody, systemd has forgotten
+            systemctl("start", *idle)
+            self.fence.changed = True
+        return [name.removesuffix(".service") for name in idle]
+
+    def drop_in(self, unit: dict[str, Any]) -> str:
+        return f"{self.fence.units_folder}/{unit['name']}.service.d/11-skerry-starts.conf"
+
+    def write_for_boot(self, path: str, text: str) -> None:
+        """Appears whole. It need not outlive the boot, so it is not waited for until it is on a disk."""
+        for folder in (os.path.dirname(self.permits), self.permits):
+            os.makedirs(folder, mode=0o755, exist_ok=True)
+            wanted = os.stat(folder).st_mode & 0o7777 | 0o055
+            os.chmod(folder, wanted)  # guards run as their units' users
+        aside = f"{path}.skerry-{os.getpid()}"
+        with open(aside, "w") as stream:
+            stream.write(text + "\n")
+            os.fchmod(stream.fileno(), 0o644)
+        os.rename(aside, path)
+
+
+def lines(path: str) -> list[str]:
+    """Of a text that may not be there."""
+    try:
+        with open(path) as stream:
+            return stream.read().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def read(path: str) -> dict[str, Any] | None:

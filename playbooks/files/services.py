@@ -91,7 +91,19 @@ def obey(asked: dict[str, Any]) -> int:
     before = read(path + ".started")
     if before is None or order(before) != mine:
         write(path + ".started", json.dumps(note, sort_keys=True) + "\n")
+    permit(asked)
     return descriptor
+
+
+def permit(asked: dict[str, Any]) -> None:
+    """Where starts are guarded (see fence.py), they are permitted in this boot of the host."""
+    if not os.path.exists("%s/etc/skerry/starts/%s.json" % (asked["prefix"], asked["system"])):
+        return
+    permits = asked["prefix"] + "/run/skerry/permits"
+    os.makedirs(permits, mode=0o755, exist_ok=True)
+    with open("/proc/sys/kernel/random/boot_id") as stream:
+        boot = stream.read()
+    write(permits + "/" + asked["system"], boot)
 
 
 def order(said: dict[str, Any]) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """Authority in memory that obeys the laws of contracts.authority.AuthorityStore."""
 
 import threading
+from collections.abc import Callable
 
-from orchestrator.contracts.authority import Authority
+from orchestrator.contracts.authority import Authority, Order
 from orchestrator.foundation.errors import AuthorityError
 from orchestrator.model.site import Side
 
@@ -11,6 +12,7 @@ class MemoryAuthority:
     """One number and side per system."""
 
     def __init__(self) -> None:
+        self.next_ticket: Callable[[str], int] = lambda system: self.read(system).ticket + 1
         self._kept: dict[str, Authority] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -30,3 +32,12 @@ class MemoryAuthority:
             moved = Authority(system=system, number=expected_number + 1, side=to, at="", by=key, ticket=newest)
             self._kept[system] = moved
             return moved
+
+    def order(self, system: str, side: Side) -> Order:
+        with self._one_at_a_time:
+            present = self.read(system)
+            if present.side is not side:
+                raise AuthorityError(f"{system}: {present.side.value} has the authority")
+            ticket = self.next_ticket(system)
+            self._kept[system] = present.model_copy(update={"ticket": ticket})
+            return Order(system=system, number=present.number, ticket=ticket)

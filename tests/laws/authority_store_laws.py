@@ -48,6 +48,26 @@ class AuthorityStoreLaws:
         store.move("filing", expected_number=1, to=Side.CLOUD, key="out", ticket=7)
         assert store.move("filing", expected_number=2, to=Side.SOURCE, key="by hand").ticket == 7
 
+    def test_an_order_of_now_is_newer_than_every_move_before_and_nothing_moves_by_a_deed_from_before(self, store):
+        ticket = store.order("filing", Side.SOURCE).ticket
+        store.move("filing", expected_number=1, to=Side.CLOUD, key="out", ticket=ticket)
+        moved = store.read("filing")
+        order = store.order("filing", Side.CLOUD)
+        assert (order.system, order.number) == ("filing", 2)
+        assert order.ticket > moved.ticket
+        with pytest.raises(AuthorityError, match="too late"):
+            store.move("filing", expected_number=2, to=Side.SOURCE, key="late", ticket=moved.ticket)
+        found = store.read("filing")
+        assert (found.number, found.side, found.by, found.at) == (2, Side.CLOUD, "out", moved.at)
+        assert store.order("filing", Side.CLOUD).ticket > order.ticket
+
+    def test_a_side_that_does_not_hold_authority_gets_no_order(self, store):
+        with pytest.raises(AuthorityError, match="source"):
+            store.order("filing", Side.CLOUD)
+        store.move("filing", expected_number=1, to=Side.CLOUD, key="out")
+        with pytest.raises(AuthorityError, match="cloud"):
+            store.order("filing", Side.SOURCE)
+
     def test_systems_do_not_know_each_other(self, store):
         store.move("filing", expected_number=1, to=Side.CLOUD, key="k")
         assert store.read("archive").number == 1

@@ -22,6 +22,7 @@ from orchestrator.lab.host_programs.systemctl_stand_in.processes import (
 )
 from orchestrator.lab.host_programs.systemctl_stand_in.unit_files import (
     ETC_UNITS,
+    PREFIX,
     Settings,
     UnitError,
     is_masked,
@@ -235,6 +236,10 @@ def unmask(unit: str) -> None:
 
 def boot() -> None:
     """Start what is enabled; a unit that fails does not keep the others from starting."""
+    if PREFIX:
+        import shutil  # what only asks does not wait for it
+
+        shutil.rmtree(f"{PREFIX}/run/skerry", ignore_errors=True)  # here /run is a folder like others
     enabled = set()
     for folder in sorted(os.listdir(ETC_UNITS)) if os.path.isdir(ETC_UNITS) else []:
         if folder.endswith(".wants"):
