@@ -53,6 +53,7 @@ from tests.fakes.interruption import Interrupted, Interruption
 from tests.fakes.plans import DIGEST, shipped_steps
 from tests.fakes.playbooks import FakePlaybooks, PlayFails
 from tests.fakes.recorder import FakeRecorder
+from tests.fakes.starts import FakeStarts
 from tests.fakes.transport import FakeTransport, FakeTransports
 from tests.fakes.trees import FakeFile, FakeHosts, FakeTreeMover
 from tests.fakes.volumes import FakeVolumeMover
@@ -126,16 +127,16 @@ def the_plan(system: System = SYSTEM, steps: Sequence[Step] | None = None) -> Pl
 
 
 class HostDatabases(FakeDatabases):
-    """Behind a fence a cluster starts as a standby or not at all."""
+    """Behind a fence, or a guard that nobody opened in this boot, a cluster starts as a standby or not at all."""
 
-    def __init__(self, fenced: Mapping[str, int]) -> None:
+    def __init__(self, may_start: Callable[[str], bool]) -> None:
         super().__init__()
-        self._fenced = fenced
+        self._may_start = may_start
 
     def start(self, cluster: PostgresCluster, host: Host, *, order: Order | None = None) -> Role:
         server = self._at(cluster, host)
-        if server.role is Role.STOPPED and not server.upstream and host.name in self._fenced:
-            raise CommandFailed(f"{host.name}: {cluster.service} is fenced: it starts as a standby only")
+        if server.role is Role.STOPPED and not server.upstream and not self._may_start(host.name):
+            raise CommandFailed(f"{host.name}: {cluster.service} is held back: it starts as a standby only")
         return super().start(cluster, host, order=order)
 
 
@@ -197,7 +198,8 @@ class FakeWorld:
         self.uninstalled_tries = 0  # so often it lacks rsync, until its user data has installed it
 
         self.access_log = MemoryAccessLog(self.clock)
-        self.databases = HostDatabases(self.fenced)
+        self.starts = FakeStarts(lambda host: sorted(self.serving[host]), self._start_what_boots)
+        self.databases = HostDatabases(self.may_start)
         self.obeyed = self.databases.obeyed
         self.trees = SeenTreeMover(FakeHosts(), self.access_log)
         self.volumes = FakeVolumeMover()
@@ -208,6 +210,7 @@ class FakeWorld:
         self.bubble_machines = FakeMachines(self.bubbles)
         self.found_within: dict[str, str] = {}  # dataset → its digest within a bubble, where it is not what was proved
         self.authority, self.catalogue = MemoryAuthority(), MemoryCatalogue()
+        self.authority.next_ticket = lambda _system: self._next_ticket()
         self.host_keys = MemoryHostKeys()
         self.playbooks = FakePlaybooks(
             {
@@ -218,6 +221,10 @@ class FakeWorld:
                 "confirm": self._confirm,
                 "start": self._start,
                 "check": self._check,
+                "look": self._look,
+                "guard": lambda host, variables: self._see_to_starts("guard", host, variables),
+                "permit": lambda host, variables: self._see_to_starts("permit", host, variables),
+                "unguard": self._unguard,
             }
         )
         self.transports = FakeTransports({name: self._transport(host) for name, host in HOSTS.items()})
@@ -275,14 +282,30 @@ class FakeWorld:
     def reboot(self, host: Host) -> None:
         """It dies and comes back with its disk as it was: behind a fence no service and no primary starts."""
         self.serving[host.name] = set()
+        self.starts.booted(host.name)
         server = self.databases.servers.get((REGISTER.name, host.name))
         if server is not None:
             server.role = Role.STOPPED
+        self._start_what_boots(host.name)
+
+    def may_start(self, name: str) -> bool:
+        """Whether neither a fence nor a guard keeps its units from starting."""
+        return name not in self.fenced and self.starts.may_start(name)
+
+    def _start_what_boots(self, name: str) -> list[str]:
+        """What starts with the host; the units that were started."""
+        server, before = self.databases.servers.get((REGISTER.name, name)), set(self.serving[name])
+        if server is not None:
             with contextlib.suppress(CommandFailed):
-                self.databases.start(REGISTER, host)
-        may_serve = host.name in self.enabled and host.name not in self.fenced
+                self.databases.start(REGISTER, HOSTS[name])
+        may_serve = name in self.enabled and self.may_start(name)
         if may_serve and server is not None and server.role is Role.PRIMARY:
-            self.serving[host.name] = {service.name for service in SYSTEM.services}
+            self.serving[name] = {service.name for service in SYSTEM.services}
+        return sorted(self.serving[name] - before)
+
+    def _next_ticket(self) -> int:
+        self.tickets += 1
+        return self.tickets
 
     # -- what is compared
 
@@ -442,6 +465,7 @@ class FakeWorld:
         self._obey(host, variables)
         self._stop(host, variables)
         self.enabled.discard(host.name)
+        self.starts.permitted.discard(host.name)
         self.fenced[host.name] = variables["skerry_fence"]["number"]
         return {"fence": variables["skerry_fence"]}
 
@@ -459,6 +483,7 @@ class FakeWorld:
     def _unfence(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
         self._obey(host, variables)
         self.enabled.add(host.name)
+        self.starts.permit(host.name)
         self.fenced.pop(host.name, None)
         return {"unfenced": variables["skerry_fence"]}
 
@@ -472,11 +497,29 @@ class FakeWorld:
         self._obey(host, variables)
         if host.name in self.fenced:
             raise PlayFails("fenced")
+        self.starts.permit(host.name)
         if self.databases.start(REGISTER, host) is not Role.PRIMARY:
             raise PlayFails("its database takes no writes")
         self.serving[host.name] |= set(self._own(host, variables))
         self.enabled.add(host.name)
         return {}
+
+    def _look(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        return self.starts.look(host.name, self._fence_of(host))
+
+    def _see_to_starts(self, do: str, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        if do == "permit":
+            self._obey(host, variables)
+        elif self.obeyed.get(host.name, (0, 0))[0] > variables["skerry_fence"]["number"]:
+            raise PlayFails("a newer number was obeyed")
+        return self.starts.obey(host.name, do, variables["skerry_boots"][host.name], self._fence_of(host))
+
+    def _unguard(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        self.starts.guarded.discard(host.name)
+        return {"guarded": False}
+
+    def _fence_of(self, host: Host) -> dict[str, Any] | None:
+        return {"number": self.fenced[host.name]} if host.name in self.fenced else None
 
     def _check(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
         for check in variables["skerry_checks"]:

@@ -43,6 +43,19 @@ def test_home_again_brings_everything_that_was_written_at_the_cloud(office: Offi
     office.nothing_is_lost()
 
 
+def test_a_source_that_restarts_while_it_has_authority_serves_again_once_somebody_has_looked(office: Office) -> None:
+    office.skerry("replicate", "run", "filing", "--as", "ben")  # whoever replicates guards, too
+    office.town.power_off(SOURCE)
+    office.town.power_on(SOURCE)
+    assert not office.is_active(SOURCE, "filing-db")
+    row = next(row for row in office.skerry("starts", "filing", "--look") if row["host"] == SOURCE)
+    assert row["waits"]
+    row = next(row for row in office.skerry("starts", "filing") if row["host"] == SOURCE)
+    assert (row["permitted"], row["running"]) == (True, ["filing-app", "filing-db"])
+    office.await_filings(site="onprem")
+    office.nothing_is_lost()
+
+
 def test_out_again_and_replication_runs_home_from_then_on(office: Office) -> None:
     status = office.switch("cutover", "--set", "watch=2s")
     assert office.state(status) == "committed"
@@ -151,7 +164,15 @@ def test_a_source_that_is_lost_and_found(office: Office) -> None:
     office.await_filings(site="cloud")
     office.nothing_is_lost()
 
+    # Nobody could fence it. A guard that stood there before keeps all of it from starting, also by hand.
     office.town.power_on(SOURCE)
+    for unit in ("filing-db", "filing-app"):
+        office.town.run_inside(SOURCE, ["systemctl", "start", unit], check=False)
+        assert not office.is_active(SOURCE, unit)
+    rows = {(row["side"], row["host"]): row for row in office.skerry("starts", "filing")}
+    assert rows["source", SOURCE]["guarded"]
+    assert (rows["source", SOURCE]["permitted"], rows["source", SOURCE]["running"]) == (False, [])
+    assert rows["cloud", CLOUD]["holds_authority"]
     digest = next(
         word
         for word in office.skerry("failback", "filing", "--as", "ben", code=41)["message"].split()

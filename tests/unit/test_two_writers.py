@@ -17,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.requests import Operation
 from orchestrator.foundation.errors import HostUnreachable, OrchestratorError
+from orchestrator.model.action import Preflight
 from orchestrator.model.host import Host
 from orchestrator.model.site import Side
-from tests.fakes.drivers import CLOUD, DR, REGISTER, SOURCE, SYSTEM, FakeWorld, the_plan
+from orchestrator.steps.starts import guard_starts
+from tests.fakes.drivers import CLOUD, DR, REGISTER, SOURCE, SYSTEM, FakeWorld, a_deed, the_plan
 from tests.fakes.handlers import SimulatedCrash
 from tests.fakes.plans import shipped_steps
 from tests.fakes.playbooks import PlayFails
@@ -37,6 +39,7 @@ AT_LAST: dict[str, Operation] = {"failed": "rollback", "rollback_failed": "retry
 LONG = os.environ.get("SKERRY_LONG") == "1"
 PLACES_AHEAD_MAX = 90
 LATE_MAX = 2
+PLACES_TO_PERMIT_MAX = 14
 # A command that was sent may arrive late; what only asks has no effect whenever it arrives.
 WITH_EFFECT = ("run", "move", "shut_down", "switch", "start", "promote")
 
@@ -128,11 +131,29 @@ class TwoWriters(RuleBasedStateMachine):
     def a_host_dies_and_returns(self, side: Side) -> None:
         self.world.reboot(HOSTS[side])
 
+    @rule(places=st.integers(0, PLACES_TO_PERMIT_MAX), arrives_late=st.booleans(), held_down=st.booleans())
+    def somebody_looks_which_hosts_have_booted(self, places: int, arrives_late: bool, held_down: bool) -> None:
+        """And guards starts from then on; it may die at some call, and what it sent may arrive much later."""
+        deed = a_deed(Preflight(), plan=PLANS["migrate"])
+        served = set(self.serving())
+        self.world.interruption.arm(places)
+        try:
+            guard_starts(self.world.drivers, deed, self.world.tell, held_down=lambda: held_down)
+        except SimulatedCrash:
+            name, call = self.world.interruption.call
+            if arrives_late and name == "run" and len(self.late) < LATE_MAX:
+                self.late.append((name, call))
+        except OrchestratorError:
+            pass
+        finally:
+            self.world.interruption.arm()
+        self.disturbed |= served != set(self.serving())  # where nobody tells it what a run has stopped
+
     @rule(side=st.sampled_from([Side.SOURCE, Side.CLOUD]))
     def somebody_starts_the_services_by_hand(self, side: Side) -> None:
         """The guard on the host is asked, as at every start; what a new machine does not have yet is not started."""
         host = HOSTS[side]
-        if host.name in self.world.enabled and host.name not in self.world.fenced:
+        if host.name in self.world.enabled and self.world.may_start(host.name):
             with suppress(OrchestratorError):
                 if self.world.databases.start(REGISTER, host) is Role.PRIMARY:
                     self.world.serving[host.name] = {service.name for service in SYSTEM.services}
@@ -151,6 +172,13 @@ class TwoWriters(RuleBasedStateMachine):
         assert self.world.lost(self.holder) == []
 
     @invariant()
+    def what_could_start_holds_authority(self) -> None:
+        """Once every host has been guarded and has booted, no side but the holder's comes up serving."""
+        for host in (SOURCE, CLOUD):
+            if host.name in self.world.starts.guarded and host is not self.holder:
+                assert not (host.name in self.world.enabled and self.world.may_start(host.name)), host.name
+
+    @invariant()
     def every_move_has_a_newer_number(self) -> None:
         numbers = [data["number"] for kind, data in self.world.events if kind == "authority.moved"]
         assert numbers == sorted(numbers)
@@ -160,13 +188,19 @@ class TwoWriters(RuleBasedStateMachine):
         for _ in range(4):
             if self.is_over:
                 break
+            self.a_look()
             if self.status in ("failed", "rollback_failed", "paused"):
                 self.hand.ask(AT_LAST[self.status])
             self.status = self.hand.live().status
         assert self.is_over, self.status
+        self.a_look()
         self.one_side_writes_and_nothing_is_lost()
         if not self.disturbed:
             assert self.world.takes_writes(self.holder), f"{self.status}, but {self.holder.name} takes no writes"
+
+    def a_look(self) -> None:
+        """Somebody looks all the time: what waits since its host booted is told that it may serve."""
+        guard_starts(self.world.drivers, a_deed(Preflight(), plan=PLANS["migrate"]), self.world.tell, held_down=bool)
 
     # ---- small questions
 
