@@ -42,7 +42,7 @@ def command(
         troubles = {} if only_look or unguard else see_to_once(desk, systems)
         rows = starts_document(look(desk, systems or guarded_systems(desk)), troubles)
     if as_json:
-        print_json(rows)
+        print_json({"starts": rows})
     else:
         _show(rows)
 

@@ -18,7 +18,7 @@ from orchestrator.model.step import Inverse, Phase, Step
 from orchestrator.operations.outside_runs import deed_outside_runs
 from orchestrator.operations.replication import Record, find_system, recording
 from orchestrator.steps.readiness import in_parallel
-from orchestrator.steps.starts import SideStarts, guard_starts, look_at_starts, unguard_starts
+from orchestrator.steps.starts import SIDES_THAT_SERVE, SideStarts, guard_starts, look_at_starts, unguard_starts
 from orchestrator.wiring.workshop import Workshop
 
 BY: Name = "skerry"  # nobody asks for these looks
@@ -29,7 +29,6 @@ LOOK = Step(
     action=Preflight(),
     inverse=Inverse(none_because="it permits what authority permits already"),
 )
-SIDES_THAT_SERVE = (Side.SOURCE, Side.CLOUD)
 
 
 def guarded_systems(workshop: Workshop) -> list[SystemName]:

@@ -20,7 +20,7 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.playbooks import PlaybookResult
 from orchestrator.foundation.clock import timestamp
-from orchestrator.foundation.errors import CommandFailed, HostError
+from orchestrator.foundation.errors import AuthorityError, CommandFailed, HostError
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.names import HostName, SystemName
@@ -31,6 +31,7 @@ from orchestrator.steps.readiness import in_parallel
 from orchestrator.steps.words import as_evidence, spend_words_on
 
 STARTS_SECONDS_MAX = 60.0
+SIDES_THAT_SERVE = (Side.SOURCE, Side.CLOUD)
 
 
 class HostStarts(Frozen):
@@ -42,6 +43,7 @@ class HostStarts(Frozen):
     permitted: bool = False  # in this boot
     running: tuple[str, ...] = ()  # units
     fenced_by: int = 0  # the number of the fence that stands there
+    let_by: int = 0  # the newest number by which the side was ever let serve there
     by_hand: tuple[str, ...] = ()  # when, who and why: permits that people gave on the host itself
     trouble: str = ""
 
@@ -81,6 +83,7 @@ def look_at_starts(drivers: Drivers, deed: Deed, side: Side) -> SideStarts:
             guarded=found["guarded"],
             permitted=found["permitted"],
             running=tuple(found["running"]),
+            let_by=int(found["let_by"]),
             fenced_by=int(found["fence"]["number"]) if found["fence"] else 0,
             by_hand=tuple(found["by_hand"]),
         )
@@ -107,6 +110,7 @@ def guard_starts(drivers: Drivers, deed: Deed, emit: Emit, *, held_down: Callabl
     did: list[str] = []
     started: list[str] = []
     if waiting and not held_down():
+        _refuse_from_an_old_state(drivers, deed, present)
         spent = spend_words_on(drivers, present.system, present.side, present.number)
         order = drivers.authority.order(present.system, present.side)
         for each in reversed(waiting):  # the services' host is the first: it needs the others
@@ -127,6 +131,21 @@ def guard_starts(drivers: Drivers, deed: Deed, emit: Emit, *, held_down: Callabl
     if all(each.guarded for each in now.hosts) and not is_guarded(drivers, now.system, now.side):
         drivers.catalogue.put("starts_guarded", f"{now.system}/{now.side.value}", {**note, "open": True})
     return now.model_copy(update={"did": tuple(did), "started": tuple(started)})
+
+
+def _refuse_from_an_old_state(drivers: Drivers, deed: Deed, present: Authority) -> None:
+    """AuthorityError where another side was let serve by a newer number than our store knows.
+
+    The state was restored elsewhere, and went on there. A side that does not answer cannot tell.
+    """
+    for side in SIDES_THAT_SERVE:
+        for each in look_at_starts(drivers, deed, side).hosts if side is not present.side else ():
+            if each.let_by > present.number:
+                raise AuthorityError(
+                    f"{present.system} was let serve on {each.host} by number {each.let_by}, here the newest is"
+                    f" {present.number}: this state was left behind",
+                    hint="Look where the state was restored. Here permit nothing, and end what still runs.",
+                )
 
 
 def unguard_starts(drivers: Drivers, deed: Deed, side: Side, emit: Emit) -> None:

@@ -42,6 +42,7 @@ if MYPY:
     from typing import Any
 
 SECONDS_MAX = 60
+NOBODY = {"number": 0}
 IN_USE = ("active", "activating", "deactivating", "reloading")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 GUARD = """#!/bin/sh
@@ -326,6 +327,7 @@ class Starts:
 
     def looked(self, standing: dict[str, Any] | None) -> dict[str, Any]:
         names = [unit["name"] + ".service" for unit in self.units]
+        let = (read(self.fence.lifted), read(self.fence.started), NOBODY)
         running = sorted(name for name, found in states(names).items() if found["ActiveState"] in IN_USE)
         return {
             "boot": self.boot(),
@@ -333,6 +335,7 @@ class Starts:
             "permitted": self.is_permitted(),
             "running": [name.removesuffix(".service") for name in running],
             "fence": standing,
+            "let_by": max(order(said)[0] for said in let if said),
             "by_hand": lines(self.by_hand),
         }
 

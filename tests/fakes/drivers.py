@@ -505,7 +505,8 @@ class FakeWorld:
         return {}
 
     def _look(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
-        return self.starts.look(host.name, self._fence_of(host))
+        let_by = 0 if host.name in self.fenced else self.obeyed.get(host.name, (0, 0))[0]
+        return self.starts.look(host.name, self._fence_of(host), let_by)
 
     def _see_to_starts(self, do: str, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
         if do == "permit":

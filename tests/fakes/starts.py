@@ -36,13 +36,14 @@ class FakeStarts:
         if host in self.guarded:
             self.permitted.add(host)
 
-    def look(self, host: str, fence: dict[str, Any] | None) -> dict[str, Any]:
+    def look(self, host: str, fence: dict[str, Any] | None, let_by: int) -> dict[str, Any]:
         return {
             "boot": self.boot_of(host),
             "guarded": host in self.guarded,
             "permitted": host in self.permitted,
             "running": self.running(host),
             "fence": fence,
+            "let_by": let_by,
             "by_hand": self.by_hand.get(host, []),
         }
 

@@ -48,9 +48,9 @@ def test_a_source_that_restarts_while_it_has_authority_serves_again_once_somebod
     office.town.power_off(SOURCE)
     office.town.power_on(SOURCE)
     assert not office.is_active(SOURCE, "filing-db")
-    row = next(row for row in office.skerry("starts", "filing", "--look") if row["host"] == SOURCE)
+    row = next(row for row in office.skerry("starts", "filing", "--look")["starts"] if row["host"] == SOURCE)
     assert row["waits"]
-    row = next(row for row in office.skerry("starts", "filing") if row["host"] == SOURCE)
+    row = next(row for row in office.skerry("starts", "filing")["starts"] if row["host"] == SOURCE)
     assert (row["permitted"], row["running"]) == (True, ["filing-app", "filing-db"])
     office.await_filings(site="onprem")
     office.nothing_is_lost()
@@ -169,7 +169,7 @@ def test_a_source_that_is_lost_and_found(office: Office) -> None:
     for unit in ("filing-db", "filing-app"):
         office.town.run_inside(SOURCE, ["systemctl", "start", unit], check=False)
         assert not office.is_active(SOURCE, unit)
-    rows = {(row["side"], row["host"]): row for row in office.skerry("starts", "filing")}
+    rows = {(row["side"], row["host"]): row for row in office.skerry("starts", "filing")["starts"]}
     assert rows["source", SOURCE]["guarded"]
     assert (rows["source", SOURCE]["permitted"], rows["source", SOURCE]["running"]) == (False, [])
     assert rows["cloud", CLOUD]["holds_authority"]

@@ -156,6 +156,19 @@ def test_a_side_that_lost_authority_is_given_no_order(world):
         world.drivers.authority.order("filing", Side.SOURCE)
 
 
+def test_a_state_that_was_left_behind_permits_nothing(world):
+    """It was restored elsewhere, and the cloud took over from there; the machine that was left knows nothing of it."""
+    world.reboot(SOURCE)
+    number = world.authority.read("filing").number
+    world.fenced.pop(CLOUD.name, None)
+    world.obeyed[CLOUD.name] = (number + 1, 1_000_000)
+    with pytest.raises(AuthorityError, match="this state was left behind"):
+        guard(world)
+    assert not world.takes_writes(SOURCE)
+    world.playbooks.unreachable[CLOUD.name] = HostUnreachable("cloud-filing1 cannot be reached")
+    assert guard(world).did == ("permitted",), "who cannot be asked cannot tell: a line that is cut ends no service"
+
+
 def test_what_a_run_keeps_down_is_not_started_and_its_way_back_permits_it(world):
     world.reboot(SOURCE)
     assert guard(world, held_down=True).did == ()

@@ -174,6 +174,13 @@ class TestTheProgram(StartsLaws):
         host.order("start", 5, program=SERVICES)
         assert host.may_start
 
+    def test_a_look_tells_by_which_number_the_side_was_let_serve_last(self, host):
+        assert host.look()["let_by"] == 0
+        host.fence(3)
+        assert host.look()["let_by"] == 0
+        host.unfence(7)
+        assert host.look()["let_by"] == 1
+
     def test_a_unit_that_came_later_is_guarded_at_the_next_look(self, host):
         host.guard(host.look()["boot"])
         shutil.rmtree(host.prefix / "etc/systemd/system/filing-app.service.d")
