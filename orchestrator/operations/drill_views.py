@@ -11,6 +11,7 @@ from orchestrator.foundation.errors import (
     GateClosed,
     HostError,
     InventoryError,
+    OrchestratorError,
     PlanningError,
     UsageError,
 )
@@ -119,7 +120,10 @@ def look_once() -> list[dict[str, Any]]:
 def see_to_starts() -> dict[str, str]:
     """Tell hosts that have booted whether they may serve; what went wrong, by system."""
     with open_desk(inventory_folder()) as desk:
-        return see_to_once(desk) if guarded_systems(desk) else {}
+        try:
+            return see_to_once(desk) if guarded_systems(desk) else {}
+        except OrchestratorError as error:  # drills begin all the same, and there is a next look
+            return dict.fromkeys(guarded_systems(desk), error.message)
 
 
 def run_drill(named: str, *, wait_seconds: float, show: ProgressSink) -> dict[str, Any]:

@@ -103,9 +103,19 @@ class Ground:
         if self.source_is_lost:
             self.town.power_on(SOURCE_HOST)
             self.source_is_lost = False
-            if self.desk.authority.read(FILING).side is not Side.SOURCE:
+            if self.desk.authority.read(FILING).side is Side.SOURCE:
+                self.skerry("starts", FILING)  # its starts are guarded: it is told that it may serve
+            else:
+                self._must_be_silent()
                 self._ana_says("loss_accepted", "clients rested when it was lost")
         estate_town.traffic_start(self.town)
+
+    def _must_be_silent(self) -> None:
+        """Nobody could fence the source: what was left there before keeps it from serving, also by hand."""
+        for unit in ("filing-db", "filing-app"):
+            self.town.run_inside(SOURCE_HOST, ["systemctl", "start", unit], check=False)
+            if self.town.run_inside(SOURCE_HOST, ["systemctl", "is-active", unit], check=False).text == "active":
+                raise RuntimeError(f"{unit} serves at the source, which was lost and is no longer the one to write")
 
     def _ana_says(self, kind: WordKind, because: str) -> None:
         give_word(
