@@ -78,4 +78,7 @@ def _row(row: dict[str, object]) -> tuple[str, ...]:
 def _note(row: dict[str, object]) -> str:
     by_hand = row["by_hand"]
     said = f"by hand: {by_hand[-1]}" if isinstance(by_hand, list) and by_hand else ""
-    return "; ".join(text for text in (str(row["trouble"]), said) if text)
+    trouble = str(row["trouble"])
+    if not row["holds_authority"]:
+        trouble = trouble.partition(": ")[0]  # nobody waits for it; --json has the rest
+    return "; ".join(text for text in (trouble, said) if text)
