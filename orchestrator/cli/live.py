@@ -149,6 +149,9 @@ class LiveRun:
         elif event.type in SHOWN_KINDS:
             style = "yellow" if event.type == "rollback.started" else "cyan"
             self.say(f"  • {event.system:<10} {event.type}  {_brief(event)}", style)
+        elif event.type == "system.changed" and event.data.get("state") in ("waiting", "running"):
+            if event.data.get("reason"):
+                self.say(f"  • {event.system:<10} {_brief(event)}", "cyan")
         elif event.type == "writes.accounted":
             for line in account_lines(event.data):
                 self.say(f"  • {event.system:<10} {line}", "cyan")

@@ -11,6 +11,8 @@ from orchestrator.model.site import Side
 
 HOPS = ((Side.SOURCE, Side.DR), (Side.DR, Side.CLOUD))  # the links that a system's data crosses
 LOOK_AGAIN_SECONDS = 0.25  # slots may be given back by other workers
+TOLD_AFTER_SECONDS = 1.0  # who waits longer for room is told what for
+NO_ROOM = "waits for room: "
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ class Admission:
         if self._server is None or self._server.done():
             self._server = asyncio.create_task(self._serve())
         return future
+
+    async def told(self, holder: str, wanted: Mapping[str, int]) -> str:
+        """What a holder that has no room waits for. Who has it meanwhile changes too often to be told with it."""
+        # Where nothing is full, others that came before it wait for something of the same.
+        full = await asyncio.to_thread(self._slots.full, holder, wanted) or tuple(wanted)
+        by_limit: dict[int, list[str]] = {}
+        for resource in full:
+            by_limit.setdefault(wanted[resource], []).append(resource.replace(":", " ", 1))
+        parts = (f"at most {limit} at once at {', '.join(places)}" for limit, places in sorted(by_limit.items()))
+        return NO_ROOM + "; ".join(parts)
 
     async def leave(self, holder: str) -> None:
         self._held[holder] = False

@@ -1,5 +1,6 @@
 """Places that only so many systems may hold at once, kept in our tables, so that the limit holds over all workers."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import sqlalchemy as sa
@@ -28,6 +29,13 @@ class SlotsStore:
             rows = [{"resource": resource, "holder": holder} for resource in limits]
             self._database.add_new(connection, slots, rows)
             return True
+
+    def full(self, holder: str, limits: Mapping[str, int]) -> tuple[str, ...]:
+        """Those of the resources at which others leave no slot for the holder."""
+        query = sa.select(slots.c.resource).where(slots.c.resource.in_(list(limits)), slots.c.holder != holder)
+        with self._database.reading() as connection:
+            taken = Counter(connection.execute(query).scalars())
+        return tuple(resource for resource, limit in limits.items() if taken[resource] >= limit)
 
     def holds(self, holder: str) -> bool:
         """Whether it has slots: from before its worker died."""

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.contracts.engine import AT_REST
+from orchestrator.contracts.engine import AT_REST, SystemState
 from orchestrator.contracts.handler import Deed
-from orchestrator.engine.admission import Admission
+from orchestrator.engine.admission import NO_ROOM, TOLD_AFTER_SECONDS, Admission
 from orchestrator.engine.deed_threads import DeedThreads
 from orchestrator.engine.event_stream import EventStream
 from orchestrator.engine.open_way import OpenWay, Rounds
@@ -219,27 +219,43 @@ class SystemTurns:
 
     async def _begin(self) -> Sequence[Event]:
         """Begun, as soon as there is room; or what people ask before that."""
-        if await self._has_room():
+        if await self._has_room("waiting"):
             return [Begun(at=self._now())]
         return self._take_mail()
 
     async def _is_admitted(self, state: RunState) -> bool:
         # A way back never waits for room: it is what a system without room is in need of.
-        return state.course == "backward" or await self._has_room()
+        return state.course == "backward" or await self._has_room("running")
 
-    async def _has_room(self) -> bool:
-        """True once this system has its slots; False when something else came first."""
+    async def _has_room(self, status: SystemState) -> bool:
+        """True once this system has its slots; False when something else came first. Whoever waits is told what for."""
+        wanted = self._parts.admission.wanted(self._plan, self._planned)
+        had = self._room is not None and self._room.done()
         if self._room is None:
-            wanted = self._parts.admission.wanted(self._plan, self._planned)
             self._room = self._parts.admission.ask(self._holder, wanted)
             self._room.add_done_callback(lambda _: self._news.set())
-        while not self._room.done():
-            if self._mailbox:
-                return False
-            self._news.clear()
-            await self._news.wait()
+        alarm = self._loop.call_later(TOLD_AFTER_SECONDS, self._news.set)
+        try:
+            while not self._room.done():
+                if self._mailbox:
+                    return False
+                self._news.clear()
+                await self._news.wait()
+                if alarm.when() <= self._loop.time() and not self._room.done():
+                    why = await self._parts.admission.told(self._holder, wanted)
+                    await asyncio.to_thread(self._tell_room, status, why)
+        finally:
+            alarm.cancel()
         self._room.result()
+        if wanted and not had and status == "running":  # whoever begins is shown anew anyway
+            await asyncio.to_thread(self._tell_room, status, "")
         return not self._mailbox
+
+    def _tell_room(self, status: SystemState, why: str) -> None:
+        """Also a later worker takes back what was told; nothing else that stands there is touched."""
+        _, told = self._parts.store.system_state(self._run, self._system)
+        if told != why and told.startswith(NO_ROOM if told else ""):
+            self._set_state(SetState(state=status, reason=why, holds=True))
 
     async def _leave(self) -> None:
         """Give room to others: this system is over, or waits for a person."""

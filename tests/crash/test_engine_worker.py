@@ -371,6 +371,45 @@ def test_a_system_that_waits_for_a_person_gives_its_place_to_others(place):
     assert worker.await_finished("run-1", timeout_seconds=SECONDS_MAX).systems[0].state == "committed"
 
 
+def await_reason(place, run, reason):
+    deadline = time.monotonic() + SECONDS_MAX
+    while (found := place.store.runs.status(run).systems[0]).reason != reason:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+NO_ROOM = "waits for room: at most 1 at once at site cloud, site dr, site source"
+
+
+def test_a_system_that_has_no_room_is_told_what_for(place):
+    gate = threading.Event()
+    place.submit(a_plan(CHAIN[:1], systems=("first",)), run="run-1")
+    worker = place.worker(NoOpHandlers(script=until(gate)), settings=WorkerSettings(limits=Limits(per_site=1)))
+    place.await_state("running", run="run-1")
+    place.submit(a_plan(CHAIN[:1], systems=("second",)), run="run-2")
+    assert await_reason(place, "run-2", NO_ROOM).state == "waiting"
+    gate.set()
+    found = worker.await_finished("run-2", timeout_seconds=SECONDS_MAX).systems[0]
+    assert (found.state, found.reason) == ("committed", "")
+
+
+def test_a_system_that_goes_on_after_a_person_is_told_what_room_it_waits_for(place):
+    gate = threading.Event()
+    steps = (a_step("ask", Approval(), timeout=600), a_step("act", Preflight(), needs=("ask",)), *CHAIN[:1])
+    place.submit(a_plan(steps[:2], systems=("asked",)), run="run-1")
+    handlers = NoOpHandlers(script=until(gate))
+    worker = place.worker(handlers, settings=WorkerSettings(limits=Limits(per_site=1)))
+    place.await_state("running", run="run-1")
+    place.submit(a_plan(steps[2:], systems=("other",)), run="run-2")
+    place.await_state("running", run="run-2")
+    place.store.runs.request("run-1", "asked", "confirm", by="ana", reason="go")
+    assert await_reason(place, "run-1", NO_ROOM).state == "running"
+    gate.set()
+    assert await_reason(place, "run-1", "").state in ("running", "committed")
+    assert worker.await_finished("run-1", timeout_seconds=SECONDS_MAX).systems[0].state == "committed"
+
+
 def test_a_system_that_has_no_room_yet_can_be_cancelled(place):
     gate = threading.Event()
     handlers = NoOpHandlers(script=until(gate))
