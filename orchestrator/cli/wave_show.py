@@ -51,6 +51,8 @@ def show_wave(status: WaveStatus) -> None:
         out.print(quiet(f"left of its window: {left}{beside}"))
     members = sorted(status.members, key=lambda member: not member.has_failed)[:MEMBERS_SHOWN_MAX]
     out.print(table(("system", "state", "step", "run", "what"), [_row(member) for member in members]))
+    if status.left_alone:
+        out.print(good(f"looked at, found as they were left, and left alone: {', '.join(status.left_alone)}"))
     show_readiness(status.drill, status.durations)
     for gate in status.gates:
         out.print(_gate(gate))

@@ -50,8 +50,9 @@ def run_wave(
     _refuse_changed(status)
     under_way = migrate.unfinished_run(desk.runs, plan.digest)
     left = [m.system for m in status.members if not m.is_there and not m.waived_by and m.state != "committed"]
+    alone = {"left_alone": tuple(member.system for member in status.members if member.is_there)}
     if not left:
-        return status
+        return status.model_copy(update=alone)
     if under_way is None:
         ensure_terms_unchanged(plan, waves)
         _ensure_promoted(desk, waves, plan)
@@ -64,7 +65,7 @@ def run_wave(
     if under_way is None:
         desk.catalogue.put("wave_run", f"{named}/{run}", {"run": run, "plan": plan.digest})
     _carry(desk, plan, run, under_way, left, operator=operator, stage=stage, on_run=on_run, on_interrupt=on_interrupt)
-    return wave_status(desk, waves, named, operator=operator)
+    return wave_status(desk, waves, named, operator=operator).model_copy(update=alone)
 
 
 def _ensure_not_withdrawn(desk: Desk, plan: Plan) -> None:

@@ -54,6 +54,7 @@ class WaveStatus(Frozen):
     window: dict[str, Any] = {}
     drill: dict[str, Any] = {}  # how its systems stand by their drills
     durations: tuple[SystemDuration, ...] = ()  # what its steps took before
+    left_alone: tuple[Name, ...] = ()  # members that a run of the wave found where they were left
 
 
 class WaveDesk(Desk):

@@ -147,6 +147,14 @@ def test_a_wave_that_nobody_carries_any_more_says_how_it_goes_on(skerry, planned
     assert "nobody carries it" not in capsys.readouterr().out
 
 
+def test_members_that_a_run_of_the_wave_left_alone_are_named(skerry, planned, capsys):
+    status = WaveStatus.model_validate(answer(skerry, "wave", "status", "pilot"))
+    show_wave(status)
+    assert "left alone" not in capsys.readouterr().out
+    show_wave(status.model_copy(update={"left_alone": ("billing", "ledger")}))
+    assert "looked at, found as they were left, and left alone: billing, ledger" in capsys.readouterr().out
+
+
 def test_status_and_gate_and_skip_answer_as_documented(skerry, office, planned):
     status = answer(skerry, "wave", "status", "pilot")
     holds(status, example("skerry wave status"))

@@ -95,6 +95,7 @@ class TestPromotion:
         first = run_wave(desk, waves, "pilot", operator="ben")
         again = run_wave(desk, waves, "pilot", operator="ben")
         assert (again.runs, again.state) == (first.runs, "soaking")
+        assert (first.left_alone, again.left_alone) == ((), tuple(member.system for member in first.members))
         with desk.site.changing("s1") as system:
             system.state["front"] = "source"
         with pytest.raises(GateClosed, match=r"no longer what they were: s1: clients are sent to 192.0.2.\d+, they"):
@@ -160,6 +161,7 @@ class TestTrouble:
         again = run_wave(desk, waves, "pilot", operator="ben")
         assert (again.state, states(again)) == ("soaked", {back: "paused", other: "committed"})
         assert len(again.runs) == 2
+        assert again.left_alone == (other,)
         assert [system.system for system in desk.runs.status(again.runs[1]).systems] == [back]
         assert desk.site.deeds(other) == deeds
         assert desk.site.violations() == []
