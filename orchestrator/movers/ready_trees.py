@@ -35,7 +35,9 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Seen:
-    """What a watch says of its tree now. `names`: what changed since it began; None: too much, or not to be named."""
+    """What a watch says of its tree now. `names`: what to bring of all that changed since it began; None: too much, or
+    not to be named.
+    """
 
     digest: str
     entries: int
@@ -91,7 +93,7 @@ class ReadyTrees:
             digest=answer["digest"],
             entries=answer["entries"],
             bytes_read=answer["bytes"],
-            names=None if unnamed else tuple(answer["changed"]),
+            names=None if unnamed else to_bring(answer["changed"], answer["gone"]),
         )
 
     def pull(self, tree: FileTree, source: Host, replica: Host, names: Sequence[str]) -> dict[str, Any] | None:
@@ -149,6 +151,19 @@ class ReadyTrees:
             program = self._programs.pop(key, None)
         if program is not None:
             program.close()
+
+
+def to_bring(changed: Sequence[str], gone: Sequence[str]) -> tuple[str, ...]:
+    """The names as rsync takes them: what is gone is removed by comparing the folder it was in, which ends with `/`.
+
+    rsync can be told of a missing name (--delete-missing-args), but a receiver since Debian's 3.2.7-1+deb12u5 takes
+    what the sender says of it for a mode that is not valid, and refuses all of the copy.
+    """
+    missing = set(gone)
+    compared = {f"{name.rpartition('/')[0] or '.'}/" for name in gone}
+    compared = {folder for folder in compared if folder[:-1] not in missing}
+    there = [name for name in changed if name not in missing and f"{name}/" not in compared]
+    return (*there, *sorted(compared))
 
 
 def _watch_key(tree: FileTree, host: Host) -> Key:

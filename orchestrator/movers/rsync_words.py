@@ -22,7 +22,7 @@ _READS_ONLY = [
         r"--info=[A-Za-z0-9,]+",
     )
 ]
-_BY_NAME = [re.compile(r"--delete-missing-args|--files-from=-|--from0")]
+_BY_NAME = [re.compile(r"--ignore-missing-args|--files-from=-|--from0")]
 # A mount of the tree of its own, in which the kernel follows no link: neither a name that goes through one nor a folder
 # that becomes one meanwhile leads out of the tree. An old `mount` ignores words it does not know, so we look.
 _ENCLOSE = (
@@ -45,10 +45,12 @@ def pull_request(target_path: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def named_entries(words: Sequence[str]) -> list[str]:
-    """The words of a copy as those of one that brings, or removes, the entries named in {list} alone."""
-    named = ["--files-from={list}", "--from0", "--delete-missing-args", "--force"]
+    """The words of a copy as those of one that brings the entries named in {list} alone, and removes what is gone from
+    folders whose name there ends with `/`. What went since it was named is passed over.
+    """
+    named = ["--files-from={list}", "--from0", "--ignore-missing-args", "--force"]
     place = words.index("--delete")
-    return [*words[:place], *named, *words[place + 1 :]]
+    return [*words[:place], *named, *words[place:]]
 
 
 def with_access(words: Sequence[str], access: Access) -> list[str]:

@@ -112,8 +112,8 @@ def test_a_replica_that_asks_for_more_than_reading_is_refused(word):
 
 
 def test_names_are_read_only_where_they_were_granted_and_then_enclosed_in_the_tree():
-    command = f"sudo -n {READS} --delete-missing-args --files-from=- --from0 . /srv/documents/"
-    with pytest.raises(AccessDenied, match="for more than to read it: '--delete-missing-args --files-from=- --from0'"):
+    command = f"sudo -n {READS} --ignore-missing-args --files-from=- --from0 . /srv/documents/"
+    with pytest.raises(AccessDenied, match="for more than to read it: '--ignore-missing-args --files-from=- --from0'"):
         reading_server(command, "/srv/documents")
     words = reading_server(command, "/srv/documents", by_name=True)
     assert words is not None

@@ -18,12 +18,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from typing import IO, Any
 
 NAMES_MAX = 50
+TRIAL_SECONDS_MAX = 30
 PR_SET_PDEATHSIG = 1
 # rsync prints names between these marks, so that a file called like a statistic is not taken for one.
 NAME_MARK = "skerry-name "
@@ -142,6 +144,31 @@ def choose_words(words: list[str], *, resume: bool, distrusted: bool) -> list[st
     return [*chosen[:1], "--checksum", *chosen[1:]] if distrusted else chosen
 
 
+def resumes_files() -> bool:
+    """Whether this rsync goes on with a file of which a part lies in a folder outside of the tree.
+
+    Debian's 3.2.7-1+deb12u5 and later does not: its receiver finds no such part, and the copy breaks off at that file,
+    whoever tries it again. There the file is brought anew; the others are not.
+    """
+    with tempfile.TemporaryDirectory(prefix="skerry-rsync-") as folder:
+        whole = os.urandom(1 << 15)
+        for name in ("here", "there", "parts"):
+            os.mkdir(os.path.join(folder, name))
+        for name, content in (("here", whole), ("parts", whole[: 1 << 14])):
+            with open(os.path.join(folder, name, "file"), "wb") as stream:
+                stream.write(content)
+        words = ["rsync", "-t", "--no-whole-file", "--partial-dir=" + folder + "/parts"]
+        tried = subprocess.run(
+            [*words, folder + "/here/file", folder + "/there/"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            timeout=TRIAL_SECONDS_MAX,
+        )
+        return tried.returncode == 0
+
+
 def distrusted_mark(target: str) -> str:
     """The file that stands while the target is known to differ although nothing told of it."""
     folder, name = os.path.split(target.rstrip("/"))
@@ -252,7 +279,7 @@ def main() -> None:
         mark = distrusted_mark(target)
         if request.get("ask"):
             # A file that broke off is worth a comparison of blocks; else whole files are quicker.
-            resume = os.path.isdir(request["partial"]) and bool(os.listdir(request["partial"]))
+            resume = os.path.isdir(request["partial"]) and bool(os.listdir(request["partial"])) and resumes_files()
             way = {"resume": resume, "distrusted": os.path.exists(mark)}
             say("result", {**ask_words(choose_words(request["words"], **way)), **way, "empty": is_empty(target)})
         else:

@@ -287,6 +287,11 @@ class Watch:
         finally:
             os.close(folder)
 
+    def is_there(self, path: bytes) -> bool:
+        folder, _, name = path.rpartition(b"/")
+        kept = self.kept.get(folder)
+        return path == b"." or (kept is not None and (name in kept.files or name in kept.folders))
+
     # --- the digest
 
     def stale(self, path: bytes) -> None:
@@ -346,6 +351,7 @@ class Watch:
             "all": self.lost,
             "linked": self.linked and any(self.has_other_names(path) for path in self.changed),
             "changed": [] if self.lost else [text(path) for path in sorted(self.changed)],
+            "gone": [] if self.lost else [text(path) for path in sorted(self.changed) if not self.is_there(path)],
         }
 
     def has_other_names(self, path: bytes) -> bool:
