@@ -71,7 +71,7 @@ def test_what_changed_is_named_and_alone_read_again(tree, watch):
     answer = settle(watch)
     assert answer["digest"] == whole(tree)
     assert {"a", "b/c", "new", "new/deep", "new/deep/one"} <= set(answer["changed"])
-    assert answer["gone"] == ["a"]
+    assert answer["gone"] == ["a"], "what was never there before its name was taken is not looked for"
     assert not any(name.startswith("b/d") for name in answer["changed"])
     assert answer["bytes"] < 100, "what is new may be read twice, the rest not at all"
 

@@ -90,10 +90,12 @@ class Watch:
         self.renewed: set[tuple[bytes, bytes]] = set()  # names that became folders, or other folders
         self.being_written: set[tuple[bytes, bytes]] = set()  # folder and name
         self.changed: set[bytes] = set()
+        self.known: set[bytes] = set()  # of what changed: what had been there, and is removed where it is no more
         self.lost = False  # events, or more names than are kept
         self.linked = False  # a file with several names was seen
         self.read_tree(b"")
         self.changed.clear()
+        self.known.clear()
 
     # --- reading
 
@@ -269,6 +271,8 @@ class Watch:
         try:
             for name in names:
                 self.note(join(path, name))
+                if name in kept.files or name in kept.folders:
+                    self.known |= self.changed & {join(path, name)}
                 kept.files.pop(name, None)
                 kept.folders.discard(name)
                 try:
@@ -332,6 +336,7 @@ class Watch:
         if question["do"] == "begin":
             # What is still to be read again is noted when it is read: later, never too early.
             self.changed.clear()
+            self.known.clear()
             self.lost = False
             return {}
         self.take_events()
@@ -351,7 +356,7 @@ class Watch:
             "all": self.lost,
             "linked": self.linked and any(self.has_other_names(path) for path in self.changed),
             "changed": [] if self.lost else [text(path) for path in sorted(self.changed)],
-            "gone": [] if self.lost else [text(path) for path in sorted(self.changed) if not self.is_there(path)],
+            "gone": [] if self.lost else [text(path) for path in sorted(self.known) if not self.is_there(path)],
         }
 
     def has_other_names(self, path: bytes) -> bool:
