@@ -17,6 +17,7 @@ def command(as_json: bool) -> None:
     from orchestrator.cli.console import bad, console, print_json, table
     from orchestrator.foundation.amounts import size_text
     from orchestrator.model.facts import HostFacts
+    from orchestrator.operations.changing import changes_of_estate
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
     from orchestrator.operations.survey import survey_estate
@@ -26,7 +27,9 @@ def command(as_json: bool) -> None:
             click.echo(f"  {host.host}: {'answered' if host.reachable else host.why_not}", err=True)
 
     with open_desk(inventory_folder()) as desk:
-        facts = survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=tell)
+        changes = changes_of_estate(desk.inventory, desk.catalogue, desk.replication)
+        facts = survey_estate(desk.inventory, desk.survey, desk.catalogue, on_host=tell, changes=changes)
+        systems = list(desk.inventory.systems)
     if as_json:
         print_json(facts.model_dump(mode="json"))
         return
@@ -45,4 +48,11 @@ def command(as_json: bool) -> None:
             rows.append(("", bad(f"lacks {', '.join(missing)}"), "", "", ""))
     screen = console()
     screen.print(table(("host", "system", ">cpus", ">memory", "holds"), rows))
+    for name in systems:
+        if name in changes:
+            rate = size_text(round(changes[name].bytes_per_second))
+            screen.print(f"{name} changes {rate} a second, by {changes[name].told}", soft_wrap=True)
+        else:
+            told = "not known yet: two rounds of skerry replicate run, 10 s apart or more, measure it"
+            screen.print(f"how fast {name} changes is {told}", soft_wrap=True)
     screen.print(f"facts {facts.digest} of {facts.taken_at}")
