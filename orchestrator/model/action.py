@@ -25,9 +25,10 @@ class Preflight(Frozen):
 
 
 class ProvisionTarget(Frozen):
-    """Make the machines of the cloud side exist and answer SSH."""
+    """Make the machines of the cloud side exist and answer SSH. At any other `side` there are none to make."""
 
     verb: Literal["provision_target"] = "provision_target"
+    side: Side = Field(default=Side.CLOUD, exclude_if=lambda side: side is Side.CLOUD)
 
 
 class EndTarget(Frozen):

@@ -22,7 +22,7 @@ from orchestrator.foundation.errors import (
     PlanningError,
     TargetError,
 )
-from orchestrator.model.action import EndTarget
+from orchestrator.model.action import EndTarget, ProvisionTarget
 from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
@@ -62,6 +62,9 @@ class ProvisionTargetHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         observed: dict[str, Any] = {}
+        side = asked(deed, ProvisionTarget).side
+        if side is not Side.CLOUD:  # the cloud may be what was lost
+            return Outcome.done(f"no machines are made at {side.value}")
         for host in hosts_at(deed, Side.CLOUD):
             progress(Progress(text=f"asking for {host.name}"))
             machine = self.drivers.target.ensure(

@@ -292,6 +292,17 @@ def test_a_failover_takes_a_person_s_word_and_nothing_less():
     assert state.earlier["commit"]["rpo_seconds"] is None, "what the lost side held nobody knows"
 
 
+def test_a_cloud_that_is_lost_is_taken_over_from_by_the_source_and_none_of_its_machines_is_waited_for():
+    world = at_the_cloud()
+    lose(world, CLOUD)
+    world.playbooks.unreachable[CLOUD.name] = HostUnreachable(f"{CLOUD.name} cannot be reached: no route")
+    a_word(world, "side_is_down", Side.CLOUD)
+    state = go(world, "failover", **HOME)
+    assert state.status == "committed", state.reason
+    lives_at(world, Side.SOURCE)
+    assert state.earlier["provision_target"] == {}
+
+
 def test_a_failover_from_a_side_that_answers_and_serves_is_refused():
     world = replicated()
     a_word(world, "side_is_down", Side.SOURCE)
