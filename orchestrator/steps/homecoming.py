@@ -29,7 +29,8 @@ def refuse_unfit_home(drivers: Drivers, deed: Deed, home: Side) -> None:
         if problem is not None:
             raise type(problem)(
                 f"clients are left where they are, for {home.value} is not ready for them: {problem.message}",
-                hint=f"Bring {home.value} and DR up, then ask for the way back again: skerry rollback {deed.run}",
+                hint=problem.hint
+                or f"Bring {home.value} and DR up, then ask for the way back again: skerry rollback {deed.run}",
             ) from problem
     for cluster in clusters(deed):
         host = host_at(deed, home, cluster.name)
