@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.words import JSON_OPTION, exit_codes_of
-from orchestrator.contracts.requests import OPERATIONS
+from orchestrator.contracts.requests import ASKED_ALONE
 
 _STUCK = ("failed", "rollback_failed")
 SYSTEMS_NAMED_MAX = 8  # of one run in a list
@@ -172,7 +172,7 @@ def watch(run: str, as_json: bool) -> None:
 
 
 @commands.command("ask", epilog=exit_codes_of("UsageError", "GateClosed"))
-@click.argument("operation", type=click.Choice(OPERATIONS))
+@click.argument("operation", type=click.Choice(ASKED_ALONE))
 @click.argument("run")
 @click.option("--system", default="", help="One system of the run; default all of them.")
 @click.option("--step", default="", help="The step that is meant; for skip_gate the gate.")

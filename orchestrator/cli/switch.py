@@ -132,6 +132,7 @@ def rollback(
     from orchestrator.operations.accounts import account_of
     from orchestrator.operations.desk import open_desk
     from orchestrator.operations.estate import inventory_folder
+    from orchestrator.operations.lost_sides import ensure_way_back
     from orchestrator.operations.rollback import complain_unless_back, loss_accepted, roll_back, run_to_roll_back
 
     if skipped:
@@ -142,6 +143,7 @@ def rollback(
     with open_desk(inventory_folder(), observers=[live]) as desk:
         desk.goes_on = goes_on
         status, systems = run_to_roll_back(desk, named)
+        ensure_way_back(desk, status, systems)
         counts = {system: partial(account_of, desk, status, system) for system in systems}
         accounts = counted(counts, as_json=as_json)
         show_accounts(accounts, as_json=as_json)

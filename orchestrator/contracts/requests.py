@@ -13,6 +13,8 @@ from typing import Literal, get_args
 #   waive          take a failed inverse for done: a deviation that the evidence shows
 #   found_applied  a person looked: the step (or inverse) whose outcome is unknown took effect
 #   found_absent   a person looked: it did not; it is done again
+#   leave          another plan takes the system over as it stands: nothing more is done here and nothing undone. Asked
+#                  by a failover alone, from a side that a named person said is down
 #   skip_gate      go round the gate called `step` where it is closed, for the reason given; that is told, and no pass
 Operation = Literal[
     "rollback",
@@ -25,7 +27,9 @@ Operation = Literal[
     "waive",
     "found_applied",
     "found_absent",
+    "leave",
     "skip_gate",
 ]
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+ASKED_ALONE: tuple[Operation, ...] = tuple(each for each in OPERATIONS if each != "leave")  # of a run, by a person

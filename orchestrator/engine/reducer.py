@@ -169,6 +169,8 @@ class _Turn(TurnUnderWay):
                 return self._resolve(event)
             case "skip_gate":
                 return self._open_door(event)
+            case "leave":
+                return self._leave(event)
 
     def _open_door(self, event: Requested) -> str:
         """Let the named gate be gone round, should it be closed when its step may begin."""
@@ -213,6 +215,16 @@ class _Turn(TurnUnderWay):
         if event.operation == "cancel" and not self._ended and not self._busy():
             self._let_go_of_what_waits()
             self._status = "cancelled"
+        return ""
+
+    def _leave(self, event: Requested) -> str:
+        """Another plan takes the system over as it stands: nothing more is done here, and nothing undone."""
+        if self._busy():
+            return "a step of it is under way: it is left once that has ended"
+        self._reason = f"left as it stood, for {event.by}: {event.reason}"
+        self._let_go_of_what_waits()
+        self._status = "committed" if self._committed else "cancelled"
+        self._announce("deviation.recorded", what="left", by=event.by, reason=event.reason, not_undone=self._to_undo())
         return ""
 
     def _answer(self, event: Requested) -> str:

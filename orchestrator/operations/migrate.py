@@ -233,7 +233,11 @@ def ways_on(run: str, system: SystemStatus) -> str:
     by = "--as PERSON --because WHY"
     if system.state == "rollback_failed":
         at = [step for step in stuck if step.mode == "undo"]
-        way = f"The way back goes on with: skerry rollback {system.system} {by}"
+        way = (
+            f"The way back goes on with: skerry rollback {system.system} {by}; where the side that may write is lost, "
+            f"the other takes over, on a named person's word that it is down: skerry failover {system.system} --as PERSON "
+            "(of a lost cloud: --set from=cloud --set to=source)"
+        )
     elif system.state == "failed" and stuck:
         at = stuck
         again = f"skerry runs ask retry {run} --system {system.system} --step {stuck[-1].step} {by}"

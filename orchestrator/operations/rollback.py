@@ -95,18 +95,24 @@ def roll_back(
             elif system.state != "rolling_back":
                 desk.runs.request(status.run, name, "rollback", by=operator, reason=because)
 
+    return obeyed(desk, status.run, ask=ask, on_run=on_run)
+
+
+def obeyed(desk: Desk, run: str, *, ask: Callable[[], None], on_run: migrate.OnRun) -> RunStatus:
+    """What became of `run` once it did what `ask` asks of it, here or in the process that carries it."""
+
     def carry(ask_now: Callable[[], None]) -> None:
         with desk.worker() as worker:
             ask_now()
             worker.start()
             try:
-                on_run(status.run)
-                migrate.await_rest(status.run, desk.runs, worker)
+                on_run(run)
+                migrate.await_rest(run, desk.runs, worker)
             finally:
                 worker.stop()
 
-    here_or_elsewhere(status.run, desk.runs, ask=ask, carry=carry, on_run=on_run)
-    return desk.runs.status(status.run)
+    here_or_elsewhere(run, desk.runs, ask=ask, carry=carry, on_run=on_run)
+    return desk.runs.status(run)
 
 
 def complain_unless_back(desk: Desk, status: RunStatus, systems: tuple[SystemName, ...]) -> None:

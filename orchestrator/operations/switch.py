@@ -20,6 +20,7 @@ from orchestrator.model.word import SignedWord, WordKind
 from orchestrator.operations import migrate
 from orchestrator.operations.accounts import run_with_way_back
 from orchestrator.operations.desk import Desk
+from orchestrator.operations.lost_sides import leave_runs_of_lost_side
 from orchestrator.operations.survey import newest_facts
 from orchestrator.planning.runbook import Scalar
 from orchestrator.steps.words import word_key
@@ -65,6 +66,8 @@ def run_switch(
 
     ApprovalMissing until enough of the right persons approved it.
     """
+    if kind == "failover":
+        leave_runs_of_lost_side(desk, plan, operator=operator, on_run=on_run)
     return desk.run(plan, operator=operator, kind=kind, on_run=on_run, skip=skip, stage="cutover" if hold else None)
 
 

@@ -38,6 +38,8 @@ def office(tmp_path):
   bo: {{name: Bo, roles: [migration-engineer, system-owner], keys: ["file:{tmp_path}/bo.pub"]}}
 """
     (estate / "group_vars" / "skerry" / "people.yml").write_text(people)
+    hosts = estate / "hosts.yml"  # which refuse at once, instead of being silent for as long as a connection is tried
+    hosts.write_text(hosts.read_text().replace("192.0.2.", "127.200.2.").replace("198.51.100.", "127.200.100."))
     return tmp_path
 
 
@@ -220,6 +222,72 @@ def test_a_run_that_failed_and_is_over_is_not_taken_up_instead_of_the_one_after_
     assert said in err
     with open_desk(office / "estate") as desk:
         assert len(desk.runs.list(limit=10)) == 2
+
+
+def plan_asked_for(skerry, *words: str) -> str:
+    _, _, err = skerry(*words, "--as", "bo", "--json")
+    return next(word for word in json.loads(err)["message"].split() if word.startswith("sha256:"))
+
+
+def approve(skerry, office, digest: str) -> None:
+    code, _, err = skerry("approve", digest, "--as", "ada", "--key", str(office / "ada"), "--json")
+    assert code == 0, err
+
+
+def test_a_failover_takes_a_system_over_from_the_run_that_stands_once_it_is_approved_and_vouched_for(office, skerry):
+    system = system_of(office)
+    held = new_run_id()
+    with open_desk(office / "estate") as desk:
+        plan = find_plan(desk.catalogue, plan_asked_for(skerry, "cutover", system))
+        desk.runs.submit(held, plan, kind="cutover", operator="bo", pause_before=["preflight"])
+    digest = plan_asked_for(skerry, "failover", system)
+
+    def state() -> str:
+        with open_desk(office / "estate") as desk:
+            return desk.runs.status(held).systems[0].state
+
+    before = state()
+    assert skerry("failover", system, "--as", "bo")[0] == 41
+    approve(skerry, office, digest)
+    code, _, err = skerry("failover", system, "--as", "bo")
+    assert code == 41
+    assert f"{system} is held by run {held}" in err
+    assert f"skerry word {system} --down source" in err
+    assert state() == before, "an approval is not enough to leave what another run holds"
+    person = ["--as", "ada", "--key", str(office / "ada"), "--because", "power is off, I stood there"]
+    assert skerry("word", system, "--down", "source", *person)[0] == 0
+    code, out, err = skerry("failover", system, "--as", "bo")
+    assert state() == "cancelled"
+    with open_desk(office / "estate") as desk:
+        reason = desk.runs.status(held).systems[0].reason
+        runs = {run.run: run for run in desk.runs.list(limit=10)}
+    assert reason == (
+        f"left as it stood, for bo: failover {digest}; ada says that source is down: power is off, I stood there"
+    )
+    assert len(runs) == 2
+    assert code == 61, (out, err)
+    assert next(run for run in runs if run != held) in err, "its first look at hosts fails, for there are none"
+
+
+def test_a_rollback_that_would_stand_at_its_first_inverse_asks_nothing_of_the_run_and_says_who_takes_over(
+    office, skerry
+):
+    system = system_of(office)
+    run = new_run_id()
+    with open_desk(office / "estate") as desk:
+        plan = find_plan(desk.catalogue, plan_asked_for(skerry, "cutover", system))
+        desk.runs.submit(run, plan, kind="cutover", operator="bo")
+        desk.authority.move(system, expected_number=1, to=Side.CLOUD, key="moved")
+        rows = WorkerStore(open_store(state_url(), clock=SystemClock()).database, SystemClock())
+        rows.set_system_state(run, system, "paused", "", holds=True)
+    code, _, err = skerry("rollback", system, "--as", "bo", "--yes", "--because", "the cloud is gone")
+    assert code == 20, err
+    assert f"nothing was asked of run {run}" in err
+    assert f"skerry word {system} --down cloud" in err
+    assert f"skerry failover {system} --set from=cloud --set to=source" in err
+    with open_desk(office / "estate") as desk:
+        status = desk.runs.status(run)
+    assert (status.systems[0].state, status.requests_open) == ("paused", 0)
 
 
 def test_an_objective_that_the_measured_link_cannot_meet_is_refused_with_file_line_and_remedy(office, skerry):

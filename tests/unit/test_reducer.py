@@ -200,6 +200,24 @@ def test_an_inverse_may_be_waived_by_a_person_which_is_a_deviation():
     assert "inverse of b waived by ana" in driver.state.reason
 
 
+def test_a_way_back_that_stands_is_left_to_another_plan_which_is_a_deviation_and_frees_the_system():
+    driver = failed_inverse()
+    performed = list(driver.performed)
+    driver.ask("leave").run()
+    assert driver.performed == performed, "nothing more is done, and nothing undone"
+    assert (driver.state.status, driver.state.is_over) == ("cancelled", True)
+    assert ("deviation.recorded", "") in driver.announced
+    assert driver.state.reason.startswith("left as it stood, for ana")
+
+
+def test_what_is_under_way_is_never_left():
+    driver = Driver(*chain("a", "b"))
+    driver.take(Begun(at=driver.at)).ask("leave")
+    assert (driver.state.status, driver.last_announced) == ("running", "request.refused")
+    assert driver.run().performed == ["a", "b"]
+    assert driver.state.status == "committed"
+
+
 def test_stop_leaves_everything_as_it_is_until_a_person_says_rollback():
     driver = Driver(*chain("a", "b", b={"on_failure": "stop"}))
     driver.outcomes["b"] = [FAILED]

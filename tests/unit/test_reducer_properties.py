@@ -28,7 +28,7 @@ from tests.fakes.plans import a_step, a_system_plan
 
 EVENTS_MAX = 120
 REQUESTS = ("rollback", "cancel", "pause", "resume", "confirm", "reject", "retry", "waive")
-OTHERS = ("found_applied", "found_absent")
+OTHERS = ("found_applied", "found_absent", "leave")
 # What a deed may end with, and how often: mostly well.
 ENDS = ("passed",) * 6 + ("failed", "again", "unknown")
 
@@ -104,6 +104,7 @@ class Trial:
                     assert not self.under_way, "roll-back begins only when nothing is under way"
                 case SetState():
                     assert command.state == self.state.status
+                    assert command.holds or not self.under_way, "nobody else takes a system at which a deed is"
                 case _:
                     pass
 
