@@ -235,8 +235,8 @@ def ways_on(run: str, system: SystemStatus) -> str:
         at = [step for step in stuck if step.mode == "undo"]
         way = (
             f"The way back goes on with: skerry rollback {system.system} {by}; where the side that may write is lost, "
-            f"the other takes over, on a named person's word that it is down: skerry failover {system.system} --as PERSON "
-            "(of a lost cloud: --set from=cloud --set to=source)"
+            "the other takes over, on a named person's word that it is down: "
+            f"skerry failover {system.system} --as PERSON (of a lost cloud: --set from=cloud --set to=source)"
         )
     elif system.state == "failed" and stuck:
         at = stuck
