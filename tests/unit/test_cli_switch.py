@@ -244,7 +244,7 @@ def test_a_failover_takes_a_system_over_from_the_run_that_stands_once_it_is_appr
 
     def state() -> str:
         with open_desk(office / "estate") as desk:
-            return desk.runs.status(held).systems[0].state
+            return str(desk.runs.status(held).systems[0].state)
 
     before = state()
     assert skerry("failover", system, "--as", "bo")[0] == 41
