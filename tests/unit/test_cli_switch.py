@@ -226,7 +226,7 @@ def test_a_run_that_failed_and_is_over_is_not_taken_up_instead_of_the_one_after_
 
 def plan_asked_for(skerry, *words: str) -> str:
     _, _, err = skerry(*words, "--as", "bo", "--json")
-    return next(word for word in json.loads(err)["message"].split() if word.startswith("sha256:"))
+    return next(word for word in str(json.loads(err)["message"]).split() if word.startswith("sha256:"))
 
 
 def approve(skerry, office, digest: str) -> None:
