@@ -128,5 +128,7 @@ def show_standing(standing: Standing) -> None:
         screen.print(quiet(f"does not count: {refused.person} as {refused.role}: {refused.why}"))
     for text in standing.missing:
         screen.print(bad(f"missing: {text}"))
-    if standing.approved:
+    if standing.outdated:
+        screen.print(bad(f"the plan may not run, whoever approves: {standing.outdated}"))
+    elif standing.approved:
         screen.print(good("the plan may run"))

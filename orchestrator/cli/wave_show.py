@@ -23,7 +23,7 @@ def show_waves(found: list[WaveStatus]) -> None:
             status.state.replace("_", " "),
             f"{sum(member.is_there for member in status.members)} of {len(status.members)}",
             status.soak_ends_at,
-            ", ".join(gate.gate for gate in status.gates if not gate.open),
+            ", ".join(gate.gate for gate in _told(status) if not gate.open),
             ", ".join(each.gate for each in status.skipped),
             short_digest(status.plan) if status.plan else "none",
         )
@@ -54,7 +54,7 @@ def show_wave(status: WaveStatus) -> None:
     if status.left_alone:
         out.print(good(f"looked at, found as they were left, and left alone: {', '.join(status.left_alone)}"))
     show_readiness(status.drill, status.durations)
-    for gate in status.gates:
+    for gate in _told(status):
         out.print(_gate(gate))
     for skipped in status.skipped:
         out.print(bad(f"gate {skipped.gate} was skipped by {skipped.person}: {skipped.because}"))
@@ -90,6 +90,12 @@ def _row(member: Member) -> tuple[str, ...]:
     state = member.state.replace("_", " ") + (" (waived)" if member.waived_by else "")
     told = member.changed or member.reason
     return member.system, state, member.step, member.run[:13], told
+
+
+def _told(status: WaveStatus) -> list[GateStanding]:
+    """The gates that are open, or closed and in the way: one that was gone round is told as that."""
+    skipped = {each.gate for each in status.skipped}
+    return [gate for gate in status.gates if gate.open or gate.gate not in skipped]
 
 
 def _gate(gate: GateStanding) -> object:

@@ -53,6 +53,7 @@ class Standing(Frozen):
     revoked: tuple[SignedApproval, ...] = ()  # approvals that their persons took back
     refused: tuple[RefusedApproval, ...] = ()
     missing: tuple[str, ...] = ()  # what is still asked for, in words, by system
+    outdated: str = ""  # why no run of it may begin whoever approves: a file, the estate or its facts changed since
 
 
 def approve(

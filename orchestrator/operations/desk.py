@@ -143,7 +143,7 @@ class Desk(Workshop):
         return approving.LogHead(origin=seen["origin"], size=int(seen["size"]), root=seen["rootHash"])
 
     def standing(self, plan: Plan, operator: Name | None = None) -> approving.Standing:
-        return approving.standing(
+        found = approving.standing(
             plan,
             people=self.inventory.people,
             judge=self.judge,
@@ -152,6 +152,10 @@ class Desk(Workshop):
             operator=operator,
             runs_begun=self._runs_begun(plan),
         )
+        why = planning.outdated(
+            plan, inventory=self.inventory, catalogue=self.catalogue, playbook_path=self.playbook_path
+        )
+        return found.model_copy(update={"outdated": why})
 
     def _runs_begun(self, plan: Plan) -> list[str]:
         """When runs of the plan were begun."""

@@ -221,6 +221,18 @@ def ensure_facts_allow(plan: Plan, *, inventory: Inventory, catalogue: Catalogue
         )
 
 
+def outdated(plan: Plan, *, inventory: Inventory, catalogue: Catalogue, playbook_path: PlaybookPath) -> str:
+    """Why no run of the plan may begin whoever approves it; "" where files, facts and sides are as it was made from."""
+    origin = origin_of(catalogue, plan)
+    try:
+        ensure_unchanged(plan, inventory=inventory, runbook_file=origin, playbook_path=playbook_path)
+        ensure_facts_allow(plan, inventory=inventory, catalogue=catalogue)
+        ensure_old_sides_stand(plan, catalogue=catalogue)
+    except (PlanningError, RunbookError) as error:
+        return error.message
+    return ""
+
+
 def ensure_old_sides_stand(plan: Plan, *, catalogue: Catalogue) -> None:
     """Refuse a plan that would let a source serve again which was given up (skerry wave retire)."""
     for planned in plan.systems:

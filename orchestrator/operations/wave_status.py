@@ -199,12 +199,13 @@ def _observed(desk: WaveDesk, waves: EstateWaves, plan: Plan, status: WaveStatus
     before = plan.terms.before if plan.terms is not None else None
     ends = status.soak_ends_at
     now = desk.clock.now()
+    standing = desk.standing(plan)
     return {
         "plan": {
             "systems": len(plan.systems),
             "bytes_expected": sum(planned.bytes_expected for planned in plan.systems),
             "copy_seconds_expected": sum(planned.copy_seconds_expected for planned in plan.systems),
-            "approved": desk.standing(plan).approved,
+            "approved": standing.approved and not standing.outdated,
         },
         "window": status.window,
         "drill": status.drill,

@@ -5,7 +5,7 @@ Whether the whole makes sense as a graph is judged in planning.runbook_rules.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -108,7 +108,8 @@ class _Reading:
         runbook = judge(Runbook, {**known, "digest": written.digest}, written, judged, implied=_NOT_THEIRS)
         # What stands for no input is told already; that it is no number either would be the same mistake told twice.
         told = {finding.line for finding in self.findings if finding.file == written.name}
-        self.findings.extend(finding for finding in judged if not (finding.line in told and "'${" in finding.message))
+        found = (finding for finding in judged if not (finding.line in told and "'${" in finding.message))
+        self.findings.extend(_with_remedy(finding) for finding in found)
         if runbook is None:
             return None
         for position, each in enumerate(runbook.includes):
@@ -159,6 +160,13 @@ class _Reading:
     def _refuse(self, written: WrittenFile, at: Location, message: str) -> None:
         self.findings.append(written.finding((*at, "file"), message))
         self.has_holes = True
+
+
+def _with_remedy(finding: Finding) -> Finding:
+    if not finding.message.endswith("key 'inverse' is missing"):
+        return finding
+    remedy = "say what undoes the step, inverse: {action: …}, or why nothing does, inverse: {none_because: …}"
+    return replace(finding, message=f"{finding.message}: {remedy}")
 
 
 def _fill_inputs(written: WrittenFile, given: dict[str, Scalar], findings: list[Finding]) -> dict[str, Any]:

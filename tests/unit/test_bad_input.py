@@ -170,7 +170,7 @@ REFUSED: dict[str, tuple[Wrong, int, str, str]] = {
         lambda desk: desk.with_runbook("no_inverse_and_no_reason"),
         11,
         "no_inverse_and_no_reason.yml:10: ",
-        "key 'inverse' is missing",
+        "key 'inverse' is missing: say what undoes the step, inverse: {action: …}, or why nothing does",
     ),
     "step with an empty inverse": (
         lambda desk: desk.with_runbook("inverse_is_empty"),

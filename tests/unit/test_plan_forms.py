@@ -1,5 +1,6 @@
 """A plan on paper: as a table, as a drawing, and in the sections of a contingency plan."""
 
+import json
 import re
 
 from tests.unit.test_bad_input import desk, keys
@@ -40,3 +41,14 @@ def test_a_graph_shows_gates_ways_back_and_how_far_the_approval_is(desk):
     assert "◆ G5" in line
     assert "↩ switch front source" in line
     assert "nobody approved" in out
+
+
+def test_a_plan_of_files_that_changed_since_says_that_it_may_not_run_whoever_approves(desk):
+    digest = desk.plan()
+    written = desk.estate / "group_vars" / "skerry" / "systems.yml"
+    assert json.loads(desk.run("plan", "show", digest, "--json")[1])["approval"]["outdated"] == ""
+    written.write_text(written.read_text() + "# any edit\n")
+    outdated = f"plan {digest} was made from other files: the inventory changed since"
+    assert json.loads(desk.run("plan", "show", digest, "--json")[1])["approval"]["outdated"] == outdated
+    shown_now = " ".join(desk.run("plan", "show", digest)[1].split())
+    assert f"the plan may not run, whoever approves: {outdated}" in shown_now
