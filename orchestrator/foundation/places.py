@@ -35,3 +35,8 @@ def shipped_folder(name: str) -> Path:
     package = Path(__file__).resolve().parent.parent
     beside = package.parent / name
     return beside if beside.is_dir() else package / "shipped" / name
+
+
+def shipped_playbook(name: str) -> str:
+    """Where a shipped playbook lies."""
+    return str(shipped_folder("playbooks") / f"{name}.yml")

@@ -163,14 +163,9 @@ class Desk(Workshop):
 
     def ensure_allowed(self, plan: Plan, operator: Name) -> None:
         """Raise unless the plan's files are still the same and enough of the right persons approved it."""
-        planning.ensure_unchanged(
-            plan,
-            inventory=self.inventory,
-            runbook_file=planning.origin_of(self.catalogue, plan),
-            playbook_path=self.playbook_path,
+        planning.ensure_current(
+            plan, inventory=self.inventory, catalogue=self.catalogue, playbook_path=self.playbook_path
         )
-        planning.ensure_facts_allow(plan, inventory=self.inventory, catalogue=self.catalogue)
-        planning.ensure_old_sides_stand(plan, catalogue=self.catalogue)
         approving.ensure_approved(
             plan,
             operator,

@@ -72,8 +72,11 @@ def _leave(desk: Desk, run: str, system: SystemName, *, operator: Name, because:
     def ask() -> None:
         desk.runs.request(run, system, "leave", by=operator, reason=because)
 
-    status = obeyed(desk, run, ask=ask, on_run=on_run)
-    left = next(each for each in status.systems if each.system == system)
+    def has_answered(status: RunStatus) -> bool:
+        """Of a wave's run: its other members may be at work for hours yet."""
+        return status.requests_open == 0 or _of(status, system).over
+
+    left = _of(obeyed(desk, run, ask=ask, on_run=on_run, rests=has_answered), system)
     if not left.over:
         raise RunInProgress(
             f"{system} is held by run {run} ({left.state}), and a step of it is under way",
@@ -88,6 +91,10 @@ def _run_that_holds(desk: Desk, system: SystemName, plan: Plan) -> RunStatus | N
         ):
             return status
     return None
+
+
+def _of(status: RunStatus, system: SystemName) -> SystemStatus:
+    return next(each for each in status.systems if each.system == system)
 
 
 def _has_turned(system: SystemStatus) -> bool:

@@ -18,6 +18,7 @@ from orchestrator.model.plan import Plan
 from orchestrator.model.step import Phase
 
 OnRun = Callable[[str], None]
+Rests = Callable[[RunStatus], bool]
 Stage = Literal["replicate", "seed", "cutover", "commit"]
 STAGES: tuple[Stage, ...] = ("replicate", "seed", "cutover", "commit")
 # What each stage of a move does; a run of one stage pauses before the next.
@@ -182,8 +183,14 @@ def _stage_of(phase: Phase) -> int:
     return next(index for index, name in enumerate(STAGES) if phase in PHASES[name])
 
 
-def await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
-    """Until every system is at rest, or paused because a stage is over.
+def is_at_rest(status: RunStatus) -> bool:
+    """Nothing is under way, and everything that was asked is answered."""
+    resting = all(system.state in AT_REST or system.state == "paused" for system in status.systems)
+    return resting and status.requests_open == 0
+
+
+def await_rest(run: str, runs: Runs, worker: Worker, *, rests: Rests = is_at_rest) -> RunStatus:
+    """Until every system is at rest, or paused because a stage is over; or what `rests` says.
 
     While a request is open, `paused` may still be the end of the stage before.
     """
@@ -191,14 +198,8 @@ def await_rest(run: str, runs: Runs, worker: Worker) -> RunStatus:
         status = worker.await_finished(run, timeout_seconds=REST_POLL_SECONDS)
         if status.state == "finished":
             return status
-        if is_at_rest(status):
+        if rests(status):
             return runs.status(run)
-
-
-def is_at_rest(status: RunStatus) -> bool:
-    """Nothing is under way, and everything that was asked is answered."""
-    resting = all(system.state in AT_REST or system.state == "paused" for system in status.systems)
-    return resting and status.requests_open == 0
 
 
 def complain(status: RunStatus, hint: str = "") -> None:

@@ -221,13 +221,18 @@ def ensure_facts_allow(plan: Plan, *, inventory: Inventory, catalogue: Catalogue
         )
 
 
-def outdated(plan: Plan, *, inventory: Inventory, catalogue: Catalogue, playbook_path: PlaybookPath) -> str:
-    """Why no run of the plan may begin whoever approves it; "" where files, facts and sides are as it was made from."""
+def ensure_current(plan: Plan, *, inventory: Inventory, catalogue: Catalogue, playbook_path: PlaybookPath) -> None:
+    """Raise PlanningError or RunbookError unless files, facts and sides are as the plan was made from."""
     origin = origin_of(catalogue, plan)
+    ensure_unchanged(plan, inventory=inventory, runbook_file=origin, playbook_path=playbook_path)
+    ensure_facts_allow(plan, inventory=inventory, catalogue=catalogue)
+    ensure_old_sides_stand(plan, catalogue=catalogue)
+
+
+def outdated(plan: Plan, *, inventory: Inventory, catalogue: Catalogue, playbook_path: PlaybookPath) -> str:
+    """Why no run of the plan may begin whoever approves it; "" where it is current."""
     try:
-        ensure_unchanged(plan, inventory=inventory, runbook_file=origin, playbook_path=playbook_path)
-        ensure_facts_allow(plan, inventory=inventory, catalogue=catalogue)
-        ensure_old_sides_stand(plan, catalogue=catalogue)
+        ensure_current(plan, inventory=inventory, catalogue=catalogue, playbook_path=playbook_path)
     except (PlanningError, RunbookError) as error:
         return error.message
     return ""

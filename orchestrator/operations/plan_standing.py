@@ -3,7 +3,7 @@
 from orchestrator.engine.plain_store import ReadOnlyCatalogue
 from orchestrator.evidence.approvals import SshApprovalJudge
 from orchestrator.foundation.clock import SystemClock
-from orchestrator.foundation.places import shipped_folder
+from orchestrator.foundation.places import shipped_playbook
 from orchestrator.model.plan import Plan
 from orchestrator.operations.approve import Standing, standing
 from orchestrator.operations.estate import read_estate
@@ -27,9 +27,5 @@ def plan_and_standing(named: str) -> tuple[Plan, Standing]:
         clock=SystemClock(),
         runs_begun=begun,
     )
-    why = outdated(plan, inventory=estate, catalogue=catalogue, playbook_path=_shipped_playbook)
+    why = outdated(plan, inventory=estate, catalogue=catalogue, playbook_path=shipped_playbook)
     return plan, found.model_copy(update={"outdated": why})
-
-
-def _shipped_playbook(name: str) -> str:
-    return str(shipped_folder("playbooks") / f"{name}.yml")

@@ -98,7 +98,14 @@ def roll_back(
     return obeyed(desk, status.run, ask=ask, on_run=on_run)
 
 
-def obeyed(desk: Desk, run: str, *, ask: Callable[[], None], on_run: migrate.OnRun) -> RunStatus:
+def obeyed(
+    desk: Desk,
+    run: str,
+    *,
+    ask: Callable[[], None],
+    on_run: migrate.OnRun,
+    rests: migrate.Rests = migrate.is_at_rest,
+) -> RunStatus:
     """What became of `run` once it did what `ask` asks of it, here or in the process that carries it."""
 
     def carry(ask_now: Callable[[], None]) -> None:
@@ -107,11 +114,11 @@ def obeyed(desk: Desk, run: str, *, ask: Callable[[], None], on_run: migrate.OnR
             worker.start()
             try:
                 on_run(run)
-                migrate.await_rest(run, desk.runs, worker)
+                migrate.await_rest(run, desk.runs, worker, rests=rests)
             finally:
                 worker.stop()
 
-    here_or_elsewhere(run, desk.runs, ask=ask, carry=carry, on_run=on_run)
+    here_or_elsewhere(run, desk.runs, ask=ask, carry=carry, on_run=on_run, rests=rests)
     return desk.runs.status(run)
 
 

@@ -27,7 +27,7 @@ from orchestrator.contracts.vault import VaultBucket, VaultRepository
 from orchestrator.foundation.clock import Clock, SystemClock
 from orchestrator.foundation.errors import Interrupted, UsageError
 from orchestrator.foundation.limits import WORKER_DEAD_SECONDS
-from orchestrator.foundation.places import lab_folder, ledger_folder, shipped_folder, skerry_home
+from orchestrator.foundation.places import lab_folder, ledger_folder, shipped_folder, shipped_playbook, skerry_home
 from orchestrator.inventory.load import load_inventory
 from orchestrator.inventory.secrets import SecretResolver
 from orchestrator.model.event import RunEvent
@@ -345,7 +345,7 @@ class Workshop:
     @property
     def playbook_path(self) -> Callable[[str], str]:
         """Where a shipped playbook lies, by name."""
-        return lambda name: str(shipped_folder("playbooks") / f"{name}.yml")
+        return shipped_playbook
 
     @cached_property
     def signer(self) -> ApprovalSigner:
