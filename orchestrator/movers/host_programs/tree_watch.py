@@ -94,8 +94,13 @@ class Watch:
         self.lost = False  # events, or more names than are kept
         self.linked = False  # a file with several names was seen
         self.read_tree(b"")
+        self.begin()
+
+    def begin(self) -> None:
+        """Names are those of what changes from now on: not those of a first reading, of which there may be too many."""
         self.changed.clear()
         self.known.clear()
+        self.lost = False
 
     # --- reading
 
@@ -335,9 +340,7 @@ class Watch:
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         if question["do"] == "begin":
             # What is still to be read again is noted when it is read: later, never too early.
-            self.changed.clear()
-            self.known.clear()
-            self.lost = False
+            self.begin()
             return {}
         self.take_events()
         unread = len(self.dirty)
