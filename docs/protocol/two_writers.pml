@@ -257,6 +257,17 @@ inline do_confirm(dh, dn, dt) {
 #endif
 }
 
+/* Databases that a fence holds back are opened behind it, to be carried away from; the fence stands by this order then. */
+inline do_recover(dh, dn, dt) {
+  atomic {
+    if
+    :: host[dh].up && host[dh].fenced && !host[dh].primary && !OLDER(dh, dn, dt) ->
+       host[dh].primary = 1; host[dh].seen_number = dn; host[dh].seen_ticket = dt; look()
+    :: else -> skip
+    fi
+  }
+}
+
 /* ---- deeds: what a handler does in one step of a run. `ok` is what the engine hears of it. */
 
 inline fence(at) {
@@ -353,6 +364,8 @@ inline promote(new, old) {
 }
 
 inline carry_back(new, old) {
+  atomic { num = number; ok = (holder == new) }
+  if :: ok -> do_recover(new, num, tick) :: else fi;
   atomic {
     ok = (holder == new && host[new].up && host[old].up && !host[new].serves);
     if :: ok -> host[old].lacks = 0; if :: host[new].primary -> host[old].primary = 0 :: else fi :: else fi

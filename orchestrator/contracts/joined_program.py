@@ -1,7 +1,8 @@
 """Programs of several parts: a folder of modules, read and tested as it stands, is sent to hosts as one file.
 
 The folder's `program.py` is where the program begins. A part imports the standard library, and names of other parts
-by `from …<folder>.<part> import name, …`; it does nothing else when it is imported but define what it is for.
+by `from …<folder>.<part> import name, …`; it does nothing else when it is imported but define what it is for. Names of
+a file beside the folder, or beside a program of one file, come the same way: what several programs need stands there.
 """
 
 import ast
@@ -21,7 +22,17 @@ def joined_program(folder: Path) -> bytes:
     with _BUILDING_TREES:
         _place(folder, ENTRY, ordered)
         pieces = [_without_imports(folder, name) for name in ordered]
+        beside = {name for part in ordered for name in _beside(folder.parent, _parsed(folder, part))}
+        pieces = [_definitions_of(folder.parent / f"{name}.py") for name in sorted(beside)] + pieces
     return ("from __future__ import annotations\n\n" + "\n\n".join(pieces)).encode()
+
+
+def program_of_file(program: Path) -> bytes:
+    """A program of one file: as it stands, or after the files beside it whose names it imports."""
+    text = program.read_bytes()
+    with _BUILDING_TREES:
+        names = _beside(program.parent, ast.parse(text, filename=program.name))
+    return with_libraries(program, *(program.parent / f"{name}.py" for name in names)) if names else text
 
 
 @cache
@@ -39,7 +50,7 @@ def with_libraries(program: Path, *libraries: Path) -> bytes:
         if isinstance(node, ast.ImportFrom) and (
             (node.module or "").endswith(names)
             or node.module in FOR_TYPES_ALONE
-            or any(_part_named(library, node) for library in libraries)
+            or any(_named(library, node) for library in libraries)
         ):
             _blank(lines, node)
     return ("from __future__ import annotations\n\n" + "\n\n".join([*pieces, "\n".join(lines)]) + "\n").encode()
@@ -52,12 +63,28 @@ def _definitions(library: Path, program: ast.Module) -> list[str]:
             if part not in ordered:
                 _place(library, part, ordered)
         return [_without_imports(library, part) for part in ordered]
+    return [_definitions_of(library)]
+
+
+def _definitions_of(library: Path) -> str:
+    """What a file defines: without its imports of types and of other files, and without its own beginning."""
     lines = library.read_text(encoding="utf-8").splitlines()
-    for node in ast.parse("\n".join(lines), filename=library.name).body:
+    tree = ast.parse("\n".join(lines), filename=library.name)
+    beside = _beside(library.parent, tree)
+    for node in tree.body:
         begins = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
-        if begins or (isinstance(node, ast.ImportFrom) and node.module in FOR_TYPES_ALONE):
+        imported = isinstance(node, ast.ImportFrom) and (
+            node.module in FOR_TYPES_ALONE or _named(library.parent, node) in beside
+        )
+        if begins or imported:
             _blank(lines, node)
-    return [f"# --- {library.stem}\n" + "\n".join(lines)]
+    return f"# --- {library.stem}\n" + "\n".join(lines)
+
+
+def _beside(folder: Path, tree: ast.Module) -> list[str]:
+    """Files of `folder` that a program takes names from, each once."""
+    names = [_named(folder, node) for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return sorted({name for name in names if name and (folder / f"{name}.py").is_file()})
 
 
 def _blank(lines: list[str], node: ast.stmt) -> None:
@@ -73,7 +100,7 @@ def parts_imported(folder: Path, part: str) -> dict[str, list[str]]:
 def _imported(folder: Path, tree: ast.Module) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (other := _part_named(folder, node)):
+        if isinstance(node, ast.ImportFrom) and (other := _named(folder, node)):
             found.setdefault(other, []).extend(alias.name for alias in node.names)
     return found
 
@@ -85,7 +112,8 @@ def _place(folder: Path, part: str, ordered: list[str]) -> None:
     ordered.append(part)
 
 
-def _part_named(folder: Path, node: ast.ImportFrom) -> str:
+def _named(folder: Path, node: ast.ImportFrom) -> str:
+    """The part of `folder` that names are taken from; "" for what is no part of it."""
     package, _, part = (node.module or "").rpartition(".")
     return part if package.endswith(f".{folder.name}") else ""
 
@@ -96,7 +124,9 @@ def _without_imports(folder: Path, part: str) -> str:
     tree = _parsed(folder, part)
     for number, node in enumerate(tree.body):
         is_docstring = number == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        is_import = isinstance(node, ast.ImportFrom) and (node.module in FOR_TYPES_ALONE or _part_named(folder, node))
+        is_import = isinstance(node, ast.ImportFrom) and (
+            node.module in FOR_TYPES_ALONE or _named(folder, node) or _named(folder.parent, node)
+        )
         if is_docstring or is_import:
             for line in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[line] = ""

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.contracts.joined_program import joined_program
+from orchestrator.contracts.joined_program import joined_program, program_of_file
 from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import CommandFailed, MissingTool
 from orchestrator.model.host import Host
@@ -22,8 +22,8 @@ PYTHON_WORDS = ("python3", "-I", "-S", "-")
 
 @cache
 def program_text(path: Path) -> bytes:
-    """The one file that hosts get; `path` is that file, or the folder of its parts."""
-    return joined_program(path) if path.is_dir() else path.read_bytes()
+    """What hosts get; `path` is a file, which comes with what it takes from beside it, or a folder of parts."""
+    return joined_program(path) if path.is_dir() else program_of_file(path)
 
 
 def run_program(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.frozen import Frozen
@@ -88,6 +89,8 @@ class TreeMover(Protocol):
       copy    of an empty tree to a replica that holds something raises SourceShrank and changes nothing: a disk that is
               not mounted looks so; after `let_empty` it is copied like any other
       copy    leaves no key, certificate or entry for its access on either host
+      copy    with an order raises AuthorityError and changes nothing where no fence of its system stands at the
+              replica, or where that host obeyed a newer order: it is compared there, once no other copy can begin
       outlook touches neither tree; after a copy of a still tree nothing is pending and nothing would be deleted
       digest  is made by the host from content and names alone, equal on both ends after a copy of a still tree
       copy_last of a still tree does what copy does, whether or not anything stands ready for it
@@ -103,6 +106,7 @@ class TreeMover(Protocol):
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         """Bring the live tree of `source` (or its point) to the live tree of `replica`, host to host."""
@@ -120,7 +124,13 @@ class TreeMover(Protocol):
         ...
 
     def copy_last(
-        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        order: Order | None = None,
+        progress: ProgressSink | None = None,
     ) -> TransferReport:
         """`copy`, now that nobody writes at the source any more."""
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.contracts.trees import PointStore
 from orchestrator.model.dataset import BlockVolume
@@ -21,6 +22,7 @@ class VolumeMover(Protocol):
       copy    that broke off is resumed by calling it again, and believes nothing that it has not digested
       copy    of a source that holds nothing, or far less than the replica, raises SourceShrank and changes nothing: an
               image made anew looks so; after `let_empty` it is copied like any other
+      copy    with an order obeys it as that of a tree does (contracts/trees.py)
       copy    of a source that changed meanwhile raises SourceChanged and changes nothing
       digest  reads all of it, at the host, every time; equal content gives equal digests, holes or zeros alike
       points  obey the laws of PointStore
@@ -36,6 +38,7 @@ class VolumeMover(Protocol):
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport: ...
 

@@ -30,14 +30,16 @@ SHIPPED = {
     "fence": "fence.py",
     "unfence": "fence.py",
     "confirm": "fence.py",
+    "recover": "fence.py",
     "look": "fence.py",
     "guard": "fence.py",
     "permit": "fence.py",
     "unguard": "fence.py",
     "check": "checks.py",
 }
-# No steps of a runbook: what moves authority confirms first, and starts are guarded outside of runs.
-WITHOUT_PLAYBOOK = ("confirm", "look", "guard", "permit", "unguard")
+# No steps of a runbook: what moves authority confirms first, what carries writes back opens what is held back, and
+# starts are guarded outside of runs.
+WITHOUT_PLAYBOOK = ("confirm", "recover", "look", "guard", "permit", "unguard")
 AS_LOGIN_USER = ("check",)  # what only asks needs no more rights
 
 

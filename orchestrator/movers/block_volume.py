@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited, within
 from orchestrator.contracts.programs import program_text, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink, Rated
@@ -26,6 +27,7 @@ from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.held_points import held_for, path_of
+from orchestrator.movers.host_orders import with_order
 from orchestrator.movers.limits import Turns
 from orchestrator.movers.program_trouble import trouble
 from orchestrator.movers.source_line import line_to_source
@@ -95,13 +97,20 @@ class BlockVolumeMover:
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         with held_for(self.points(volume, source), volume, source, replica, from_point) as path:
-            return self._copy(volume, source, replica, path, progress)
+            return self._copy(volume, source, replica, path, order, progress)
 
     def _copy(
-        self, volume: BlockVolume, source: Host, replica: Host, path: str, progress: ProgressSink | None
+        self,
+        volume: BlockVolume,
+        source: Host,
+        replica: Host,
+        path: str,
+        order: Order | None,
+        progress: ProgressSink | None,
     ) -> TransferReport:
         with ExitStack() as held:
             agent, size = held.enter_context(self._placed(volume, source, path))
@@ -119,7 +128,8 @@ class BlockVolumeMover:
                 "shrink_share_max": None if meant else self._settings.shrink_share_max,
             }
             command = shlex.join(["sudo", "-n", *serve] if source.become else serve)
-            results = self._pull(volume, source, replica, command, request, progress)
+            asked = with_order(request, order, replica)
+            results = self._pull(volume, source, replica, command, asked, progress)
             result = results[-1]
             if served["held"]:
                 settled = {"do": "settle", "work": work_folder(volume, source), "digest": result["digest"]}

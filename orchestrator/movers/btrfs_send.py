@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.programs import root_user
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.foundation.errors import OrchestratorError
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import TransferReport
+from orchestrator.movers.host_orders import with_order
 from orchestrator.movers.limits import limit_kept_at, may_be_limited
 from orchestrator.movers.snapshot_send import FileSystemSender
 
@@ -25,9 +27,17 @@ class BtrfsSender(FileSystemSender):
     by = "btrfs"
 
     def send(
-        self, tree: FileTree, source: Host, replica: Host, *, path: str, progress: ProgressSink | None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        path: str,
+        order: Order | None,
+        progress: ProgressSink | None,
     ) -> TransferReport | str:
         asked = {"target": replica.path(tree.path), "folder": received_folder(tree, replica)}
+        receive = with_order(asked, order, replica)
         there = self._ask(tree, replica, {"do": "look", **asked})
         if why := there.get("no"):
             return str(why)
@@ -38,7 +48,7 @@ class BtrfsSender(FileSystemSender):
         if why := here.get("no"):
             return str(why)
         try:
-            report = self._send(tree, source, replica, {**asked, "name": name}, here, there["received"], progress)
+            report = self._send(tree, source, replica, {**receive, "name": name}, here, there["received"], progress)
         except OrchestratorError as error:
             try:
                 self._ask(tree, source, {"do": "drop", **held})

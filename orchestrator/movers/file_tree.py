@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.bandwidth import Allowance, Bandwidth, unlimited, within
 from orchestrator.contracts.programs import printable, root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
@@ -30,10 +31,11 @@ from orchestrator.model.transfer import ContentDigest, TransferReport
 from orchestrator.movers.emptied_trees import EmptiedTrees
 from orchestrator.movers.held_points import held_for, path_of
 from orchestrator.movers.holes import has_holes
+from orchestrator.movers.host_orders import is_open, with_order
 from orchestrator.movers.limits import Turns
 from orchestrator.movers.parted_files import parted_files
 from orchestrator.movers.ready_trees import ReadyTrees
-from orchestrator.movers.rsync_words import named_entries, partial_folder, pull_request, reading_server, with_access
+from orchestrator.movers.rsync_words import copying_words, named_entries, pull_request, reading_server, with_access
 from orchestrator.movers.source_line import line_to_source, refuse_access
 from orchestrator.movers.tree_digests import tree_differences, tree_digest
 
@@ -93,10 +95,11 @@ class FileTreeMover:
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         with held_for(self.points(tree, source), tree, source, replica, from_point) as path:
-            return self._copy(tree, source, replica, path, progress)
+            return self._copy(tree, source, replica, path, order, progress)
 
     def let_empty(self, tree: FileTree) -> None:
         self._emptied.let_empty(tree)
@@ -115,19 +118,27 @@ class FileTreeMover:
             return "; ".join(filter(None, pool.map(lambda work: work(), works)))
 
     def copy_last(
-        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        order: Order | None = None,
+        progress: ProgressSink | None = None,
     ) -> TransferReport:
         started = time.monotonic()
         here = self._ready.seen(tree, source)
         # An emptied tree goes the long way, which asks whether it is meant.
         if here and here.names is not None and here.entries > 1 and self._allowance().bytes_per_second is None:
-            pulled = self._ready.pull(tree, source, replica, here.names)
+            pulled = self._ready.pull(tree, source, replica, here.names, order)
+            if pulled is not None and "open" in pulled:
+                raise is_open(tree, replica, pulled["open"])
             there = self._ready.seen(tree, replica) if pulled is not None and pulled.get("code") == 0 else None
             if pulled is not None and there is not None and there.digest == here.digest:
                 report = self._report(tree, source, replica, [pulled], [])
                 detail = {**report.detail, "way": "what changed, by name", "digest": here.digest}
                 return report.model_copy(update={"detail": detail, "seconds": time.monotonic() - started})
-        return self.copy(tree, source, replica, progress=progress)
+        return self.copy(tree, source, replica, order=order, progress=progress)
 
     def release_last(self, tree: FileTree | None = None) -> None:
         self._ready.release(tree)
@@ -147,7 +158,13 @@ class FileTreeMover:
         )
 
     def _copy(
-        self, tree: FileTree, source: Host, replica: Host, source_path: str, progress: ProgressSink | None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        source_path: str,
+        order: Order | None,
+        progress: ProgressSink | None,
     ) -> TransferReport:
         words = self._rsync_words(source, source_path, replica.path(tree.path), None)
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -164,7 +181,7 @@ class FileTreeMover:
                 words = self._rsync_words(source, source_path, replica.path(tree.path), limit, sparse=sparse)
                 if asked is None or limit or asked.words != words:  # with a limit, we may have waited for our turn
                     asked = self._ask(tree, source, replica, source_path, words)
-                result = self._pull(tree, source, replica, asked, seconds_left=left, progress=progress)
+                result = self._pull(tree, source, replica, asked, order=order, seconds_left=left, progress=progress)
                 asked = None  # how the next one goes depends on what this one left
             # What was stopped is resumed, under the limit that holds then.
             (stopped if result.get("stopped") else passes).append(result)
@@ -180,6 +197,7 @@ class FileTreeMover:
         replica: Host,
         asked: Asked,
         *,
+        order: Order | None = None,
         seconds_left: float | None = None,
         progress: ProgressSink | None = None,
     ) -> dict[str, Any]:
@@ -193,7 +211,7 @@ class FileTreeMover:
             }
             if seconds_left is not None:
                 pull["stop_after_seconds"] = max(1.0, seconds_left)
-            return self._run(tree, source, replica, pull, progress)
+            return self._run(tree, source, replica, with_order(pull, order, replica), progress)
 
     def _ask(
         self,
@@ -257,29 +275,14 @@ class FileTreeMover:
     def _rsync_words(
         self, source: Host, source_path: str, target_path: str, limit: int | None, *, sparse: bool = True
     ) -> tuple[str, ...]:
-        return (
-            "rsync",
-            "-aHAX",
-            "--numeric-ids",
-            *(["--sparse"] if sparse else []),
-            "--whole-file" if self._settings.whole_file else "--no-whole-file",
-            "--delete",
-            # Nanoseconds: by default rsync takes two times within one second for the same, and content with them.
-            "--modify-window=-1",
-            # Outside of the tree: what is left of a broken copy must not be taken for data.
-            f"--partial-dir={partial_folder(target_path)}",
-            f"--timeout={self._settings.stall_seconds}",
-            *([f"--bwlimit={max(1, limit // 1024)}"] if limit else []),
-            "--stats",
-            "--no-human-readable",
-            "--info=progress2,flist0",
-            "--outbuf=L",
-            "--out-format=skerry-name %i %n",
-            "--rsync-path=" + ("sudo -n rsync" if source.become else "rsync"),
-            "-e",
-            "{shell}",
-            f"{{peer}}:{source_path}/",
-            target_path + "/",
+        return copying_words(
+            source,
+            source_path,
+            target_path,
+            whole_file=self._settings.whole_file,
+            stall_seconds=self._settings.stall_seconds,
+            limit=limit,
+            sparse=sparse,
         )
 
     def _run(
@@ -316,6 +319,8 @@ class FileTreeMover:
                 f"{tree.name} is being copied to {replica.name} by another run",
                 hint="Wait for it to end, then run the same command again.",
             )
+        if "open" in result:
+            raise is_open(tree, replica, result["open"])
         judge(tree, source, replica, result)
         return result
 

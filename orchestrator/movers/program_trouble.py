@@ -11,6 +11,7 @@ from orchestrator.foundation.errors import (
 )
 from orchestrator.model.dataset import BlockVolume, FileTree
 from orchestrator.model.host import Host
+from orchestrator.movers.host_orders import is_open
 from orchestrator.movers.source_line import refuse_access
 
 
@@ -19,6 +20,8 @@ def trouble(dataset: FileTree | BlockVolume, host: Host, source: Host | None, ki
     path = host.path(dataset.path)
     if kind == "busy":
         return RunInProgress(f"{dataset.name} is being copied to {host.name} by another run")
+    if kind == "open":
+        return is_open(dataset, host, why)
     if kind == "full":
         return NoSpace(f"{host.name}: no room for {dataset.name} at {path}: {why}")
     if kind == "moved":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.joined_program import with_libraries
 from orchestrator.contracts.kept_program import KeptProgram
 from orchestrator.contracts.programs import root_user
@@ -18,13 +19,14 @@ from orchestrator.contracts.transport import Transports
 from orchestrator.foundation.errors import HostError
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
+from orchestrator.movers.host_orders import with_order
 from orchestrator.movers.rsync_words import enclosed
 from orchestrator.movers.source_line import line_to_source
 
 _FOLDER = Path(__file__).with_name("host_programs")
 _LIBRARIES = {
     "tree_watch.py": ("tree_digest", "answering.py"),
-    "rsync_line.py": ("rsync_pull.py", "answering.py"),
+    "rsync_line.py": ("obeyed.py", "rsync_pull.py", "answering.py"),
 }
 LIFE_SECONDS_MAX = 6 * 3600.0
 PULL_SECONDS_MAX = 1800.0
@@ -96,9 +98,11 @@ class ReadyTrees:
             names=None if unnamed else to_bring(answer["changed"], answer["gone"]),
         )
 
-    def pull(self, tree: FileTree, source: Host, replica: Host, names: Sequence[str]) -> dict[str, Any] | None:
+    def pull(
+        self, tree: FileTree, source: Host, replica: Host, names: Sequence[str], order: Order | None
+    ) -> dict[str, Any] | None:
         """Bring the named entries over the line; what rsync came to, None where there is no line."""
-        question = {"do": "pull", "names": list(names)}
+        question = with_order({"do": "pull", "names": list(names)}, order, replica)
         return self._ask(_line_key(tree, source, replica), question, timeout_seconds=PULL_SECONDS_MAX)
 
     def release(self, tree: FileTree | None = None) -> None:

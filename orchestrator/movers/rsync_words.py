@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.contracts.access import Access
 from orchestrator.foundation.errors import AccessDenied
+from orchestrator.model.host import Host
 
 _SERVER = [[*become, "rsync", "--server", "--sender"] for become in ([], ["sudo", "-n"])]
 # What our own words come to at the source, in any version of rsync. Not among them: what follows links out of the tree
@@ -38,6 +39,43 @@ _ENCLOSE = (
 def partial_folder(target_path: str) -> str:
     target = PurePosixPath(target_path)
     return str(target.parent / ".skerry-points" / f"{target.name}.partial")
+
+
+def copying_words(
+    source: Host,
+    source_path: str,
+    target_path: str,
+    *,
+    whole_file: bool,
+    stall_seconds: int,
+    limit: int | None,
+    sparse: bool,
+) -> tuple[str, ...]:
+    """A copy of a whole tree, as rsync is asked for it on the replica; {shell} and {peer} stand for the line."""
+    return (
+        "rsync",
+        "-aHAX",
+        "--numeric-ids",
+        *(["--sparse"] if sparse else []),
+        "--whole-file" if whole_file else "--no-whole-file",
+        "--delete",
+        # Nanoseconds: by default rsync takes two times within one second for the same, and content with them.
+        "--modify-window=-1",
+        # Outside of the tree: what is left of a broken copy must not be taken for data.
+        f"--partial-dir={partial_folder(target_path)}",
+        f"--timeout={stall_seconds}",
+        *([f"--bwlimit={max(1, limit // 1024)}"] if limit else []),
+        "--stats",
+        "--no-human-readable",
+        "--info=progress2,flist0",
+        "--outbuf=L",
+        "--out-format=skerry-name %i %n",
+        "--rsync-path=" + ("sudo -n rsync" if source.become else "rsync"),
+        "-e",
+        "{shell}",
+        f"{{peer}}:{source_path}/",
+        target_path + "/",
+    )
 
 
 def pull_request(target_path: str, words: Sequence[str]) -> dict[str, Any]:

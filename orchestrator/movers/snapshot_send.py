@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.contracts.access import TransferAccess
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.bandwidth import Bandwidth, unlimited
 from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink, Rated
@@ -33,7 +34,14 @@ class SnapshotSender(Protocol):
     """Sends one tree by its file system. Gives back what was sent, or in words why these ends cannot do it."""
 
     def send(
-        self, tree: FileTree, source: Host, replica: Host, *, path: str, progress: ProgressSink | None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        path: str,
+        order: Order | None,
+        progress: ProgressSink | None,
     ) -> TransferReport | str:
         """`path` is that of the live tree, or of a point of it that is held meanwhile."""
         ...
@@ -61,17 +69,22 @@ class SnapshotSendMover:
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         sender = self._senders.get(tree.snapshots)
         if sender is None:
-            return self._inner.copy(tree, source, replica, from_point=from_point, progress=progress)
+            return self._inner.copy(
+                tree, source, replica, from_point=from_point, order=order, progress=progress
+            )
         with held_for(self._inner.points(tree, source), tree, source, replica, from_point) as path:
             self._emptied.refuse(tree, source, path, replica)
-            sent = sender.send(tree, source, replica, path=path, progress=progress)
+            sent = sender.send(tree, source, replica, path=path, order=order, progress=progress)
         if isinstance(sent, TransferReport):
             return sent
-        report = self._inner.copy(tree, source, replica, from_point=from_point, progress=progress)
+        report = self._inner.copy(
+                tree, source, replica, from_point=from_point, order=order, progress=progress
+            )
         return report.model_copy(update={"detail": {**report.detail, "tracked": f"none: {sent}"}})
 
     def let_empty(self, tree: FileTree) -> None:
@@ -84,11 +97,17 @@ class SnapshotSendMover:
         return self._inner.prepare_last(tree, source, replica)
 
     def copy_last(
-        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        order: Order | None = None,
+        progress: ProgressSink | None = None,
     ) -> TransferReport:
         if tree.snapshots in self._senders:
-            return self.copy(tree, source, replica, progress=progress)
-        return self._inner.copy_last(tree, source, replica, progress=progress)
+            return self.copy(tree, source, replica, order=order, progress=progress)
+        return self._inner.copy_last(tree, source, replica, order=order, progress=progress)
 
     def release_last(self, tree: FileTree | None = None) -> None:
         self._inner.release_last(tree)

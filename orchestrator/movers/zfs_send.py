@@ -9,11 +9,13 @@ import time
 from pathlib import PurePosixPath
 from typing import Any
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.progress import ProgressSink
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.frozen import Frozen
 from orchestrator.model.host import Host
 from orchestrator.model.transfer import TransferReport
+from orchestrator.movers.host_orders import with_order
 from orchestrator.movers.snapshot_send import FileSystemSender
 
 
@@ -31,7 +33,14 @@ class ZfsSender(FileSystemSender):
     by = "zfs"
 
     def send(
-        self, tree: FileTree, source: Host, replica: Host, *, path: str, progress: ProgressSink | None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        path: str,
+        order: Order | None,
+        progress: ProgressSink | None,
     ) -> TransferReport | str:
         results: list[dict[str, Any]] = []
         bases: list[str] = []
@@ -49,7 +58,7 @@ class ZfsSender(FileSystemSender):
                 if step is None:
                     self._drop(tree, source, here)
                     return f"{replica.name}: {source.name} lacks the last snapshot of {there['dataset']}"
-            results.append(self._bring(tree, source, replica, step, there, progress))
+            results.append(self._bring(tree, source, replica, step, there, order, progress))
             bases.append(step.base)
             if "stopped" not in results[-1] and here is not None and step.guid == here["guid"]:
                 break
@@ -106,10 +115,12 @@ class ZfsSender(FileSystemSender):
         replica: Host,
         step: ZfsStep,
         there: dict[str, Any],
+        order: Order | None,
         progress: ProgressSink | None,
     ) -> dict[str, Any]:
         if not step.words:
-            return self._ask(tree, replica, {"do": "rollback", "name": there["versions"][-1]["name"]})
+            back = {"do": "rollback", "name": there["versions"][-1]["name"]}
+            return self._ask(tree, replica, with_order(back, order, replica))
         with self._turns.turn(limited=self._bandwidth().bytes_per_second is not None):
             allowance = self._bandwidth()
             request = {
@@ -118,7 +129,7 @@ class ZfsSender(FileSystemSender):
                 "bytes_per_second": allowance.bytes_per_second,
                 "stop_after_seconds": None if allowance.seconds_left is None else max(1.0, allowance.seconds_left),
             }
-            return self._receive(tree, source, replica, step.words, request, progress)
+            return self._receive(tree, source, replica, step.words, with_order(request, order, replica), progress)
 
 
 def difference(here: dict[str, Any], there: list[dict[str, Any]]) -> ZfsStep | None:

@@ -19,10 +19,9 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.programs import root_user, run_program
 from orchestrator.contracts.progress import Progress, ProgressSink
-from orchestrator.foundation.errors import AuthorityError, HostError
+from orchestrator.foundation.errors import AuthorityError, CommandFailed
 from orchestrator.model.action import CarryBack, MoveAuthority, Promote
 from orchestrator.model.dataset import PostgresCluster
-from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.site import Side
 from orchestrator.model.word import SignedWord
@@ -34,7 +33,7 @@ from orchestrator.steps.proving import compare_sides
 from orchestrator.steps.readiness import in_parallel
 from orchestrator.steps.still_data import StillDataMover, keep_given_up, still_data
 from orchestrator.steps.words import as_evidence, given_up, word_of
-from orchestrator.steps.written_over import confirm_fence, refuse_open
+from orchestrator.steps.written_over import confirm_fence, recover_behind_fence, refuse_open
 
 RECEIVE_SECONDS_MAX = 120.0
 CATCH_UP_SECONDS_MAX = 300.0
@@ -257,9 +256,9 @@ class CarryBackHandler:
         OneSide(self.drivers, deed, from_side).services_stopped()
         if word := word_of(self.drivers, deed, "loss_accepted", from_side, authority.number):
             return self._leave_behind(deed, from_side, word, emit)
-        refuse_open(self.drivers, deed, to_side)
-        carried = self._carry_still_data(deed, from_side, to_side, progress, emit)
-        followed = self._follow(deed, from_side, to_side, progress, order_of(authority, deed, from_side))
+        order = refuse_open(self.drivers, deed, to_side)
+        carried = self._carry_still_data(deed, from_side, to_side, order, progress, emit)
+        followed = self._follow(deed, from_side, to_side, progress, emit, order_of(authority, deed, from_side))
         comparable = {dataset.name for dataset in still_data(deed)} | followed
         digests = compare_sides(self.drivers, deed, (from_side, to_side), progress, emit, only=comparable)
         observed = {
@@ -286,7 +285,7 @@ class CarryBackHandler:
         return Outcome.done(done, **nothing, given_up=word.model_dump(mode="json"))
 
     def _carry_still_data(
-        self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit
+        self, deed: Deed, from_side: Side, to_side: Side, order: Order | None, progress: ProgressSink, emit: Emit
     ) -> dict[str, int]:
         carried: dict[str, int] = {}
         for dataset in still_data(deed):
@@ -294,25 +293,44 @@ class CarryBackHandler:
             hops = [(from_side, Side.DR), (Side.DR, to_side)]
             for source, replica in hops:
                 report = StillDataMover(self.drivers).copy(
-                    dataset, host_at(deed, source, name), host_at(deed, replica, name), progress=progress
+                    dataset,
+                    host_at(deed, source, name),
+                    host_at(deed, replica, name),
+                    order=order if replica is to_side else None,
+                    progress=progress,
                 )
                 hop = f"{source.value}_to_{replica.value}"
                 carried[f"{name}.{hop}"] = report.bytes_wire
                 emit("transfer.finished", {"hop": hop, **report.model_dump(mode="json")})
         return carried
 
-    def _start_again(self, cluster: PostgresCluster, host: Host, order: Order) -> Role:
-        """A cluster that stopped by itself: behind a fence it starts as a standby or not at all."""
+    def _start_again(
+        self, deed: Deed, side: Side, cluster: PostgresCluster, progress: ProgressSink, emit: Emit, order: Order
+    ) -> Role:
+        """A cluster that stopped by itself, or with its host.
+
+        A fence holds it back, but it may hold what is nowhere else: it is opened behind it, to be carried away from.
+        """
+        databases, host = self.drivers.databases, host_at(deed, side, cluster.name)
         try:
-            return self.drivers.databases.start(cluster, host, order=order)
-        except HostError as error:
+            return databases.start(cluster, host, order=order)
+        except CommandFailed as error:
+            refused = error.message
+        progress(Progress(dataset=cluster.name, text=f"opening {cluster.name} on {host.name}, behind its fence"))
+        try:
+            units = recover_behind_fence(self.drivers, deed, side, host, order)
+            emit("databases.recovered", {"side": side.value, "number": order.number, "host": host.name, "units": units})
+            return databases.start(cluster, host, order=order)
+        except CommandFailed as error:
             raise AuthorityError(
-                f"{host.name}: {cluster.name} is stopped and does not start ({error.message}); it may hold writes that "
-                "are nowhere else",
+                f"{host.name}: {cluster.name} is stopped and does not start ({refused}; {error.message}); it may hold "
+                "writes that are nowhere else",
                 hint=f"Bring {cluster.name} up on {host.name} by hand, then ask for the roll-back again: retry.",
             ) from error
 
-    def _follow(self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, order: Order) -> set[str]:
+    def _follow(
+        self, deed: Deed, from_side: Side, to_side: Side, progress: ProgressSink, emit: Emit, order: Order
+    ) -> set[str]:
         """Old primaries re-join as standbys of the new ones and catch up; the names of the clusters that did."""
         databases = self.drivers.databases
         followed: set[str] = set()
@@ -320,7 +338,7 @@ class CarryBackHandler:
             newer, older = host_at(deed, from_side, cluster.name), host_at(deed, to_side, cluster.name)
             role = databases.role(cluster, newer)
             if role is Role.STOPPED:
-                role = self._start_again(cluster, newer, order)
+                role = self._start_again(deed, from_side, cluster, progress, emit, order)
             if role is not Role.PRIMARY:
                 continue  # a standby was never promoted: the old primary misses nothing
             progress(Progress(dataset=cluster.name, text=f"{older.name} follows {newer.name}"))

@@ -10,6 +10,7 @@ Rules:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -65,15 +66,16 @@ class FollowHandler:
             self._ensure_leads(system, first)
             brought = {report.dataset for report in quick.get(hop.replica, ())}
             left = [each for each in still_data(deed) if each.name not in brought]
+            order = None
             if action.datasets == "all" and (left or action.pace != "last"):  # who brought the last has asked
-                refuse_open(self.drivers, deed, hop.replica)
+                order = refuse_open(self.drivers, deed, hop.replica)
             if action.pace == "ahead":
                 not_ready = prepare_last(self.drivers, deed, hop.upstream, hop.replica)
                 observed.setdefault("last_delta_not_ready", {}).update(not_ready)
             # Databases first: they know when histories have parted, and then nothing else is touched.
             reports = in_parallel(hop.cluster, [each for each in clusters(deed) if each.name not in brought])
             if action.datasets == "all":
-                reports += in_parallel(hop.still, left)
+                reports += in_parallel(partial(hop.still, order=order), left)
             self._note(hop, [*quick.get(hop.replica, ()), *reports], observed)
         if action.datasets == "all" and action.pace != "last":
             note_meetings(self.drivers, system, action.chain, began)
@@ -200,16 +202,16 @@ class _Hop:
         above, below = (host_at(self.deed, side, cluster.name) for side in (self.first, self.replica))
         return await_last(self.drivers, cluster, above, below)
 
-    def last_of_still(self, tree: StillData, refuse: Callable[[Side], None]) -> TransferReport:
-        refuse(self.replica)
+    def last_of_still(self, tree: StillData, refuse: Callable[[Side], Order | None]) -> TransferReport:
+        order = refuse(self.replica)
         above, below = (host_at(self.deed, side, tree.name) for side in (self.upstream, self.replica))
-        return StillDataMover(self.drivers).copy_last(tree, above, below, progress=self.progress)
+        return StillDataMover(self.drivers).copy_last(tree, above, below, order=order, progress=self.progress)
 
-    def still(self, tree: StillData) -> TransferReport:
+    def still(self, tree: StillData, *, order: Order | None) -> TransferReport:
         above, below = (host_at(self.deed, side, tree.name) for side in (self.upstream, self.replica))
         if self.accepted is not None:
             keep_given_up(self.drivers, self.deed, self.replica, tree, self._tell_loss)
-        return StillDataMover(self.drivers).copy(tree, above, below, progress=self.progress)
+        return StillDataMover(self.drivers).copy(tree, above, below, order=order, progress=self.progress)
 
     def _tell_loss(self, what: Mapping[str, Any]) -> None:
         if self.accepted is not None:

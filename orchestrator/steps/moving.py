@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.contracts.access_log import AccessReading
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.databases import Role
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
@@ -46,9 +47,10 @@ class ReplicateHandler:
 
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, Replicate)
+        order = None
         if deed.ticket and action.pace != "last":  # outside of a run the round has looked; at the last, clients wait
             refuse_shrunk(self.drivers, deed, action.source, action.replica)
-            refuse_open(self.drivers, deed, action.replica)
+            order = refuse_open(self.drivers, deed, action.replica)
         if action.read == "live":
             refuse_damaged(self.drivers.catalogue, deed.system_plan.system.name, action.source)
         # The seed comes from the replica: what production saw meanwhile is written down.
@@ -65,9 +67,8 @@ class ReplicateHandler:
             def move(dataset: StillData | PostgresCluster) -> TransferReport:
                 if isinstance(dataset, PostgresCluster):
                     return self._move_cluster(deed, action, dataset, progress)
-                if action.pace == "last":
-                    refuse(action.replica)
-                return self._copy(deed, action, dataset, progress)
+                allowed = refuse(action.replica) if action.pace == "last" else order
+                return self._copy(deed, action, dataset, allowed, progress)
 
             reports = in_parallel(move, datasets)
         if action.read == "live" and action.pace != "last":
@@ -91,13 +92,16 @@ class ReplicateHandler:
         moved = observed["bytes_wire"] / MIB
         return Outcome.done(f"{moved:.1f} MiB moved, {action.source.value} → {action.replica.value}", **observed)
 
-    def _copy(self, deed: Deed, action: Replicate, dataset: StillData, progress: ProgressSink) -> TransferReport:
+    def _copy(
+        self, deed: Deed, action: Replicate, dataset: StillData, order: Order | None, progress: ProgressSink
+    ) -> TransferReport:
         source, replica = (host_at(deed, side, dataset.name) for side in (action.source, action.replica))
         mover = StillDataMover(self.drivers)
         if action.pace == "last":
-            return mover.copy_last(dataset, source, replica, progress=progress)
+            return mover.copy_last(dataset, source, replica, order=order, progress=progress)
         point = last_point(self.drivers.catalogue, deed, action.source) if action.read == "point" else None
-        return mover.copy(dataset, source, replica, from_point=point.id if point else None, progress=progress)
+        from_point = point.id if point else None
+        return mover.copy(dataset, source, replica, from_point=from_point, order=order, progress=progress)
 
     def _move_cluster(
         self, deed: Deed, action: Replicate, cluster: PostgresCluster, progress: ProgressSink

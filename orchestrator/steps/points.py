@@ -163,7 +163,7 @@ class TakeRecoveryPointHandler:
             source, replica = host_at(deed, Side.SOURCE, name), host_at(deed, Side.DR, name)
             _, here = digest_while_copying(
                 partial(mover.digest, dataset, source, point=point, progress=progress),
-                partial(mover.copy, dataset, source, replica, from_point=point, progress=progress),
+                partial(mover.copy, dataset, source, replica, from_point=point, order=None, progress=progress),
             )
             mover.points(dataset, replica).take(point)
             there = mover.digest(dataset, replica, point=point, progress=out_of(here.bytes_read, progress))

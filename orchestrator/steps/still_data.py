@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.progress import ProgressSink
@@ -79,20 +80,25 @@ class StillDataMover:
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
+        """`order`: by which the replica's side was seen to be fenced; None for DR, which never serves."""
+        movers = self.drivers
         if isinstance(dataset, FileTree):
-            return self.drivers.trees.copy(dataset, source, replica, from_point=from_point, progress=progress)
-        return self.drivers.volumes.copy(dataset, source, replica, from_point=from_point, progress=progress)
+            return movers.trees.copy(dataset, source, replica, from_point=from_point, order=order, progress=progress)
+        return movers.volumes.copy(dataset, source, replica, from_point=from_point, order=order, progress=progress)
 
     def prepare_last(self, dataset: StillData, source: Host, replica: Host) -> str:
         """Why the last delta will not be quick; "" when it will. A volume's is as quick as its change tracking."""
         return self.drivers.trees.prepare_last(dataset, source, replica) if isinstance(dataset, FileTree) else ""
 
-    def copy_last(self, dataset: StillData, source: Host, replica: Host, *, progress: ProgressSink) -> TransferReport:
+    def copy_last(
+        self, dataset: StillData, source: Host, replica: Host, *, order: Order | None, progress: ProgressSink
+    ) -> TransferReport:
         if isinstance(dataset, FileTree):
-            return self.drivers.trees.copy_last(dataset, source, replica, progress=progress)
-        return self.drivers.volumes.copy(dataset, source, replica, progress=progress)
+            return self.drivers.trees.copy_last(dataset, source, replica, order=order, progress=progress)
+        return self.drivers.volumes.copy(dataset, source, replica, order=order, progress=progress)
 
     def digest(
         self,

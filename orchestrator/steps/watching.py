@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Self
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed, Emit
 from orchestrator.contracts.progress import Progress, ProgressSink
@@ -126,11 +127,13 @@ class _Passes:
     def _pass(self) -> None:
         try:
             for upstream, replica in pairwise(self.action.follow):
-                refuse_open(self.drivers, self.deed, replica)
+                order = refuse_open(self.drivers, self.deed, replica)
 
-                def bring(tree: StillData, hop: tuple[Any, Any] = (upstream, replica)) -> TransferReport:
+                def bring(
+                    tree: StillData, hop: tuple[Any, Any] = (upstream, replica), order: Order | None = order
+                ) -> TransferReport:
                     above, below = (host_at(self.deed, side, tree.name) for side in hop)
-                    return StillDataMover(self.drivers).copy(tree, above, below)
+                    return StillDataMover(self.drivers).copy(tree, above, below, order=order)
 
                 for report in in_parallel(bring, list(still_data(self.deed))):
                     self.bytes_wire += report.bytes_wire

@@ -3,6 +3,8 @@
 Usage: python3 - REQUEST, a JSON object:
   do         fence | unfence | confirm (a fence stands, and from now on by this order: none before it lifts it; one
              without a ticket only looks, and is judged by its number alone)
+             | recover (a fence stands, and stays by this order; databases that it holds back are started behind it, so
+             that what they hold can be carried to the side that takes over)
              | heed (only note that the order was obeyed: what starts services does so first)
              | look (what a person would ask: which boot of the host this is, and what may start in it)
              | guard (from now on units start only in a boot for which starts were permitted; in this one they are)
@@ -45,18 +47,31 @@ SECONDS_MAX = 60
 NOBODY = {"number": 0}
 IN_USE = ("active", "activating", "deactivating", "reloading")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-GUARD = """#!/bin/sh
+# The file is there and locked: while the program runs that recovers a database, and not for a moment longer.
+IS_RECOVERED = """recovered() {
+    [ -e "$1" ] || return 1
+    flock --nonblock --shared --conflict-exit-code 75 "$1" true
+    [ $? = 75 ]
+}"""
+GUARD = f"""#!/bin/sh
 # Refuses the start of a unit while its system is fenced. Usage: fence-guard RECORD [DATA_DIRECTORY]
-# A database may start behind the fence as a standby: it takes no writes, and the new side can feed it.
+# A database may start behind the fence as a standby: it takes no writes, and the new side can feed it. One whose writes
+# are to be carried away is started by whoever lifts and puts fences here; nobody else can start it.
+{IS_RECOVERED}
 [ -e "$1" ] || exit 0
 [ -n "$2" ] && [ -e "$2/standby.signal" ] && exit 0
+name=${{1##*/}}
+[ -n "$2" ] && recovered "${{1%/etc/skerry/fence/*}}/run/skerry/permits/${{name%.json}}.recover" && exit 0
 echo "fenced by $1: another side holds the authority to write. Lift the fence with skerry, not by hand." >&2
 exit 1
 """
 STARTS_GUARD = f"""#!/bin/sh
 # Refuses the start of a unit in a boot of its host for which nobody has permitted it. Usage:
-# starts-guard PERMIT [DATA_DIRECTORY]. A database may start as a standby: it takes no writes.
+# starts-guard PERMIT [DATA_DIRECTORY]. A database may start as a standby: it takes no writes; and behind a fence, where
+# its writes are to be carried away.
+{IS_RECOVERED}
 [ -n "$2" ] && [ -e "$2/standby.signal" ] && exit 0
+[ -n "$2" ] && recovered "$1.recover" && exit 0
 read -r boot < {BOOT_ID}
 [ -r "$1" ] && read -r permitted < "$1" && [ "${{permitted%% *}}" = "$boot" ] && exit 0
 echo "this host has booted, and nobody has said yet that this side may still serve: see skerry starts" >&2
@@ -104,6 +119,8 @@ def main() -> int:
             report = fence.heed()
         elif asked["do"] == "confirm":
             report = fence.confirm(standing)
+        elif asked["do"] == "recover":
+            report = fence.recover(standing)
         elif asked["do"] in ("guard", "permit"):
             report = Starts(fence).obey(standing)
         else:
@@ -171,6 +188,11 @@ class Fence:
         if order(standing) < order(self.asked):
             self.write(self.record, told(self.asked), 0o644)
         return {"fence": self.standing()}
+
+    def recover(self, standing: dict[str, Any] | None) -> dict[str, Any]:
+        confirmed = self.confirm(standing)
+        self.write(self.guard, GUARD, 0o755)  # hosts keep the one of the release that fenced them
+        return {**confirmed, "started": Starts(self).recover()}
 
     def put(self) -> dict[str, Any]:
         asked = self.asked
@@ -404,7 +426,25 @@ class Starts:
         """What would have started with the host: databases, then the services that are enabled."""
         names = [service["name"] + ".service" for service in self.fence.asked["services"]]
         enabled = [name for name, found in states(names).items() if found["UnitFileState"] == "enabled"]
-        units = [database["name"] + ".service" for database in self.fence.asked["databases"]] + enabled
+        return self.start_units(self.databases() + enabled)
+
+    def recover(self) -> list[str]:
+        """Databases alone. While the mark is locked their guards let them start; the lock ends with this program."""
+        if os.path.exists(self.guarded):
+            self.fence.write(self.guard, STARTS_GUARD, 0o755)
+        mark = self.permit_of_boot + ".recover"
+        self.write_for_boot(mark, "databases start to be carried away from")
+        with open(mark) as stream:
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
+            try:
+                return self.start_units(self.databases())
+            finally:
+                os.unlink(mark)
+
+    def databases(self) -> list[str]:
+        return [database["name"] + ".service" for database in self.fence.asked["databases"]]
+
+    def start_units(self, units: list[str]) -> list[str]:
         idle = [name for name, found in states(units).items() if found["ActiveState"] not in IN_USE]
         if idle:
             try:

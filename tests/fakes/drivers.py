@@ -50,6 +50,7 @@ from tests.fakes.cloud_target import FakeConsole, FakeFront, FakeTarget, FakeThi
 from tests.fakes.databases import FakeDatabases
 from tests.fakes.host_keys import MemoryHostKeys
 from tests.fakes.interruption import Interrupted, Interruption
+from tests.fakes.obeyed import FakeObeyed
 from tests.fakes.plans import DIGEST, shipped_steps
 from tests.fakes.playbooks import FakePlaybooks, PlayFails
 from tests.fakes.recorder import FakeRecorder
@@ -154,10 +155,11 @@ class SeenTreeMover(FakeTreeMover):
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         self._access_log.saw(source, replica)
-        return super().copy(tree, source, replica, from_point=from_point, progress=progress)
+        return super().copy(tree, source, replica, from_point=from_point, order=order, progress=progress)
 
 
 @dataclass
@@ -203,6 +205,7 @@ class FakeWorld:
         self.obeyed = self.databases.obeyed
         self.trees = SeenTreeMover(FakeHosts(), self.access_log)
         self.volumes = FakeVolumeMover()
+        self.trees.hosts.obeyed = self.volumes.volumes.obeyed = FakeObeyed(self.fenced, self.obeyed)
         self.target, self.front = FakeTarget(), FakeFront()
         self.machine_console = FakeConsole(self.target)
         self.images, self.isolation = FakeImages(self.volumes, self.target), FakeIsolation()
@@ -219,6 +222,7 @@ class FakeWorld:
                 "fence": self._fence,
                 "unfence": self._unfence,
                 "confirm": self._confirm,
+                "recover": self._recover,
                 "start": self._start,
                 "check": self._check,
                 "look": self._look,
@@ -479,6 +483,12 @@ class FakeWorld:
             return {"fence": self.fenced[host.name]}
         self.fenced[host.name] = variables["skerry_fence"]["number"]
         return {"fence": variables["skerry_fence"]}
+
+    def _recover(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
+        confirmed = self._confirm(host, variables)
+        before = self.databases.role(REGISTER, host)
+        FakeDatabases.start(self.databases, REGISTER, host)
+        return {**confirmed, "started": [REGISTER.service] if before is Role.STOPPED else []}
 
     def _unfence(self, host: Host, variables: Mapping[str, Any]) -> dict[str, Any]:
         self._obey(host, variables)

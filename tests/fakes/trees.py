@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.trees import CopyOutlook, FileState, PartedFile, Point, Reading
 from orchestrator.foundation.canonical_json import digest_of
@@ -14,6 +15,7 @@ from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from tests.fakes.obeyed import FakeObeyed
 from tests.fakes.points import FakePoints
 
 
@@ -49,6 +51,7 @@ class FakeHosts:
         self.full: set[str] = set()
         self.ready: set[tuple[str, str]] = set()  # trees and hosts for which the last delta was prepared
         self.moments = 0
+        self.obeyed = FakeObeyed()
 
     def tree(self, host: Host, path: str) -> Files:
         if host.name in self.cut:
@@ -91,11 +94,13 @@ class FakeTreeMover:
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         files = self._files(tree, source, from_point)
         if replica.name in self.hosts.cut:
             raise HostUnreachable(f"{replica.name}: no route")
+        self.hosts.obeyed.refuse_open(tree, replica, order)
         if replica.name in self.hosts.full:
             raise NoSpace(f"{replica.name}: no room for {tree.name}")
         before = self.hosts.trees.get((replica.name, tree.path), {})
@@ -130,9 +135,15 @@ class FakeTreeMover:
         return ""
 
     def copy_last(
-        self, tree: FileTree, source: Host, replica: Host, *, progress: ProgressSink | None = None
+        self,
+        tree: FileTree,
+        source: Host,
+        replica: Host,
+        *,
+        order: Order | None = None,
+        progress: ProgressSink | None = None,
     ) -> TransferReport:
-        return self.copy(tree, source, replica, progress=progress)
+        return self.copy(tree, source, replica, order=order, progress=progress)
 
     def release_last(self, tree: FileTree | None = None) -> None:
         self.hosts.ready = {key for key in self.hosts.ready if tree is not None and key[0] != tree.name}

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
+from orchestrator.contracts.authority import Order
 from orchestrator.contracts.progress import Progress, ProgressSink
 from orchestrator.contracts.trees import Point
 from orchestrator.foundation.errors import DataError, HostUnreachable, SnapshotError, SourceShrank
@@ -10,6 +11,7 @@ from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
 from orchestrator.model.names import PointId
 from orchestrator.model.transfer import ContentDigest, TransferReport
+from tests.fakes.obeyed import FakeObeyed
 from tests.fakes.points import FakePoints
 
 LEAF_BYTES = 64 * 1024
@@ -24,6 +26,7 @@ class FakeVolumes:
         self.points: dict[tuple[str, str], dict[str, tuple[Point, bytes]]] = {}
         self.cut: set[str] = set()
         self.moments = 0
+        self.obeyed = FakeObeyed()
 
     def at(self, volume: BlockVolume, host: Host) -> bytes:
         if host.name in self.cut:
@@ -67,11 +70,13 @@ class FakeVolumeMover:
         replica: Host,
         *,
         from_point: PointId | None = None,
+        order: Order | None = None,
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         content = self._content(volume, source, from_point)
         if replica.name in self.volumes.cut:
             raise HostUnreachable(f"{replica.name}: no route")
+        self.volumes.obeyed.refuse_open(volume, replica, order)
         before = self.volumes.content.get((replica.name, volume.path), b"")
         kept, there = with_data(content), with_data(before)
         shrank = kept == 0 < there or (there > SMALL_LEAVES and kept < there / 2)

@@ -1,6 +1,7 @@
 """The laws of guarded starts on one host. Inherit, and give a `host` fixture that does what the tests ask of it.
 
-host.look(), .guard(boot), .permit(boot, ticket), .fence(ticket), .unfence(ticket), .unguard() and .power_cycle();
+host.look(), .guard(boot), .permit(boot, ticket), .fence(ticket), .unfence(ticket), .recover(ticket), .unguard() and
+.power_cycle();
 .may_start says whether what starts units there lets them. Orders that are not obeyed raise `Refused`.
 """
 
@@ -87,3 +88,26 @@ class StartsLaws:
         host.unguard()
         assert host.may_start
         assert not host.look()["guarded"]
+
+    def test_nothing_is_recovered_where_no_fence_stands(self, host):
+        host.guard(host.look()["boot"])
+        host.power_cycle()
+        with pytest.raises(Refused, match="no fence"):
+            host.recover(5)
+        assert not host.may_start
+
+    def test_a_recovery_that_comes_late_is_not_obeyed(self, host):
+        host.fence(3)
+        host.unfence(5)
+        host.fence(7)
+        with pytest.raises(Refused):
+            host.recover(5)
+
+    def test_what_is_recovered_stays_fenced_and_by_the_newer_order(self, host):
+        host.fence(3)
+        host.recover(7)
+        assert not host.may_start
+        with pytest.raises(Refused):
+            host.unfence(5)
+        host.unfence(9)
+        assert host.may_start

@@ -8,17 +8,31 @@ access (keys, certificates, entries) lies on the hosts.
 import pytest
 
 from orchestrator.foundation.errors import DataError, SnapshotError, SourceShrank
+from tests.laws.copy_order_laws import CopyOrderLaws
 
 ASPECTS = ("bit", "mode", "owner", "mtime", "attribute", "target")
 
 
-class TreeMoverLaws:
+class TreeMoverLaws(CopyOrderLaws):
     counts_files = True  # a stream of a file system brings what changed, and does not tell in how many files
 
     def fill(self, ground):
         ground.write(ground.source, "a", b"one")
         ground.write(ground.source, "b/c", b"two" * 1000)
         ground.write(ground.source, "b/d/e", b"")
+
+    def prepare(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.tree, ground.source, ground.replica)
+        ground.mover.prepare_last(ground.tree, ground.source, ground.replica)
+        ground.write(ground.source, "a", b"changed")
+
+    def copies(self, ground):
+        ends = (ground.tree, ground.source, ground.replica)
+        return {
+            "last": lambda order: ground.mover.copy_last(*ends, order=order),
+            "any": lambda order: ground.mover.copy(*ends, order=order),
+        }
 
     def test_a_copy_makes_the_replica_equal(self, ground):
         self.fill(ground)

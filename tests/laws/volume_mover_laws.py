@@ -9,16 +9,26 @@ import os
 import pytest
 
 from orchestrator.foundation.errors import DataError, SnapshotError, SourceShrank
+from tests.laws.copy_order_laws import CopyOrderLaws
 
 MIB = 1 << 20
 SIZE = 12 * MIB + 4096 + 100  # the last leaf and the last page are not whole
 
 
-class VolumeMoverLaws:
+class VolumeMoverLaws(CopyOrderLaws):
     def fill(self, ground):
         ground.put(ground.source, 0, b"boot" + bytes(508))
         ground.put(ground.source, 3 * MIB, os.urandom(2 * MIB))
         ground.put(ground.source, SIZE - 77, os.urandom(77))
+
+    def prepare(self, ground):
+        self.fill(ground)
+        ground.mover.copy(ground.volume, ground.source, ground.replica)
+        ground.put(ground.source, 3 * MIB + 5, b"x")
+
+    def copies(self, ground):
+        ends = (ground.volume, ground.source, ground.replica)
+        return {"any": lambda order: ground.mover.copy(*ends, order=order)}
 
     def test_a_copy_makes_the_replica_equal(self, ground):
         self.fill(ground)

@@ -15,6 +15,7 @@ from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.movers.file_tree import FileTreeMover, FileTreeSettings
 from orchestrator.snapshots.stores import HostPointStores
+from tests.laws.copy_order_laws import obeyed_on
 
 
 def file_tree_mover(town: Town, transports: SshTransports, settings: FileTreeSettings | None = None) -> FileTreeMover:
@@ -93,6 +94,9 @@ class TreeGround:
     def read(self, host: Host) -> dict[str, bytes]:
         top = self.path(host)
         return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+    def obeyed(self, **orders: tuple[int, int]) -> None:
+        obeyed_on(self.transports, self.replica, **orders)
 
     def traces(self) -> list[str]:
         places = "/run/skerry-access-* /dev/shm/skerry-access-* /tmp/skerry-access-* ~/.ssh/authorized_keys"

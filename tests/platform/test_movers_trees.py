@@ -95,7 +95,7 @@ def test_no_name_leads_out_of_the_tree_over_an_open_line(ground):
     assert "folder/file" in seen.names
     shutil.rmtree(ground.path(source) / "folder")
     (ground.path(source) / "folder").symlink_to("../outside")
-    mover._ready.pull(tree, source, replica, [*seen.names, "link/file"])
+    mover._ready.pull(tree, source, replica, [*seen.names, "link/file"], None)
     assert b"secret" not in ground.read(replica).values()
     mover.copy_last(tree, source, replica)
     assert mover.digest(tree, replica).digest == mover.digest(tree, source).digest

@@ -25,6 +25,7 @@ from orchestrator.lab.town import Town
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.movers.block_volume import BlockVolumeMover, BlockVolumeSettings
 from orchestrator.snapshots.stores import HostPointStores
+from tests.laws.copy_order_laws import obeyed_on
 from tests.laws.volume_mover_laws import MIB, SIZE, VolumeMoverLaws
 
 pytestmark = pytest.mark.platform("hosts")
@@ -72,6 +73,9 @@ class VolumeGround:
 
     def read(self, host):
         return self.path(host).read_bytes()
+
+    def obeyed(self, **orders):
+        obeyed_on(self.transports, self.replica, **orders)
 
     def slow(self, mib_per_second, streams=2):
         access = CertifiedAccess(self.transports, self.town.user_ca)

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
+from tests.fakes.obeyed import FakeObeyed
 from tests.fakes.trees import FakeFile, FakeHosts, FakeTreeMover
 from tests.laws.point_store_laws import PointStoreLaws
 from tests.laws.tree_mover_laws import TreeMoverLaws
@@ -49,6 +50,10 @@ class FakeGround:
 
     def traces(self):
         return []
+
+    def obeyed(self, **orders):
+        newest = {self.replica.name: max(orders.values(), default=(0, 0))}
+        self.mover.hosts.obeyed = FakeObeyed({self.replica.name} if "json" in orders else (), newest)
 
 
 class TestFakeTreeMover(TreeMoverLaws):

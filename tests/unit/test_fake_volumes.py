@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.model.dataset import BlockVolume
 from orchestrator.model.host import Host
+from tests.fakes.obeyed import FakeObeyed
 from tests.fakes.volumes import FakeVolumeMover
 from tests.laws.volume_mover_laws import SIZE, VolumeMoverLaws
 
@@ -25,6 +26,10 @@ class VolumesGround:
         now = bytearray(self.mover.volumes.content.get((host.name, VOLUME.path), bytes(SIZE)))
         now[offset : offset + len(content)] = content
         self.mover.volumes.content[host.name, VOLUME.path] = bytes(now)
+
+    def obeyed(self, **orders):
+        newest = {self.replica.name: max(orders.values(), default=(0, 0))}
+        self.mover.volumes.obeyed = FakeObeyed({self.replica.name} if "json" in orders else (), newest)
 
     def read(self, host):
         return self.mover.volumes.content[host.name, VOLUME.path]

@@ -26,6 +26,7 @@ DATA = "/var/lib/postgresql/filing"
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >> "$0.log"
 verb=$1; shift
+[ "$verb" = start ] && [ -x "$0.while-starting" ] && "$0.while-starting"
 [ "$verb" = reset-failed ] && { echo "Unit is not loaded."; exit 1; }
 for unit in "$@"; do
     case "$verb $unit" in
@@ -79,6 +80,21 @@ class RealHost:
     def unguard(self) -> None:
         self.order("unguard")
 
+    def recover(self, ticket: int) -> dict[str, Any]:
+        return self.order("recover", ticket)
+
+    def while_starting(self, line: str) -> None:
+        """Have systemctl run a line of shell before it starts anything."""
+        hook = self.programs / "systemctl.while-starting"
+        hook.write_text(f"#!/bin/sh\n{line}\n")
+        hook.chmod(0o755)
+
+    def guards(self, unit: str) -> str:
+        """What systemd would run before it starts the unit, as a line of shell."""
+        folder = self.prefix / f"etc/systemd/system/{unit}.service.d"
+        lines = [line for drop_in in sorted(folder.iterdir()) for line in drop_in.read_text().splitlines()]
+        return " && ".join(line.removeprefix("ExecStartPre=") for line in lines if line.startswith("ExecStartPre="))
+
     def power_cycle(self) -> None:
         shutil.rmtree(self.prefix / "run", ignore_errors=True)
 
@@ -123,6 +139,7 @@ class FakeHost:
 
     look, guard, permit = RealHost.look, RealHost.guard, RealHost.permit
     fence, unfence, unguard = RealHost.fence, RealHost.unfence, RealHost.unguard
+    recover = RealHost.recover
 
     def power_cycle(self) -> None:
         self.world.reboot(SOURCE)
@@ -211,6 +228,32 @@ class TestTheProgram(StartsLaws):
         assert (done.returncode, "fenced" in done.stderr) == (1, True)
         assert host.by_hand("archive", "ana", "why").returncode == 1
         assert host.look()["by_hand"] == []
+
+    @pytest.mark.parametrize("guarded", [True, False])
+    def test_a_held_back_database_starts_behind_its_fence_while_it_is_recovered_and_no_service_does(
+        self, host, tmp_path, guarded
+    ):
+        if guarded:
+            host.guard(host.look()["boot"])
+        host.fence(3)
+        host.power_cycle()
+        told = tmp_path / "told"
+        tries = [f"({host.guards(unit)}) && echo {unit} >> {told}" for unit in UNITS]
+        host.while_starting("\n".join(tries))
+        assert host.recover(5)["started"] == ["filing-db"]
+        assert told.read_text().split() == ["filing-db"]
+        assert host.log[-1] == "start filing-db.service"
+        assert not any(host.starts(unit) for unit in UNITS), "once it runs nobody else starts it"
+
+    def test_what_a_recovery_left_behind_that_was_killed_opens_nothing(self, host):
+        host.guard(host.look()["boot"])
+        host.fence(3)
+        host.power_cycle()
+        host.while_starting("kill -9 $(ps -o ppid= -p $PPID)")
+        with pytest.raises(Refused):
+            host.recover(5)
+        assert list((host.prefix / "run/skerry/permits").iterdir()) != []
+        assert not any(host.starts(unit) for unit in UNITS)
 
 
 class TestTheFake(StartsLaws):

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from orchestrator.contracts.databases import Role
 from orchestrator.foundation.errors import CommandTimedOut, HostUnreachable, NoSpace, PlanningError
 from orchestrator.model import action as actions
+from orchestrator.model.host import Host
 from orchestrator.model.outcome import Outcome, Result
 from orchestrator.model.site import Side
 from orchestrator.steps import authority as authority_steps
@@ -534,10 +537,27 @@ def test_a_stopped_database_that_does_not_start_stops_the_way_back(world):
     at_the_cloud(world)
     world.databases.shut_down(REGISTER, CLOUD)
     world.fenced[CLOUD.name] = 3
+
+    def does_not_start(_host: Host, _variables: Mapping[str, Any]) -> dict[str, Any]:
+        raise PlayFails("systemctl start filing-db.service ended with 1")
+
+    world.playbooks.plays["recover"] = does_not_start
     outcome = refused(world, BACK, "AuthorityError")
     assert "may hold writes that are nowhere else" in outcome.message
+    assert "held back: it starts as a standby only; cloud-filing1: recover: systemctl start" in outcome.message
     assert "by hand" in outcome.hint
     assert not outcome.retryable
+
+
+def test_a_database_that_its_fence_holds_back_is_opened_behind_it_and_carried_home(world):
+    at_the_cloud(world)
+    world.databases.shut_down(REGISTER, CLOUD)
+    world.fenced[CLOUD.name] = 3
+    outcome = passed(world, BACK)
+    assert outcome.observed["databases"] == ["register"]
+    [opened] = [data for kind, data in world.events if kind == "databases.recovered"]
+    assert (opened["side"], opened["host"], opened["units"]) == ("cloud", CLOUD.name, ["filing-db"])
+    assert not world.may_start(CLOUD.name)
 
 
 def test_nothing_is_carried_back_from_a_side_that_serves_or_never_had_authority(world):

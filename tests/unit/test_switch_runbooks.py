@@ -401,6 +401,38 @@ def test_a_rollback_without_the_record_obeys_the_same_word():
     assert world.violations == []
 
 
+class BootsBefore(RunInHand):
+    """A run in which the cloud's host dies and comes back just before a step is done."""
+
+    def __init__(self, world: FakeWorld, plan: Plan, step: str) -> None:
+        super().__init__(world, plan)
+        self._step = step
+
+    def _perform(self, state: Any, key: Any) -> Any:
+        if key[0] == self._step:
+            self.world.reboot(CLOUD)
+        return super()._perform(state, key)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_left_side_whose_host_booted_and_is_held_back_is_carried_home_from_behind_its_fence(guarded):
+    """Nobody looked since the boot, or the fence came first: its database holds what is nowhere else."""
+    world = at_the_cloud_by_cutover()
+    world.client_files()
+    if guarded:
+        world.starts.guarded.add(CLOUD.name)
+        world.reboot(CLOUD)
+        assert not world.takes_writes(CLOUD)
+    state = BootsBefore(world, plan_of("rollback"), "" if guarded else "carry_back").live()
+    assert state.status == "committed", state.reason
+    assert world.takes_writes(SOURCE)
+    assert world.lost(SOURCE) == []
+    assert world.violations == []
+    [opened] = told(world, "databases.recovered")
+    assert opened["units"] == ["filing-db"]
+    assert not world.may_start(CLOUD.name)
+
+
 # -- an orchestrator that was left behind, whose state was restored elsewhere and brought to its end there
 
 

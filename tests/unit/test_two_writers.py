@@ -34,6 +34,8 @@ PLANS = {
     Side.SOURCE: the_plan(steps=shipped_steps("cutover")),
     Side.CLOUD: the_plan(steps=shipped_steps("cutover", inputs=BACK)),
 }
+# Brings the system home from wherever another run left it as it stood.
+TAKES_OVER = the_plan(steps=shipped_steps("rollback"))
 HOSTS = {Side.SOURCE: SOURCE, Side.DR: DR, Side.CLOUD: CLOUD}
 AT_LAST: dict[str, Operation] = {"failed": "rollback", "rollback_failed": "retry", "paused": "resume"}
 LONG = os.environ.get("SKERRY_LONG") == "1"
@@ -53,12 +55,15 @@ class TwoWriters(RuleBasedStateMachine):
         self.runs = 0
         self.late: list[tuple[str, Callable[[], Any]]] = []
         self.was_moved = False
+        self.is_left_as_it_stands = False  # by a run, and no other has brought it home since
         self.hand = self.next_run()
         self.status = "waiting"
         self.disturbed = False  # something outside the run may have taken the service away
 
     def next_run(self) -> RunInHand:
         self.runs += 1
+        if self.is_left_as_it_stands:
+            return RunInHand(self.world, TAKES_OVER, run=f"run-{self.runs}")
         side = self.world.authority.read(SYSTEM.name).side
         self.was_moved |= side is Side.CLOUD
         return RunInHand(self.world, PLANS[side if self.was_moved else "migrate"], run=f"run-{self.runs}")
@@ -108,10 +113,21 @@ class TwoWriters(RuleBasedStateMachine):
     def another_run(self, fails: bool) -> None:
         """The system is moved, or moved again, from wherever it is to the other side."""
         self.world.failing_checks.clear()
-        if fails:
+        if fails and self.came_home():
             new = SOURCE if self.holder is CLOUD else CLOUD
             self.world.failing_checks.add((new.name, "attachments-ready"))
         self.hand, self.status = self.next_run(), "waiting"
+
+    @precondition(lambda self: self.status in ("failed", "rollback_failed", "paused") and not self.is_over)
+    @rule()
+    def another_plan_takes_the_system_over_as_it_stands(self) -> None:
+        """A run that stands is left; a plan without its record brings the system home."""
+        self.hand.ask("leave")
+        self.status = self.hand.live().status
+        if self.status == "cancelled":
+            self.world.failing_checks.clear()
+            self.is_left_as_it_stands = True
+            self.hand, self.status = self.next_run(), "waiting"
 
     # ---- hosts, the network, and people on hosts
 
@@ -185,12 +201,16 @@ class TwoWriters(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once nothing more happens, and a person asks again for what failed, the system serves at one side."""
-        for _ in range(4):
-            if self.is_over:
+        for _ in range(6):
+            if self.is_over and self.came_home():
                 break
+            if self.is_over:  # what was to bring it home was given up before it did
+                self.hand, self.status = self.next_run(), "waiting"
             self.a_look()
             if self.status in ("failed", "rollback_failed", "paused"):
-                self.hand.ask(AT_LAST[self.status])
+                self.hand.ask(
+                    "retry" if self.hand.plan is TAKES_OVER and self.status == "failed" else AT_LAST[self.status]
+                )
             self.status = self.hand.live().status
         assert self.is_over, self.status
         self.a_look()
@@ -203,6 +223,12 @@ class TwoWriters(RuleBasedStateMachine):
         guard_starts(self.world.drivers, a_deed(Preflight(), plan=PLANS["migrate"]), self.world.tell, held_down=bool)
 
     # ---- small questions
+
+    def came_home(self) -> bool:
+        """Whether no run left the system as it stood, or another has brought it home since."""
+        if self.hand.plan is TAKES_OVER and self.status == "committed":
+            self.is_left_as_it_stands = False
+        return not self.is_left_as_it_stands
 
     @property
     def is_over(self) -> bool:

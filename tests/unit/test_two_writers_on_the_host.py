@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contracts.programs import program_text
+
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = ROOT / "playbooks" / "files" / "fence.py"
 SERVICES = ROOT / "playbooks" / "files" / "services.py"
@@ -75,7 +77,9 @@ class OneHost:
         """As databases are opened: `words` run by an order."""
         asked = {"folder": str(self.folder), "system": "filing", "number": number, "ticket": ticket}
         request = json.dumps(asked | {"words": words, "input": text})
-        program = [sys.executable, "-I", "-S", str(IN_ORDER), request]
+        sent = self.programs / "in_order.py"
+        sent.write_bytes(program_text(IN_ORDER))
+        program = [sys.executable, "-I", "-S", str(sent), request]
         return subprocess.run(program, env=self.environment, capture_output=True, text=True, check=False)
 
     def opens(self, number: int, ticket: int) -> bool:

@@ -1,6 +1,6 @@
 """Runs one command on its host, unless the host obeyed a newer order than the one by which it was sent.
 
-This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only, and little of
+Joined with obeyed.py, sent to hosts and run by their own Python (3.9 or newer): standard library only, and little of
 it, for clients wait. It runs as whoever may run the command; what the host obeyed is for everybody to read.
 
 Usage: python3 - REQUEST, a JSON object {folder, system, number, ticket, words, input}:
@@ -23,18 +23,18 @@ import signal
 import sys
 import time
 
+from orchestrator.movers.host_programs.obeyed import as_order, newest_of
+
 MYPY = False  # true for the type checker alone
 if MYPY:
     from typing import Any
-
-OBEYED = ("json", "lifted", "started")  # the fence that stands, and the newest orders that lifted one and that started
 
 
 def main() -> None:
     asked = json.loads(sys.argv[1])
     alone = lock(asked)
     newest = newest_of(asked)
-    if newest > order(asked):
+    if newest > as_order(asked):
         answer: dict[str, Any] = {"newest": newest}
     else:
         answer = ended(asked["words"], asked["input"].encode())
@@ -53,24 +53,6 @@ def lock(asked: dict[str, Any]) -> int | None:
         raise SystemExit("what this host obeyed cannot be read: %s" % error) from None
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor
-
-
-def order(said: dict[str, Any]) -> tuple[int, int]:
-    return int(said["number"]), int(said.get("ticket", 0))
-
-
-def newest_of(asked: dict[str, Any]) -> tuple[int, int]:
-    """Of the orders that this host has obeyed."""
-    newest = (0, 0)
-    for kind in OBEYED:
-        try:
-            with open(asked["folder"] + "/" + asked["system"] + "." + kind) as stream:
-                newest = max(newest, order(json.load(stream)))
-        except FileNotFoundError:
-            continue
-        except (PermissionError, ValueError, KeyError) as error:
-            raise SystemExit("what this host obeyed cannot be read: %s" % error) from None
-    return newest
 
 
 def ended(words: list[str], given: bytes) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Keeps a line from the replica's host to the source's open, and pulls named entries over it by rsync when asked.
 
-Joined with rsync_pull.py and answering.py, sent to hosts and run by their own Python (3.9 or newer). The line is one
-OpenSSH connection under a certificate that allows one command: read exactly this tree. A pull over it costs no login.
+Joined with rsync_pull.py, obeyed.py and answering.py, sent to hosts and run by their own Python (3.9 or newer). The
+line is one OpenSSH connection under a certificate that allows one command: read exactly this tree. A pull over it costs
+no login.
 
 Usage: python3 - REQUEST, a JSON object {ssh, destination, words, target, seconds}: `words` are rsync's, {shell} stands
-for the way over the line and {list} for the file of names. Answers {do: pull, names} as rsync_pull does.
+for the way over the line and {list} for the file of names. Answers {do: pull, names, order} as rsync_pull does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 
 from orchestrator.movers.host_programs.answering import say, stay
+from orchestrator.movers.host_programs.obeyed import why_open
 from orchestrator.movers.host_programs.rsync_pull import die_with_parent, lock, pull
 
 MYPY = False  # true for the type checker alone
@@ -66,7 +68,8 @@ class Line:
         except BlockingIOError:
             return {"busy": True}
         try:
-            return pull(self.words)
+            why = why_open(question["order"])
+            return {"open": why} if why else pull(self.words)
         finally:
             os.close(held)
 

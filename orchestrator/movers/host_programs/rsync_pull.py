@@ -1,6 +1,6 @@
 """Pulls a tree by rsync, on the replica's host.
 
-This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only. It keeps the
+Joined with obeyed.py, sent to hosts and run by their own Python (3.9 or newer): standard library only. It keeps the
 chatter of rsync on the host: progress at most twice a second, the first names of what moved, counts at the end.
 
 Rules: one pull per target at a time; rsync ends with this program; a name that changed or vanished is told, never
@@ -23,6 +23,8 @@ import threading
 import time
 from collections.abc import Callable
 from typing import IO, Any
+
+from orchestrator.movers.host_programs.obeyed import why_open
 
 NAMES_MAX = 50
 TRIAL_SECONDS_MAX = 30
@@ -283,6 +285,9 @@ def main() -> None:
             way = {"resume": resume, "distrusted": os.path.exists(mark)}
             say("result", {**ask_words(choose_words(request["words"], **way)), **way, "empty": is_empty(target)})
         else:
+            if why := why_open(request.get("order")):
+                say("result", {"open": why})
+                return
             way = {"resume": request["resume"], "distrusted": request["distrusted"]}
             result = pull(choose_words(request["words"], **way), request.get("stop_after_seconds"))
             if request["distrusted"] and result["code"] == 0 and "--dry-run" not in request["words"]:

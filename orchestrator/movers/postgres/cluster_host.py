@@ -10,9 +10,9 @@ from orchestrator.contracts.programs import run_program
 from orchestrator.contracts.transport import CommandResult, Transport
 from orchestrator.foundation.errors import AuthorityError, CommandFailed, DataError, MissingTool
 from orchestrator.model.dataset import PostgresCluster
+from orchestrator.movers.host_orders import told_order
 
 IN_ORDER_PROGRAM = Path(__file__).parent.parent / "host_programs" / "in_order.py"
-ORDERS_FOLDER = "/etc/skerry/fence"  # where playbooks/files/fence.py keeps what a host obeyed
 SQL_SECONDS_MAX = 60.0
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 120.0
@@ -85,8 +85,7 @@ class ClusterHost:
         The host compares and runs them under one lock, so that nothing newer can come in between.
         """
         request = {
-            "folder": self.host.path(ORDERS_FOLDER),
-            **order.model_dump(),
+            **told_order(order, self.host),
             "words": list(words),
             "input": stdin.decode(),
         }

@@ -50,12 +50,15 @@ from orchestrator.movers.host_programs.block_delta.processes import processes, s
 from orchestrator.movers.host_programs.block_delta.replica import Plan
 from orchestrator.movers.host_programs.block_delta.source import serve
 from orchestrator.movers.host_programs.block_delta.stream import Stream
+from orchestrator.movers.host_programs.obeyed import why_open
 
 
 def pull(request: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     os.makedirs(os.path.dirname(request["target"]), exist_ok=True)
     lock = hold_lock(request["work"])
+    if why := why_open(request["order"]):
+        raise Broken("open", why)
     finish_commit(request["work"], request["target"])
     size = int(request["size"])
     plan = Plan(request, size)

@@ -12,7 +12,7 @@ import subprocess
 import time
 from typing import Any
 
-from orchestrator.movers.host_programs.snapshot_send.piping import Broken, lock, run_tool, stream
+from orchestrator.movers.host_programs.snapshot_send.piping import Broken, lock, refuse_open, run_tool, stream
 
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
@@ -121,6 +121,7 @@ def btrfs_receive(request: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     folder, name, target = request["folder"], request["name"], request["target"]
     guard = lock(folder)
+    refuse_open(request)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     delete(os.path.join(folder, LIVE_NEW))
     for left in held(folder):

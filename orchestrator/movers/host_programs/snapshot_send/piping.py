@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.movers.host_programs.obeyed import why_open
+
 PIECE_BYTES = 1 << 20
 FULL = ("No space left on device", "quota exceeded", "out of space")
 
@@ -60,6 +62,12 @@ def lock(folder: str) -> int:
     except BlockingIOError:
         raise Broken("busy", "another run copies to it") from None
     return descriptor
+
+
+def refuse_open(request: dict[str, Any]) -> None:
+    """Once the lock is held: what the system may serve from is not written over."""
+    if why := why_open(request["order"]):
+        raise Broken("open", why)
 
 
 def stream(request: dict[str, Any], words: Sequence[str]) -> int:

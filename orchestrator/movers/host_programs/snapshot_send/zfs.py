@@ -11,7 +11,7 @@ import os
 import time
 from typing import Any
 
-from orchestrator.movers.host_programs.snapshot_send.piping import Broken, lock, run_tool, stream
+from orchestrator.movers.host_programs.snapshot_send.piping import Broken, lock, refuse_open, run_tool, stream
 
 SENT = "skerrysend-"
 
@@ -95,6 +95,7 @@ def zfs_abort(request: dict[str, Any]) -> dict[str, Any]:
 
 def zfs_rollback(request: dict[str, Any]) -> dict[str, Any]:
     """At the replica, which has the snapshot already: what was written there since does not stay."""
+    refuse_open(request)
     zfs("rollback", request["name"])
     return {"bytes_wire": 0, "seconds": 0.0}
 
@@ -103,6 +104,7 @@ def zfs_receive(request: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     dataset, name = request["dataset"], f"{request['dataset']}@{SENT}{request['guid']}"
     guard = lock("/run/skerry-zfs-" + hashlib.sha256(dataset.encode()).hexdigest()[:16])
+    refuse_open(request)
     # -F gives up what was written there since the last snapshot; ZFS itself refuses to destroy a snapshot for it.
     bytes_wire = stream(request, ["zfs", "receive", "-s", "-F", name])
     here = {each["name"]: each["guid"] for each in versions(dataset)}
