@@ -65,10 +65,12 @@ def leave_runs_of_lost_side(
                 hint=_down(name, present.side),
             )
         because = f"failover {plan.digest}; {word.person} says that {present.side.value} is down: {word.because}"
-        _leave(desk, held.run, name, operator=operator, because=because, on_run=on_run)
+        leave(desk, held.run, name, operator=operator, because=because, on_run=on_run)
 
 
-def _leave(desk: Desk, run: str, system: SystemName, *, operator: Name, because: str, on_run: migrate.OnRun) -> None:
+def leave(desk: Desk, run: str, system: SystemName, *, operator: Name, because: str, on_run: migrate.OnRun) -> None:
+    """Have `run` leave a system as it stands; RunInProgress where a step of it is under way."""
+
     def ask() -> None:
         desk.runs.request(run, system, "leave", by=operator, reason=because)
 
