@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -62,6 +62,17 @@ def progress_text(progress: Progress) -> str:
             left = (progress.bytes_total - progress.bytes_done) / progress.bytes_per_second
             parts.append(f"ETA {seconds_text(max(1, round(left)))}")
     return printable("  ".join(part for part in parts if part))
+
+
+def step_line(step: dict[str, Any]) -> str:
+    """A row of RunStatus as the live view tells of it: begun, moving, or ended."""
+    system, name = f"{step['system']:<10}", _arrow(step["mode"]) + str(step["step"])
+    if step["doing"] is not None:
+        return printable(f"    {system} {name}: {progress_text(Progress.model_validate(step['doing']))}")
+    if not step["result"]:
+        return printable(f"  … {system} {name}  {step['message']}".rstrip())
+    mark, _ = _MARKS.get(step["result"], ("•", ""))
+    return printable(f"  {mark} {system} {name:<22}{step['seconds'] or 0.0:7.2f} s  {step['message']}".rstrip())
 
 
 @dataclass

@@ -146,8 +146,8 @@ def _what(step: dict[str, Any]) -> str:
 @JSON_OPTION
 def watch(run: str, as_json: bool) -> None:
     """Follow RUN, whoever carries it, until it is at rest. Ctrl-C ends the watching and not the run."""
+    from orchestrator.cli.live import step_line
     from orchestrator.cli.words import print_json
-    from orchestrator.foundation.printable import printable
     from orchestrator.operations.migrate import complain
     from orchestrator.operations.watching import followed
 
@@ -159,9 +159,7 @@ def watch(run: str, as_json: bool) -> None:
                 print_json({"step": change})
             continue
         for change in changes:
-            back = "↩ " if change["mode"] == "undo" else ""
-            told = change["result"] or change["state"]
-            click.echo(printable(f"  {change['system']:<10} {back}{change['step']}  {told}  {change['message']}"))
+            click.echo(step_line(change))
     if as_json:
         print_json(status)
     else:

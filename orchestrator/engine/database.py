@@ -190,7 +190,9 @@ class Database:
         try:
             yield
         except sa.exc.SQLAlchemyError as error:
-            where = self._engine.url.render_as_string(hide_password=True)
+            # As it was named, without what is ours: the driver, and how it connects.
+            url = self._engine.url.set(drivername=self._engine.url.get_backend_name(), query={})
+            where = url.render_as_string(hide_password=True)
             cause = getattr(error, "orig", None) or error
             raise EngineUnavailable(
                 f"{where}: {cause}", hint="Check that the database is up and has room, then run the same command again."

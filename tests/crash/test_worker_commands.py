@@ -105,3 +105,4 @@ def test_the_dead_limit_is_for_shared_databases_and_not_below_what_is_safe(tmp_p
     assert (hasty.returncode, "the least is 5 s" in json.loads(hasty.stderr)["message"]) == (2, True)
     nowhere = machine.skerry("worker", "list", "--json")
     assert (nowhere.returncode, json.loads(nowhere.stderr)["error"]) == (75, "EngineUnavailable")
+    assert json.loads(nowhere.stderr)["message"].startswith("postgresql://nobody@127.0.0.1:1/none: connection failed")

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.app import main
-from orchestrator.cli.live import LiveRun, progress_text
+from orchestrator.cli.live import LiveRun, progress_text, step_line
 from orchestrator.contracts.progress import Progress
 from orchestrator.evidence import stand_alone
 from orchestrator.foundation.printable import printable, printable_lines
@@ -80,3 +80,12 @@ def test_what_hosts_said_within_a_run_is_shown_and_not_obeyed(kind):
 
 def test_progress_is_shown_and_not_obeyed():
     assert HARMLESS in progress_text(Progress(text=ESCAPES))
+
+
+def test_a_row_of_a_run_is_told_as_the_live_view_tells_it():
+    row = {"system": "filing", "step": "drain", "mode": "do", "result": "", "message": "", "doing": None, "seconds": None}
+    assert step_line(row) == "  … filing     drain"
+    moving = {"dataset": "register", "text": "dr → cloud", "bytes_done": 1 << 20, "bytes_total": 1 << 21}
+    assert step_line({**row, "doing": moving}) == "    filing     drain: dr → cloud  1.0 MiB of 2.0 MiB (50%)"
+    ended = {**row, "mode": "undo", "result": "passed", "message": "start at source", "seconds": 0.25}
+    assert step_line(ended) == "  ✓ filing     ↩ drain                  0.25 s  start at source"
