@@ -77,6 +77,7 @@ class LedgerRecorder:
             if shared is not None:
                 ensure_keys(folder, shared)
             unanswered = compare(folder) if shared is None else []
+            keys_are_new = not any(folder.glob("vkey*"))
             signers = _signers(folder, origin)
             ballast = Ballast(folder / "ballast", ballast_bytes)
             if not ballast.load():
@@ -90,7 +91,8 @@ class LedgerRecorder:
                 self._ingest = Ingest(database, ballast, self._disk_full_event)
                 self._publisher = Publisher(database, folder / "log", origin, signers, clock)
             else:
-                found_log(folder, shared, signers, origin, self._prepare(genesis))
+                begins = self._prepare(genesis)
+                found_log(folder, shared, signers, origin, begins, keys_are_new=keys_are_new)
                 self._ingest = SharedIngest(shared)
                 copy = SharedPublisher(folder, origin, signers, clock, shared)
                 self._publisher = copy

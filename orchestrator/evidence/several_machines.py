@@ -251,9 +251,19 @@ def ensure_keys(folder: Path, shared: SharedLedger) -> None:
 
 
 def found_log(
-    folder: Path, shared: SharedLedger, signers: Sequence[NoteSigner], origin: str, genesis: UnnumberedEvent
+    folder: Path,
+    shared: SharedLedger,
+    signers: Sequence[NoteSigner],
+    origin: str,
+    genesis: UnnumberedEvent,
+    *,
+    keys_are_new: bool,
 ) -> None:
-    """The shared log, where there is none yet: this machine's own so far, or a new one that begins with `genesis`."""
+    """The shared log, where there is none yet: this machine's own so far, or a new one that begins with `genesis`.
+
+    Where another machine began it at the same moment the log is that one's: EvidenceError, and keys that were made here
+    for it (`keys_are_new`), and signed nothing, are gone again.
+    """
     if not shared.about():
         connection = sqlite3.connect(f"file:{folder / 'ledger.db'}?mode=ro", uri=True)
         try:
@@ -261,14 +271,20 @@ def found_log(
             heads = connection.execute("SELECT size, root, note FROM checkpoints WHERE note IS NOT NULL").fetchall()
         finally:
             connection.close()
-        for size, root, note in heads:
-            if shared.settle(size, root) != root:
-                raise BrokenLog(f"at size {size} the shared database has a head of another log than {origin}")
-            shared.sign(size, note)
         own = [(event.run, event.seq, data) for event, data in ((read_event(at, data), data) for at, data in rows)]
         keys = "\n".join(str(signer.verifier_key) for signer in signers)
         first = own or [(genesis.run, 0, genesis.numbered(0))]
         shared.found({"origin": origin, "keys": keys}, first)
+        try:
+            ensure_keys(folder, shared)
+        except EvidenceError:
+            for path in [*folder.glob("vkey*"), *(folder / "private").glob("log.*")] if keys_are_new else ():
+                path.unlink()
+            raise
+        for size, root, note in heads:
+            if shared.settle(size, root) != root:
+                raise BrokenLog(f"at size {size} the shared database has a head of another log than {origin}")
+            shared.sign(size, note)
     replace_file(folder / MARK, f"{origin}\n".encode())
 
 

@@ -29,14 +29,14 @@ def event(number, run="run-1"):
     return RunEvent(type="step.probed", run=run, at="2026-11-21T22:18:00.000Z", data={"n": number})
 
 
-def opened(folder, store, **more):
+def opened(folder, store, shared=None, **more):
     return open_recorder(
         folder,
         origin=ORIGIN,
         source=f"urn:test:{folder.name}",
         clock=SystemClock(),
         ballast_bytes=4096,
-        shared=None if store is None else store.ledger,
+        shared=shared or (None if store is None else store.ledger),
         **more,
     )
 
@@ -114,6 +114,48 @@ def test_a_machine_without_the_logs_keys_is_refused_and_makes_none(tmp_path, sto
         opened(tmp_path / "other", store)
     assert "skerry state backup" in caught.value.hint
     assert not (tmp_path / "other" / "vkey").exists()
+
+
+class BegunMeanwhile:
+    """A shared ledger that another machine begins just after it was seen to be none."""
+
+    def __init__(self, shared, begin):
+        self._shared, self._begin = shared, begin
+
+    def __getattr__(self, name):
+        return getattr(self._shared, name)
+
+    def found(self, words, entries):
+        self._begin()
+        return self._shared.found(words, entries)
+
+
+def test_of_two_machines_that_begin_a_log_at_once_one_is_refused_and_keeps_no_keys(tmp_path, store):
+    one, other = tmp_path / "one", tmp_path / "other"
+    shared = BegunMeanwhile(store.ledger, lambda: opened(one, store).close())
+    with pytest.raises(EvidenceError, match="has not the keys of the log"):
+        opened(other, store, shared=shared)
+    assert [*other.glob("vkey*"), *other.glob("private/*")] == []
+    shutil.rmtree(other)
+    bring_keys(one, other)
+    second = opened(other, store)
+    second.record(event(1))
+    second.close()
+    opened(one, store).close()
+    assert log_of(one) == log_of(other)
+    assert verifies(one)
+
+
+def test_a_machine_that_wrote_alone_and_comes_second_keeps_its_keys(tmp_path, store):
+    one, other = tmp_path / "one", tmp_path / "other"
+    alone = opened(other, None)
+    alone.record(event(1))
+    alone.close()
+    shared = BegunMeanwhile(store.ledger, lambda: opened(one, store).close())
+    with pytest.raises(EvidenceError, match="has not the keys of the log"):
+        opened(other, store, shared=shared)
+    assert verifies(other)
+    opened(other, None).close()
 
 
 def test_what_a_machine_wrote_alone_is_where_the_shared_log_begins(tmp_path, store):

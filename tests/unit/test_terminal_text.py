@@ -83,7 +83,7 @@ def test_progress_is_shown_and_not_obeyed():
 
 
 def test_a_row_of_a_run_is_told_as_the_live_view_tells_it():
-    row = {"system": "filing", "step": "drain", "mode": "do", "result": "", "message": "", "doing": None, "seconds": None}
+    row = {"system": "filing", "step": "drain", "mode": "do", "result": "", "message": "", "doing": None, "seconds": 0}
     assert step_line(row) == "  … filing     drain"
     moving = {"dataset": "register", "text": "dr → cloud", "bytes_done": 1 << 20, "bytes_total": 1 << 21}
     assert step_line({**row, "doing": moving}) == "    filing     drain: dr → cloud  1.0 MiB of 2.0 MiB (50%)"
