@@ -14,6 +14,7 @@ from orchestrator.operations.rollback import RUNS_LOOKED_AT_MAX, loss_accepted, 
 from orchestrator.steps.words import word_in_force
 
 RESTING = ("paused", "failed")
+ASKS_MAX = 3
 
 
 def ensure_way_back(desk: Desk, status: RunStatus, systems: tuple[SystemName, ...]) -> None:
@@ -69,21 +70,27 @@ def leave_runs_of_lost_side(
 
 
 def leave(desk: Desk, run: str, system: SystemName, *, operator: Name, because: str, on_run: migrate.OnRun) -> None:
-    """Have `run` leave a system as it stands; RunInProgress where a step of it is under way."""
+    """Have `run` leave a system as it stands: once nothing of it is under way, here or in the process that carries it.
+
+    RunInProgress where it goes on all the same, as when another person asked it to meanwhile.
+    """
 
     def ask() -> None:
         desk.runs.request(run, system, "leave", by=operator, reason=because)
 
     def has_answered(status: RunStatus) -> bool:
         """Of a wave's run: its other members may be at work for hours yet."""
-        return status.requests_open == 0 or _of(status, system).over
+        left = _of(status, system)
+        return left.over or (status.requests_open == 0 and migrate.system_rests(left))
 
-    left = _of(obeyed(desk, run, ask=ask, on_run=on_run, rests=has_answered), system)
-    if not left.over:
-        raise RunInProgress(
-            f"{system} is held by run {run} ({left.state}), and a step of it is under way",
-            hint=f"Let it come to rest, then ask again: skerry runs watch {run}",
-        )
+    for _ in range(ASKS_MAX):  # while a step is under way it is refused, and then that step has ended
+        left = _of(obeyed(desk, run, ask=ask, on_run=on_run, rests=has_answered), system)
+        if left.over:
+            return
+    raise RunInProgress(
+        f"{system} is held by run {run} ({left.state}), and a step of it is under way",
+        hint=f"See what it does, and who asked for it: skerry runs show {run}",
+    )
 
 
 def _run_that_holds(desk: Desk, system: SystemName, plan: Plan) -> RunStatus | None:

@@ -185,8 +185,12 @@ def _stage_of(phase: Phase) -> int:
 
 def is_at_rest(status: RunStatus) -> bool:
     """Nothing is under way, and everything that was asked is answered."""
-    resting = all(system.state in AT_REST or system.state == "paused" for system in status.systems)
-    return resting and status.requests_open == 0
+    return all(map(system_rests, status.systems)) and status.requests_open == 0
+
+
+def system_rests(system: SystemStatus) -> bool:
+    """Nothing of it is under way."""
+    return system.state in AT_REST or system.state == "paused"
 
 
 def await_rest(run: str, runs: Runs, worker: Worker, *, rests: Rests = is_at_rest) -> RunStatus:
