@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from orchestrator.contracts.authority import Order
@@ -84,10 +85,11 @@ class StillDataMover:
         progress: ProgressSink | None = None,
     ) -> TransferReport:
         """`order`: by which the replica's side was seen to be fenced; None for DR, which never serves."""
-        movers = self.drivers
         if isinstance(dataset, FileTree):
-            return movers.trees.copy(dataset, source, replica, from_point=from_point, order=order, progress=progress)
-        return movers.volumes.copy(dataset, source, replica, from_point=from_point, order=order, progress=progress)
+            copy = partial(self.drivers.trees.copy, dataset)
+        else:
+            copy = partial(self.drivers.volumes.copy, dataset)
+        return copy(source, replica, from_point=from_point, order=order, progress=progress)
 
     def prepare_last(self, dataset: StillData, source: Host, replica: Host) -> str:
         """Why the last delta will not be quick; "" when it will. A volume's is as quick as its change tracking."""

@@ -22,7 +22,7 @@ def as_order(said: dict[str, Any]) -> tuple[int, int]:
 
 def newest_of(asked: dict[str, Any]) -> tuple[int, int]:
     """Of the orders that this host has obeyed."""
-    return max(as_order(said) for said in (told(asked, kind) for kind in OBEYED) if said is not None)
+    return max(as_order(told(asked, kind)) for kind in OBEYED)
 
 
 def told(asked: dict[str, Any], kind: str) -> dict[str, Any]:
