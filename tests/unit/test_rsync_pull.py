@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contracts.programs import program_text
 from orchestrator.movers.file_tree import PROGRAM
 from orchestrator.movers.host_programs.rsync_pull import choose_words, distrusted_mark
 
 
 def program(**request):
-    line = [sys.executable, "-I", "-S", str(PROGRAM), json.dumps(request)]
-    said = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True).stdout
-    return json.loads(said.splitlines()[-1].removeprefix("result "))
+    line = [sys.executable, "-I", "-S", "-", json.dumps(request)]
+    said = subprocess.run(line, input=program_text(PROGRAM), capture_output=True, timeout=60, check=True).stdout
+    return json.loads(said.splitlines()[-1].removeprefix(b"result "))
 
 
 @pytest.mark.parametrize(
