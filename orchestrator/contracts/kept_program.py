@@ -10,7 +10,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from orchestrator.contracts.programs import PYTHON_WORDS
+from orchestrator.contracts.programs import PYTHON_WORDS, TELL_WORDS
 from orchestrator.contracts.transport import Transport
 from orchestrator.foundation.errors import CommandFailed, CommandTimedOut, HostError
 
@@ -59,13 +59,7 @@ class KeptProgram:
                 self._complain()
                 self._number += 1
                 number = self._number
-            line = json.dumps({**question, "number": number}) + "\n"
-            # Small questions are words; long ones, with names in them, go through stdin.
-            words = ["sh", "-c", 'printf %s "$2" > "$1"', "ask", self._way, line]
-            if len(line) > 4096:
-                words = ["sh", "-c", 'cat > "$1"', "ask", self._way]
-            stdin = line.encode() if len(line) > 4096 else b""
-            self._transport.run(words, stdin=stdin, user=self._user, timeout_seconds=ASK_SECONDS_MAX)
+            self._tell(self._way, {**question, "number": number})
             with self._changed:
                 self._changed.wait_for(lambda: number in self._answers or self._ended is not None, timeout_seconds)
                 if number in self._answers:
@@ -80,10 +74,14 @@ class KeptProgram:
                 return
             way = self._way
         try:
-            words = ["sh", "-c", 'printf %s "$2" > "$1"', "ask", way, '{"do": "end", "number": 0}\n']
-            self._transport.run(words, user=self._user, timeout_seconds=ASK_SECONDS_MAX, check=False)
+            self._tell(way, {"do": "end", "number": 0})
         except HostError:
             return  # it ends with the connection
+
+    def _tell(self, way: str, question: dict[str, Any]) -> None:
+        line = json.dumps(question) + "\n"
+        words = [*TELL_WORDS, way]
+        self._transport.run(words, stdin=line.encode(), user=self._user, timeout_seconds=ASK_SECONDS_MAX)
 
     def __enter__(self) -> Self:
         self.open()

@@ -18,6 +18,8 @@ from orchestrator.model.host import Host
 # Isolated and without site packages: the host's Python start is most of the cost of a small program.
 NAME_SHOWN_MAX = 320
 PYTHON_WORDS = ("python3", "-I", "-S", "-")
+# The path comes after them; what is written there is the input of the command.
+TELL_WORDS = ("sh", "-c", 'cat > "$1"', "tell")
 
 
 @cache

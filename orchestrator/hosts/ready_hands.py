@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.contracts.programs import PYTHON_WORDS, program_text
+from orchestrator.contracts.programs import PYTHON_WORDS, TELL_WORDS, program_text
 from orchestrator.hosts.bounded_command import KILL_AFTER_SECONDS, as_user
 from orchestrator.hosts.process_pump import Pumped
 from orchestrator.hosts.shell_words import shell_line
@@ -81,6 +81,7 @@ class ReadyHand:
     ) -> Pumped:
         """How the command ended; HandGone where nobody can say."""
         program = tuple(words[: len(PYTHON_WORDS)]) == PYTHON_WORDS and bool(stdin) and not environment
+        tells = tuple(words[:-1]) == TELL_WORDS and not environment
         answer: Future[Pumped] = Future()
         with self._lock:
             if self._gone:
@@ -95,7 +96,7 @@ class ReadyHand:
             "seconds": timeout_seconds,
             "environment": dict(environment or {}),
             "stdin": len(stdin),
-            "program": program,
+            "kind": "program" if program else "tell" if tells else "command",
         }
         self._send(json.dumps(request).encode() + b"\n" + stdin)
         try:
@@ -103,6 +104,14 @@ class ReadyHand:
         except NoAnswer:
             self.close()  # not even its own bound answered: it is not to be trusted with another command
             return Pumped(-9, b"", b"", timeout_seconds + ANSWER_SECONDS, overran=True, overflowed=False)
+
+    def learn(self, text: bytes) -> None:
+        """Have it read the text of a program that is to be run soon; it is not waited for."""
+        request = {"kind": "learn", "stdin": len(text)}
+        try:
+            self._send(json.dumps(request).encode() + b"\n" + text)
+        except HandGone:
+            pass  # who runs something next is told
 
     def close(self) -> None:
         """End it, and what it runs."""
@@ -182,8 +191,10 @@ class ReadyHands:
         self._beginning = threading.Lock()
         self._standing: dict[str | None, Standing] = {}
 
-    def begin(self, user: str | None) -> None:
-        """See that one stands ready for `user`, if that can be. Raises what opening a connection raises."""
+    def begin(self, user: str | None, texts: Sequence[bytes] = ()) -> None:
+        """See that one stands ready for `user`, and has read these programs, if that can be. Raises what opening a
+        connection raises.
+        """
         with self._beginning, ExitStack() as opened:
             if self.of(user) is not None:
                 return  # also where another thread began it meanwhile: what stands is in use
@@ -193,6 +204,8 @@ class ReadyHands:
             except OSError:
                 return  # no Python there, or no room for one more session
             opened.callback(hand.close)
+            for text in texts:
+                hand.learn(text)
             with self._lock:
                 before = self._standing.get(user)
                 self._standing[user] = Standing(hand, connection, opened.pop_all())

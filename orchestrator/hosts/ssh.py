@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from orchestrator.contracts.programs import program_text
 from orchestrator.contracts.transport import CommandResult
 from orchestrator.foundation.errors import CommandFailed, HostError, HostUnreachable
 from orchestrator.foundation.limits import COMMAND_OUTPUT_BYTES_MAX
@@ -97,9 +98,9 @@ class SshTransport:
             user=become,
         )
 
-    def stand_ready(self, user: str | None) -> None:
-        """See contracts.ready_hosts."""
-        self._pool.hands.begin(self._become(user))
+    def stand_ready(self, user: str | None, texts: Sequence[bytes] = ()) -> None:
+        """See contracts.ready_hosts; `texts` are those of programs that will be run."""
+        self._pool.hands.begin(self._become(user), texts)
 
     def _become(self, user: str | None) -> str | None:
         return user if self.host.become and user not in (None, self.login_user) else None
@@ -158,8 +159,16 @@ def _says(pumped: Pumped, mark: bytes, text: bytes) -> bool:
 class SshTransports:
     """contracts.transport.Transports: one SshTransport per host, connections kept until `close`."""
 
-    def __init__(self, ssh_config: Path | None, run_dir: Path, known_hosts_extra: Path | None) -> None:
+    def __init__(
+        self,
+        ssh_config: Path | None,
+        run_dir: Path,
+        known_hosts_extra: Path | None,
+        quick_programs: Callable[[], Sequence[Path]] = tuple,
+    ) -> None:
         self._ssh_config = ssh_config
+        self._quick_programs = quick_programs
+        self._joining = threading.Lock()
         self._run_dir = run_dir
         self._known_hosts_extra = known_hosts_extra
         self._sockets = _socket_folder(run_dir)
@@ -172,8 +181,10 @@ class SshTransports:
     def stand_ready(self, host: Host, users: Sequence[str | None]) -> None:
         """contracts.ready_hosts.ReadyHosts."""
         transport = self(host)
+        with self._joining:  # the first one joins each program; hosts stand ready beside each other
+            texts = [program_text(program) for program in self._quick_programs()]
         for user in users:
-            transport.stand_ready(user)
+            transport.stand_ready(user, texts)
 
     def pool(self, host: Host) -> SshPool:
         with self._lock:
@@ -213,14 +224,21 @@ class SshTransports:
         self.close()
 
 
-def open_transports(ssh_config: Path | None, run_dir: Path, known_hosts_extra: Path | None = None) -> SshTransports:
+def open_transports(
+    ssh_config: Path | None,
+    run_dir: Path,
+    known_hosts_extra: Path | None = None,
+    *,
+    quick_programs: Callable[[], Sequence[Path]] = tuple,
+) -> SshTransports:
     """Transports for all hosts of an inventory.
 
     `ssh_config` is the operator's file (None: what OpenSSH itself would read), `run_dir` ours for this run,
     `known_hosts_extra` the file of learned host keys, which need not exist yet. Nothing is connected before it is used.
+    Hosts that stand ready have read the programs that `quick_programs` names.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    return SshTransports(ssh_config, run_dir, known_hosts_extra)
+    return SshTransports(ssh_config, run_dir, known_hosts_extra, quick_programs)
 
 
 def _socket_folder(run_dir: Path) -> Path:

@@ -14,6 +14,7 @@ from orchestrator.foundation.clock import timestamp
 from orchestrator.foundation.errors import TargetError
 from orchestrator.model.action import PrepareFront, SwitchFront
 from orchestrator.model.outcome import Outcome, Probe
+from orchestrator.model.system import Route53Front
 from orchestrator.steps.asked import asked
 from orchestrator.steps.homecoming import refuse_unfit_home
 from orchestrator.steps.places import host_at
@@ -31,12 +32,15 @@ class PrepareFrontHandler:
     def act(self, deed: Deed, progress: ProgressSink, emit: Emit) -> Outcome:
         action = asked(deed, PrepareFront)
         front = deed.system_plan.system.front
-        before = self.drivers.front.lower_ttl(front, action.ttl_seconds, key=deed.key)
+        # A record that was made by others may live longer than the estate wants it to.
+        least = front.ttl_seconds if isinstance(front, Route53Front) else action.ttl_seconds
+        wanted = min(action.ttl_seconds, least)
+        before = self.drivers.front.lower_ttl(front, wanted, key=deed.key)
         if before is None:
             raise TargetError(f"{front.name} has no record yet", hint="Clients cannot be moved from nowhere.")
         after = self.drivers.front.current(front)
-        if after is None or after.ttl_seconds > action.ttl_seconds or after.address != before.address:
-            raise TargetError(f"{front.name} was to be kept {action.ttl_seconds} s, but now it says {after}")
+        if after is None or after.ttl_seconds > wanted or after.address != before.address:
+            raise TargetError(f"{front.name} was to be kept {wanted} s, but now it says {after}")
         data = {
             "name": front.name,
             "address": after.address,

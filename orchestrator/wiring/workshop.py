@@ -95,10 +95,9 @@ class Workshop:
 
     @cached_property
     def transports(self) -> Any:
-        from orchestrator.hosts.ssh import open_transports
+        from orchestrator.wiring.transports import bind_transports
 
-        config = Path(self.inventory.ssh_config) if self.inventory.ssh_config else None
-        return self._open.enter_context(open_transports(config, skerry_home() / "run", self._learned_keys.file))
+        return self._open.enter_context(bind_transports(self.inventory, self._learned_keys.file))
 
     @cached_property
     def _learned_keys(self) -> Any:

@@ -21,6 +21,7 @@ from orchestrator.foundation.errors import (
     UsageError,
 )
 from orchestrator.hosts.ssh import SshTransport, SshTransports, open_transports
+from orchestrator.wiring.transports import programs_while_clients_wait
 from tests.laws.transport_laws import ReachingLaws, TransportLaws
 from tests.platform.local_sshd import LocalSshd, keygen
 
@@ -40,7 +41,7 @@ def sshd(tmp_path: Path) -> Iterator[LocalSshd]:
 
 @pytest.fixture
 def transports(sshd: LocalSshd, tmp_path: Path) -> Iterator[SshTransports]:
-    with open_transports(sshd.ssh_config, tmp_path / "run") as opened:
+    with open_transports(sshd.ssh_config, tmp_path / "run", quick_programs=programs_while_clients_wait) as opened:
         yield opened
 
 

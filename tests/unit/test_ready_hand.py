@@ -1,5 +1,7 @@
 """The process that runs commands on a host for a caller that waits: here on this machine, without a connection."""
 
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -8,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.contracts.programs import PYTHON_WORDS
+from orchestrator.contracts.programs import PYTHON_WORDS, TELL_WORDS
+from orchestrator.hosts.host_programs.ready_hand import Hand
 from orchestrator.hosts.process_pump import Pumped
 from orchestrator.hosts.ready_hands import IDLE_SECONDS_MAX, WORDS, HandGone, ReadyHand
 
@@ -178,3 +181,74 @@ def test_a_hand_in_use_stands_and_one_that_nobody_asked_for_long_is_not_asked_ag
     assert hand.alive, "closing it would end what it runs"
     thread.join(SECONDS_MAX)
     assert not hand.alive
+
+
+def test_what_is_told_is_written_where_a_shell_would_write_it(hand: ReadyHand, tmp_path: Path) -> None:
+    way = tmp_path / "a way"
+    long = b"x" * 200_000  # more than a pipe holds
+    for text in (b"one\n", long, b""):
+        ended = asked(hand, *TELL_WORDS, str(way), stdin=text)
+        assert (ended.exit_code, ended.stdout, ended.stderr, way.read_bytes()) == (0, b"", b"", text)
+    missing = asked(hand, *TELL_WORDS, str(tmp_path / "none" / "way"), stdin=b"x")
+    assert missing.exit_code == 2
+    assert missing.stderr == f"{tmp_path}/none/way: No such file or directory\n".encode()
+
+
+def test_what_is_told_where_nobody_reads_ends_with_its_time_and_delays_none(hand: ReadyHand, tmp_path: Path) -> None:
+    way = tmp_path / "way"
+    os.mkfifo(way)
+    ended: list[Pumped] = []
+    words = (*TELL_WORDS, str(way))
+    waiting = threading.Thread(target=lambda: ended.append(asked(hand, *words, stdin=b"x", seconds=1.0)))
+    waiting.start()
+    assert program(hand, "print('on')").stdout == b"on\n"
+    waiting.join()
+    assert ended[0].exit_code == 124
+
+
+def test_a_program_that_was_learned_is_known_before_it_is_run(hand: ReadyHand) -> None:
+    host = Hand()
+    for text in (b"print('on')", b"this is no program"):
+        assert host.begin({"kind": "learn"}, text) is None
+    assert list(host.texts) == [b"print('on')"]
+    hand.learn(b"this is no program")
+    hand.learn(b"print('on')")
+    assert program(hand, "print('on')").stdout == b"on\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "out", "err"),
+    [
+        ("import sys\nsys.exit(-1)", 255, b"", b""),
+        ("import sys\nsys.exit(None)", 0, b"", b""),
+        ("import sys\nsys.exit(['no'])", 1, b"", b"['no']\n"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGTERM)", 143, b"", b""),
+        (
+            (
+                "import threading, time\n"
+                "threading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()\nprint('soon')"
+            ),
+            0,
+            b"soon\nlate\n",
+            b"",
+        ),
+        (
+            "class Last:\n    def __del__(self):\n        print('gone')\nlast = Last()\nlast.self = last\n",
+            0,
+            b"gone\n",
+            b"",
+        ),
+    ],
+)
+def test_a_program_ends_as_python_would_end_it(hand: ReadyHand, text: str, code: int, out: bytes, err: bytes) -> None:
+    ended = program(hand, text)
+    assert (ended.exit_code, ended.stdout, ended.stderr) == (code, out, err)
+    alone = subprocess.run([sys.executable, *PYTHON_WORDS[1:]], input=text.encode(), capture_output=True, check=False)
+    signalled = 128 - alone.returncode if alone.returncode < 0 else alone.returncode
+    assert (signalled, alone.stdout, alone.stderr) == (code, out, err)
+
+
+def test_what_a_program_left_open_is_written(hand: ReadyHand, tmp_path: Path) -> None:
+    text = f"left = open({str(tmp_path / 'left')!r}, 'w')\nleft.write('all of it')\n"
+    assert program(hand, text).exit_code == 0
+    assert (tmp_path / "left").read_text() == "all of it"

@@ -208,10 +208,12 @@ class TestDrillsAtTheCloud:
 def test_clients_are_made_to_follow_quickly_before_they_are_moved(world):
     front = FRONT
     world.front.settle(front.model_copy(update={"ttl_seconds": 300}), key="slow")
-    observed = passed(world, actions.PrepareFront(ttl_seconds=5)).observed
-    assert (observed["ttl_before_seconds"], observed["ttl_seconds"], observed["address"]) == (300, 5, SOURCE.address)
-    assert world.front.records[front.name].ttl_seconds == 5
-    again = passed(world, actions.PrepareFront(ttl_seconds=5)).observed
-    assert again["ttl_before_seconds"] == 5
+    usual = front.ttl_seconds
+    assert 0 < usual < 5  # what the estate wants is quicker than what the runbook would make of it
+    for asked, before, after in ((5, 300, usual), (0, usual, 0), (5, 0, 0)):
+        observed = passed(world, actions.PrepareFront(ttl_seconds=asked)).observed
+        told = observed["ttl_before_seconds"], observed["ttl_seconds"], observed["address"]
+        assert told == (before, after, SOURCE.address)
+        assert world.front.records[front.name].ttl_seconds == after
     world.front.records.clear()
     assert "no record" in act(world, actions.PrepareFront()).message

@@ -3,8 +3,11 @@
 This file is sent to hosts as it stands and run by their own Python (3.9 or newer): standard library only.
 
 It reads requests from its standard input and answers on its standard output, each as a line of JSON and then bytes:
-  {id, words, seconds, environment, stdin, program}, then `stdin` bytes; with `program` those are the text of a program,
-      which is run in a copy of this process, as `python3 -I -S - WORDS` would run it
+  {id, kind, words, seconds, environment, stdin}, then `stdin` bytes, which are by kind
+      command  what it reads
+      program  its text; it is run in a copy of this process, as `python3 -I -S - WORDS` would run it
+      tell     what is written to the path that is the last word, by a copy of this process
+  {kind: learn, stdin}, then the text of a program that will be run soon; it has no answer
   {id, code, seconds, out, err, overflowed}, then `out` bytes of its standard output and `err` of its errors
 Any number of requests are under way beside each other. A command leads a process group of its own. It is ended (TERM,
 five seconds later KILL) when its time is over and when our input ends, which a cut connection and the death of the
@@ -14,8 +17,11 @@ Our output says `ready` first. Where nobody asks for half an hour, we end.
 
 from __future__ import annotations
 
+import atexit
+
 # Modules that programs need are here before anybody waits for them.
 import fcntl  # noqa: F401
+import gc
 import hashlib  # noqa: F401
 import json
 import os
@@ -25,12 +31,13 @@ import socket  # noqa: F401
 import subprocess  # noqa: F401
 import sys
 import tempfile  # noqa: F401
+import threading
 import time
 import types
 
 MYPY = False  # true for the type checker alone
 if MYPY:
-    from typing import Any
+    from typing import Any, NoReturn
 
 OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 PIECE_BYTES = 1 << 16
@@ -114,6 +121,8 @@ class Hand:
             signal.signal(ends_us, lambda *_: sys.exit(1))
         self.poll.register(self.wake_in, select.POLLIN)
         self.poll.register(0, select.POLLIN)
+        gc.collect()
+        gc.freeze()  # copies of us do not look at what they never touch
         send(b"ready\n")
         try:
             while self.under_way or time.monotonic() < self.asked_at + IDLE_SECONDS_MAX:
@@ -156,17 +165,20 @@ class Hand:
         return request, stdin
 
     def begin(self, request: dict[str, Any], stdin: bytes) -> types.CodeType | None:
+        if request["kind"] == "learn":
+            self.learn(stdin)
+            return None
         streams = [os.pipe(), os.pipe()]
         outer, inner = [stream[0] for stream in streams], [stream[1] for stream in streams]
         try:
-            if request["program"]:
-                code = self.compiled(stdin)
+            if request["kind"] == "command":
+                pid = spawned(request, stdin, inner)
+            else:
+                code = self.compiled(stdin) if request["kind"] == "program" else None
                 pid = os.fork()
                 if pid == 0:
                     self.become_alone(request, inner)
-                    return code
-            else:
-                pid = spawned(request, stdin, inner)
+                    return code or tell(request["words"][-1], stdin)
         except (OSError, SyntaxError) as error:  # the words are too long, there is no room, it is no program
             for descriptor in outer:
                 os.close(descriptor)
@@ -186,6 +198,12 @@ class Hand:
         if text not in self.texts:
             self.texts[text] = compile(text, "<stdin>", "exec", dont_inherit=True)
         return self.texts[text]
+
+    def learn(self, text: bytes) -> None:
+        try:
+            self.compiled(text)
+        except SyntaxError:
+            pass  # who runs it is told
 
     def become_alone(self, request: dict[str, Any], inner: list[int]) -> None:
         """In the copy: it must never answer for us, whatever goes wrong."""
@@ -253,6 +271,19 @@ class Hand:
             time.sleep(0.01)
 
 
+def tell(path: str, text: bytes) -> NoReturn:
+    """In the copy: write it there, as a shell's `cat > "$1"` would."""
+    try:
+        with open(path, "wb", buffering=0) as stream:
+            left = memoryview(text)
+            while left:
+                left = left[stream.write(left) or 0 :]
+    except OSError as error:
+        os.write(2, ("%s: %s\n" % (path, os.strerror(error.errno or 0))).encode())
+        os._exit(2)
+    os._exit(0)
+
+
 def spawned(request: dict[str, Any], stdin: bytes, inner: list[int]) -> int:
     """A command of this host. timeout(1) leads its group, so that it has a bound also when we are killed."""
     source = os.memfd_create("stdin")
@@ -284,13 +315,41 @@ def send(answer: bytes) -> None:
         left = left[os.write(1, left) :]
 
 
+def run(program: types.CodeType) -> NoReturn:
+    """In the copy: run it and end as Python would, but for taking apart what the copy was made with: that alone would
+    take longer than most programs do.
+    """
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    code = 0
+    try:
+        exec(program, module.__dict__)  # noqa: S102 - this is what it was sent for
+    except SystemExit as end:
+        code = end.code & 0xFF if isinstance(end.code, int) else 0 if end.code is None else 1
+        if end.code is not None and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException:  # whatever it broke on, it ends here
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to have it done before the end
+    module.__dict__.clear()  # files that it left open are written and closed
+    gc.collect()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or 120  # as Python has it
+    os._exit(code)
+
+
 def main() -> None:
     os.chdir("/")
     program = Hand().serve()
     if program is not None:
-        module = types.ModuleType("__main__")
-        sys.modules["__main__"] = module
-        exec(program, module.__dict__)  # noqa: S102 - this is what it was sent for
+        run(program)
 
 
 if __name__ == "__main__":

@@ -97,11 +97,14 @@ def say_answer(number: int, answer: dict[str, Any]) -> None:
     """Lists go before it, in parts, so that no line is long."""
     for key in [key for key, value in answer.items() if isinstance(value, list)]:
         part: list[Any] = []
-        for each in [*answer.pop(key), None]:
-            if each is None or sum(len(one) + 8 for one in part) > PART_CHARACTERS:
-                say("part", {"number": number, "key": key, "values": part})
-                part = []
+        characters = 0
+        for each in answer.pop(key):
             part.append(each)
+            characters += len(each) + 8
+            if characters > PART_CHARACTERS:
+                say("part", {"number": number, "key": key, "values": part})
+                part, characters = [], 0
+        say("part", {"number": number, "key": key, "values": part})
     say("answer", dict(answer, number=number))
 
 

@@ -22,7 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+
+MYPY = False  # true for the type checker alone
+if MYPY:
+    from typing import Any
 
 READ_BYTES = 1 << 18
 ATTEMPTS_MAX = 5

@@ -69,7 +69,7 @@ class Line:
             return {"busy": True}
         try:
             why = why_open(question["order"])
-            return {"open": why} if why else pull(self.words)
+            return {"open": why} if why else pull(self.words, self.request["target"])
         finally:
             os.close(held)
 

@@ -4,7 +4,7 @@ Joined with obeyed.py, sent to hosts and run by their own Python (3.9 or newer):
 chatter of rsync on the host: progress at most twice a second, the first names of what moved, counts at the end.
 
 Rules: one pull per target at a time; rsync ends with this program; a name that changed or vanished is told, never
-hidden.
+hidden; what is told to be there outlives a loss of power.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from orchestrator.movers.host_programs.obeyed import why_open
 
 NAMES_MAX = 50
 TRIAL_SECONDS_MAX = 30
+WENT_THROUGH = (0, 23, 24)  # rsync's codes: also where something vanished, or could not be read
 PR_SET_PDEATHSIG = 1
 # rsync prints names between these marks, so that a file called like a statistic is not taken for one.
 NAME_MARK = "skerry-name "
@@ -177,7 +178,18 @@ def distrusted_mark(target: str) -> str:
     return os.path.join(folder, ".skerry-points", name + ".distrusted")
 
 
-def pull(words: list[str], stop_after_seconds: float | None = None) -> dict[str, Any]:
+def keep_on_disk(target: str) -> None:
+    """By itself rsync leaves that to the kernel: for half a minute, a host that loses power loses what was copied."""
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), target)
+    finally:
+        os.close(descriptor)
+
+
+def pull(words: list[str], target: str, stop_after_seconds: float | None = None) -> dict[str, Any]:
     """Let rsync run to its end, or end it after so many seconds; what arrived until then is kept for the next pull."""
     hearing = Hearing()
     started = time.monotonic()
@@ -217,6 +229,12 @@ def pull(words: list[str], stop_after_seconds: float | None = None) -> dict[str,
     finally:
         timer.cancel()
     stopped = told_to_stop.is_set() and code != 0
+    if code in WENT_THROUGH and "--dry-run" not in words:
+        try:
+            keep_on_disk(target)
+        except OSError as error:
+            code = 11
+            hearing.complaints.append("%s: %s" % (error.filename, os.strerror(error.errno or 0)))
     if stopped:
         hearing.statistics["bytes_received"] = hearing.bytes_done
     return {
@@ -289,7 +307,7 @@ def main() -> None:
                 say("result", {"open": why})
                 return
             way = {"resume": request["resume"], "distrusted": request["distrusted"]}
-            result = pull(choose_words(request["words"], **way), request.get("stop_after_seconds"))
+            result = pull(choose_words(request["words"], **way), target, request.get("stop_after_seconds"))
             if request["distrusted"] and result["code"] == 0 and "--dry-run" not in request["words"]:
                 os.unlink(mark)
             say("result", result)

@@ -45,8 +45,7 @@ if MYPY:
 
     Identity = tuple[int, int, bool]  # device, inode, and whether it has several names
 
-CHANGED_MAX = 5000
-ROUNDS_MAX = 5
+CHANGED_MAX, ROUNDS_MAX = 5000, 5
 EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name
 IN_MODIFY, IN_ATTRIB, IN_CLOSE_WRITE = 0x2, 0x4, 0x8
 IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE = 0x40, 0x80, 0x100, 0x200
@@ -256,8 +255,11 @@ class Watch:
             for path, name in renewed:
                 self.forget_tree(join(path, name))
                 self.note(join(path, name))
-            for path in {path for path, _ in dirty}:
-                self.read_again(path, {name for at, name in dirty if at == path and name})
+            names_of: dict[bytes, set[bytes]] = {path: set() for path, _ in dirty}
+            for path, name in dirty:
+                names_of[path].add(name)
+            for path, names in names_of.items():
+                self.read_again(path, names - {b""})
             for path, name in renewed:
                 kept = self.kept.get(path)
                 if kept is not None and name in kept.folders:
@@ -313,8 +315,7 @@ class Watch:
             path = path.rpartition(b"/")[0]
 
     def digest(self) -> str:
-        waiting = [path for path, kept in self.kept.items() if kept.whole is None]
-        for path in sorted(waiting, key=depth, reverse=True):
+        for path in [path for path, kept in self.kept.items() if kept.whole is None]:
             self.stale(path)
         for path in sorted((path for path, kept in self.kept.items() if kept.whole is None), key=depth, reverse=True):
             kept = self.kept[path]
