@@ -91,6 +91,7 @@ class TreeMover(Protocol):
       copy    leaves no key, certificate or entry for its access on either host
       copy    with an order raises AuthorityError and changes nothing where no fence of its system stands at the
               replica, or where that host obeyed a newer order: it is compared there, once no other copy can begin
+      copy    that returned outlives a loss of power at the replica (tests/platform/test_copies_on_disk.py)
       outlook touches neither tree; after a copy of a still tree nothing is pending and nothing would be deleted
       digest  is made by the host from content and names alone, equal on both ends after a copy of a still tree
       copy_last of a still tree does what copy does, whether or not anything stands ready for it
