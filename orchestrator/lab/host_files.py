@@ -21,6 +21,7 @@ from orchestrator.lab.pki import make_key
 
 UNIT_FOLDER = "/usr/local/lib/systemd/system"  # as if a package had brought them: they can be masked
 PROGRAM_FOLDER = "/opt/lab/bin"
+PERL = "/usr/bin/perl"  # every Debian has it; where a machine has none, hosts do without
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 DEPLOY_USER_ID = 1000
 
@@ -86,6 +87,24 @@ import sys
 sys.path.insert(0, {folder!r})
 from systemctl_stand_in import main
 sys.exit(main(sys.argv[1:]))
+"""
+# Asks the host's first process, which has it all in memory: as quick as systemd's own, where Python takes three times
+# as long to start as to answer. Others than root, whom that one does not hear, and the first process itself do without.
+SYSTEMCTL_ASKING = """#!/usr/bin/perl
+my $manager;
+if ($< == 0 && socket($manager, 1, 1, 0) && connect($manager, pack("Sa*", 1, "/run/systemd/lab-manager"))) {
+    syswrite($manager, join("\\0", @ARGV));
+    shutdown($manager, 1);
+    my $said = do { local $/; <$manager> };
+    if ($said !~ s/^(\\d+) (\\d+)\\n//) {
+        print STDERR "Connection to the host's first process broke\\n";
+        exit 1;
+    }
+    print substr($said, 0, $2);
+    print STDERR substr($said, $2);
+    exit $1;
+}
+exec "/opt/lab/bin/systemctl-itself", @ARGV;
 """
 # sudo as the product calls it (-n -u USER --) and as Ansible does (-H -S -n -u USER), without a setuid program.
 SUDO = """#!/bin/sh
@@ -162,7 +181,10 @@ def _write_programs(tree: Path, style: HostStyle) -> None:
     # A module beside its launcher: Python keeps modules compiled, and this one is asked while clients wait.
     write_whole(tree / "opt/lab/bin/systemctl_stand_in.py", stand_in)
     folder = PROGRAM_FOLDER if style.kind == "namespaces" else str(tree / "opt/lab/bin")
-    write_whole(tree / "opt/lab/bin/systemctl", SYSTEMCTL.format(folder=folder).encode(), mode=0o755)
+    itself = SYSTEMCTL.format(folder=folder).encode()
+    asks = style.kind == "namespaces" and os.access(PERL, os.X_OK)
+    write_whole(tree / "opt/lab/bin/systemctl-itself", itself, mode=0o755)
+    write_whole(tree / "opt/lab/bin/systemctl", SYSTEMCTL_ASKING.encode() if asks else itself, mode=0o755)
     if style.kind == "namespaces":
         prefix, change = "", SUDO_BY_NAMESPACE if style.one_user_id else SUDO_BY_SETPRIV.format(more="")
     elif style.is_root:

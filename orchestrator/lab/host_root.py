@@ -21,11 +21,7 @@ PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 LINKS_TO_USR = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 OF_THE_MACHINE = ("/etc/ssl", "/etc/alternatives")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-FIRST_PROCESS = """
-systemctl boot
-trap 'exit 0' TERM
-while :; do sleep 86400 & wait $!; done
-"""
+FIRST_PROCESS = "/opt/lab/bin/systemctl-itself"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -135,7 +131,7 @@ def main(spec: dict[str, Any]) -> None:
     for folder in ("/run/systemd/system", "/run/sshd", "/run/lock"):
         os.makedirs(folder, exist_ok=True)
     environment = {"PATH": spec["path"], "HOME": "/root", "LANG": "C.UTF-8", "container": "skerry-lab"}
-    os.execve("/bin/sh", ["init", "-c", FIRST_PROCESS], environment)
+    os.execve(FIRST_PROCESS, [FIRST_PROCESS, "serve"], environment)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,25 @@ def test_an_enabled_unit_runs_at_every_boot_and_files_outlive_the_power(lab: Tow
     assert len(starts.read_text().split()) == before + 1
 
 
+def test_systemctl_says_the_same_whether_the_first_process_is_asked_or_it_does_it_itself(lab: Town) -> None:
+    questions = [
+        ["is-active", "ticker"],
+        ["is-active", "nothing"],
+        ["start", "nothing"],
+        ["show", "ticker.service", "ssh.service", "--property=LoadState,ActiveState,UnitFileState"],
+        ["is-enabled", "ticker", "nothing"],
+        ["restart", "ticker"],
+        ["no-such-verb", "ticker"],
+        [],
+    ]
+    for words in questions:
+        asked, itself = (
+            lab.run_inside("dr-a", [program, *words], check=False) for program in ("systemctl", "systemctl-itself")
+        )
+        assert (asked.exit_code, asked.stdout, asked.stderr) == (itself.exit_code, itself.stdout, itself.stderr), words
+    assert lab.run_inside("dr-a", ["systemctl", "is-active", "ticker"]).text == "active"
+
+
 def test_run_inside_gives_back_all_and_ends_what_takes_too_long(lab: Town) -> None:
     done = lab.run_inside(
         "onprem-a", ["sh", "-c", "cat; echo to-stderr >&2; exit 7"], stdin=b"x" * 300_000, check=False
@@ -243,6 +262,20 @@ def unborn(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Town]:
 
 
 LONELY = LabHost("onprem-z", "onprem", "10.10.9.9")
+
+
+@pytest.mark.platform("namespaces")
+def test_the_first_process_of_a_host_reaps_whom_nobody_waits_for(tmp_path: Path) -> None:
+    town = open_town(tmp_path / "lab", kind="namespaces")
+    try:
+        town.up([LONELY])
+        town.run_inside("onprem-z", ["sh", "-c", "(sleep 0.1 &); systemctl restart ssh; sleep 0.3"])
+        script = "tr '\\0' ' ' </proc/1/cmdline; cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | grep -c '^Z'"
+        first, dead = town.run_inside("onprem-z", ["sh", "-c", script], check=False).text.rsplit(" ", 1)
+    finally:
+        town.down()
+    assert first.endswith("systemctl-itself serve")
+    assert dead == "0"
 
 
 def test_down_leaves_no_process_mount_namespace_interface_or_file(unborn: Town) -> None:

@@ -20,6 +20,7 @@ from orchestrator.lab.host_programs.systemctl_stand_in.processes import (
     recall,
     send,
 )
+from orchestrator.lab.host_programs.systemctl_stand_in.serving import serve
 from orchestrator.lab.host_programs.systemctl_stand_in.unit_files import (
     UNIT_FOLDERS,
     UnitError,
@@ -171,6 +172,8 @@ def main(words: list[str]) -> int:
         print("running")
     elif verb == "boot":
         boot()
+    elif verb == "serve":
+        serve(main)
     elif verb in ("list-units", "list-unit-files"):
         for unit in known_units():
             if not units or unit in units:
