@@ -206,6 +206,29 @@ def test_what_is_told_where_nobody_reads_ends_with_its_time_and_delays_none(hand
     assert ended[0].exit_code == 124
 
 
+def test_what_somebody_reads_is_told_at_once_until_there_is_no_room(hand: ReadyHand, tmp_path: Path) -> None:
+    way = tmp_path / "way"
+    os.mkfifo(way)
+    reader = os.open(way, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for text in (b"one\n", b"x" * 4096):
+            ended = asked(hand, *TELL_WORDS, str(way), stdin=text)
+            assert (ended.exit_code, ended.stdout, ended.stderr) == (0, b"", b"")
+            assert ended.seconds == 0.0, "no process was begun for it"
+            assert os.read(reader, 65536) == text
+        room = 65536
+        while room and asked(hand, *TELL_WORDS, str(way), stdin=b"x" * 4096, seconds=0.5).exit_code == 0:
+            room -= 4096
+        assert room == 0
+        assert asked(hand, *TELL_WORDS, str(way), stdin=b"late", seconds=0.5).exit_code == 124
+        heard = b""
+        while piece := os.read(reader, 65536):
+            heard += piece
+        assert heard == b"x" * 65536
+    finally:
+        os.close(reader)
+
+
 def test_a_program_that_was_learned_is_known_before_it_is_run(hand: ReadyHand) -> None:
     host = Hand()
     for text in (b"print('on')", b"this is no program"):
