@@ -223,9 +223,8 @@ class Fence:
         for unit in asked["services"] + asked["databases"]:
             removed |= self.remove(self.drop_in(unit))
         names = self.names()
-        masked = [name for name in names if self.is_masked(name)]
-        if masked:
-            systemctl("unmask", *masked)
+        # As `systemctl unmask` does, but for reading unit files anew: `enable` does that as well.
+        masked = [name for name in names if self.is_masked(name) and self.remove(os.path.join(self.units_folder, name))]
         if names and not removed and not masked:
             names = [name for name, found in states(names).items() if found["UnitFileState"] != "enabled"]
         if names:

@@ -119,3 +119,14 @@ def test_lifting_enables_all_at_once_and_a_second_time_changes_nothing(host):
     assert host.told[-1] == "enable"
     assert json.loads(host.order("unfence", ticket=2).stdout)["changed"] is False
     assert not host.fenced
+
+
+def test_a_mask_is_lifted_with_the_fence(host):
+    assert host.order("fence").returncode == 0
+    mask = host.prefix / "etc/systemd/system/second.service"
+    mask.unlink()
+    mask.symlink_to("/dev/null")
+    assert json.loads(host.order("unfence", ticket=2).stdout)["changed"] is True
+    assert host.told[-1] == "enable"
+    assert not mask.is_symlink()
+    assert (host.prefix / "etc/systemd/system/first.service").exists()
