@@ -45,7 +45,14 @@ class Databases(Protocol):
       hold_moment      blocks writers for at most seconds_max, names a restore point, returns its LSN
       digest           is of the logical content (schemas, rows, sequences): equal on a primary and a standby at one LSN
       digest_at        replays a standby to exactly that LSN, digests, lets it stream on
+      stand_ready      changes nothing but how long answers take: every law holds as before, also once the server was
+                       stopped, started again or promoted. It says why, where answers will take as long as ever
+      release          ends what stands ready for a cluster at every host; nothing else ends it but this process
     """
+
+    def stand_ready(self, cluster: PostgresCluster, host: Host) -> str: ...
+
+    def release(self, cluster: PostgresCluster) -> None: ...
 
     def end(self, cluster: PostgresCluster, host: Host) -> ClusterEnd: ...
 

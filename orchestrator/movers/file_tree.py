@@ -223,7 +223,7 @@ class FileTreeMover:
         *,
         by_name: bool = False,
     ) -> Asked:
-        request = pull_request(replica.path(tree.path), [word.replace("{list}", "/dev/null") for word in words])
+        request = pull_request(replica.path(tree.path), words)
         asked = self._run(tree, source, replica, {**request, "ask": True})
         server = reading_server(str(asked["asks"]), source_path, by_name=by_name)
         if server is None:

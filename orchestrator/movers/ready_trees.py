@@ -1,11 +1,9 @@
 """What stands ready for the last delta of a tree: a watch on each host that keeps its digest, and an open line between.
 
-Everything here is kept in this process alone and ends with it. Whatever is missing, broken or out of its depth is said
-by None, and the mover goes the long way, which is always right and only slower.
+None where something of it is missing (see kept_programs).
 """
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,10 @@ from orchestrator.contracts.joined_program import with_libraries
 from orchestrator.contracts.kept_program import KeptProgram
 from orchestrator.contracts.programs import root_user
 from orchestrator.contracts.transport import Transports
-from orchestrator.foundation.errors import HostError
 from orchestrator.model.dataset import FileTree
 from orchestrator.model.host import Host
 from orchestrator.movers.host_orders import with_order
+from orchestrator.movers.kept_programs import KeptPrograms, Key
 from orchestrator.movers.rsync_words import enclosed
 from orchestrator.movers.source_line import line_to_source
 
@@ -31,8 +29,6 @@ _LIBRARIES = {
 LIFE_SECONDS_MAX = 6 * 3600.0
 PULL_SECONDS_MAX = 1800.0
 SETTLE_SECONDS_MAX = 30.0  # clients wait meanwhile; the long way is no longer than that for most
-
-Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,20 +49,20 @@ class ReadyTrees:
     def __init__(self, transports: Transports, access: TransferAccess) -> None:
         self._transports = transports
         self._access = access
-        self._lock = threading.Lock()
-        self._programs: dict[Key, KeptProgram] = {}
+        self._programs = KeptPrograms()
 
     def watch(self, tree: FileTree, host: Host) -> str:
         """Watch, and note from now on what changes; why not, where it cannot be."""
         key, request = _watch_key(tree, host), {"path": host.path(tree.path)}
         if self._ask(key, {"do": "begin"}) is not None:
             return ""
-        return self._begin(key, lambda: self._opened("tree_watch.py", host, request))
+        return self._programs.begin(key, lambda: self._opened("tree_watch.py", host, request))
 
     def open_line(
         self, tree: FileTree, source: Host, replica: Host, *, words: Sequence[str], force_command: str
     ) -> str:
-        """Open the line for `words` of rsync ({shell}, {peer} and {list} stand in them), once; why not, if not.
+        """Open the line for `words` of rsync ({shell} and {peer} stand in them), once, and let one stand ready over it;
+        why not, if not.
 
         Where the source cannot enclose what reads there in the tree, there is no line. The key and its certificate are
         for the login alone: they are gone when this returns.
@@ -83,7 +79,11 @@ class ReadyTrees:
                 }
                 return self._opened("rsync_line.py", replica, request)
 
-        return self._begin(_line_key(tree, source, replica), begin)
+        key = _line_key(tree, source, replica)
+        why = self._programs.begin(key, begin)
+        if not why and self._ask(key, {"do": "stand ready"}) is None:
+            return f"the line from {replica.name} to {source.name} ended"
+        return why
 
     def seen(self, tree: FileTree, host: Host) -> Seen | None:
         """What the tree is now, when its watch stands."""
@@ -107,13 +107,7 @@ class ReadyTrees:
 
     def release(self, tree: FileTree | None = None) -> None:
         """End what stands ready for `tree`, or for all."""
-        with self._lock:
-            chosen = [key for key in self._programs if tree is None or key[:2] == (tree.name, tree.path)]
-            ready = [self._programs.pop(key) for key in chosen]
-        for program in ready:
-            program.close()
-
-    # --- one program
+        self._programs.end(lambda key: tree is None or key[:2] == (tree.name, tree.path))
 
     def _opened(self, name: str, host: Host, request: dict[str, Any]) -> KeptProgram:
         text = with_libraries(_FOLDER / name, *(_FOLDER / library for library in _LIBRARIES[name]))
@@ -122,39 +116,10 @@ class ReadyTrees:
         program.open()
         return program
 
-    def _begin(self, key: Key, make: Callable[[], KeptProgram]) -> str:
-        with self._lock:
-            present = self._programs.get(key)
-        if present is not None and present.alive:
-            return ""
-        self._drop(key)
-        try:
-            program = make()
-        except HostError as error:
-            return error.message
-        with self._lock:
-            self._programs[key] = program
-        return ""
-
     def _ask(
         self, key: Key, question: dict[str, Any], *, timeout_seconds: float = SETTLE_SECONDS_MAX
     ) -> dict[str, Any] | None:
-        with self._lock:
-            program = self._programs.get(key)
-        if program is None:
-            return None
-        try:
-            return program.ask(question, timeout_seconds=timeout_seconds)
-        except HostError:
-            # It is gone, or nobody knows what it is at: it is not asked again, and the long way finds out.
-            self._drop(key)
-            return None
-
-    def _drop(self, key: Key) -> None:
-        with self._lock:
-            program = self._programs.pop(key, None)
-        if program is not None:
-            program.close()
+        return self._programs.ask(key, question, timeout_seconds=timeout_seconds)
 
 
 def to_bring(changed: Sequence[str], gone: Sequence[str]) -> tuple[str, ...]:

@@ -83,10 +83,10 @@ def pull_request(target_path: str, words: Sequence[str]) -> dict[str, Any]:
 
 
 def named_entries(words: Sequence[str]) -> list[str]:
-    """The words of a copy as those of one that brings the entries named in {list} alone, and removes what is gone from
-    folders whose name there ends with `/`. What went since it was named is passed over.
+    """The words of a copy as those of one that brings the entries alone that it reads the names of, and removes what is
+    gone from folders whose name there ends with `/`. What went since it was named is passed over.
     """
-    named = ["--files-from={list}", "--from0", "--ignore-missing-args", "--force"]
+    named = ["--files-from=-", "--from0", "--ignore-missing-args", "--force"]
     place = words.index("--delete")
     return [*words[:place], *named, *words[place:]]
 

@@ -9,7 +9,7 @@ from orchestrator.contracts.drivers import Drivers
 from orchestrator.contracts.handler import Deed
 from orchestrator.contracts.programs import root_user
 from orchestrator.model.site import Side
-from orchestrator.steps.places import clusters, hosts_at
+from orchestrator.steps.places import clusters, host_at, hosts_at
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -27,9 +27,11 @@ def in_parallel(work: Callable[[Item], Value], items: Sequence[Item]) -> list[Va
 
 
 def stand_ready(drivers: Drivers, deed: Deed, *sides: Side) -> None:
-    """What is asked of these hosts soon, clients wait for."""
+    """What is asked of these hosts and their databases soon, clients wait for."""
     hosts = {host.name: host for side in sides for host in hosts_at(deed, side)}
     server_users = [SERVER_USER] if any(clusters(deed)) else []
     in_parallel(
         lambda host: drivers.ready.stand_ready(host, [None, root_user(host), *server_users]), list(hosts.values())
     )
+    databases = [(cluster, host_at(deed, side, cluster.name)) for cluster in clusters(deed) for side in sides]
+    in_parallel(lambda pair: drivers.databases.stand_ready(*pair), databases)

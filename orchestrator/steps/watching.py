@@ -16,7 +16,7 @@ from orchestrator.model.outcome import Outcome, Probe
 from orchestrator.model.transfer import TransferReport
 from orchestrator.steps.asked import asked
 from orchestrator.steps.moving import hop_name
-from orchestrator.steps.places import host_at, trees
+from orchestrator.steps.places import clusters, host_at, trees
 from orchestrator.steps.playing import CheckHandler
 from orchestrator.steps.readiness import in_parallel
 from orchestrator.steps.still_data import StillData, StillDataMover, still_data
@@ -38,6 +38,8 @@ class WatchHandler:
         action = asked(deed, Watch)
         for tree in trees(deed):
             self.drivers.trees.release_last(tree)  # clients do not wait any more
+        for cluster in clusters(deed):
+            self.drivers.databases.release(cluster)
         clock = self.drivers.clock
         started = clock.monotonic_seconds()
         rounds = 0

@@ -61,6 +61,12 @@ class FakeDatabases:
     def rows(self, cluster: PostgresCluster, host: Host) -> list[str]:
         return [row for _, row in self._at(cluster, host).shown() if row]
 
+    def stand_ready(self, cluster: PostgresCluster, host: Host) -> str:
+        return ""
+
+    def release(self, cluster: PostgresCluster) -> None:
+        pass
+
     def role(self, cluster: PostgresCluster, host: Host) -> Role:
         server = self.servers.get((cluster.name, host.name))
         return server.role if server else Role.MISSING

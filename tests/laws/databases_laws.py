@@ -79,6 +79,26 @@ class DatabasesLaws:
         ground.write(ground.source, "one more")
         assert ground.mover.digest(ground.cluster, ground.source).digest not in digests
 
+    def test_what_stands_ready_tells_what_is(self, ground):
+        self.chain(ground)
+        hosts = (ground.source, ground.dr, ground.cloud)
+        assert [ground.mover.stand_ready(ground.cluster, host) for host in hosts] == ["", "", ""]
+        before = ground.mover.digest(ground.cluster, ground.cloud).digest
+        ground.write(ground.source, "later")
+        self.catch_up(ground)
+        after = {ground.mover.digest(ground.cluster, host).digest for host in hosts}
+        assert len(after) == 1
+        assert before not in after
+        self.switch(ground, ground.source, ground.cloud)
+        assert ground.mover.role(ground.cluster, ground.source) is Role.STOPPED
+        assert ground.mover.role(ground.cluster, ground.cloud) is Role.PRIMARY
+        ground.mover.rejoin(ground.cluster, ground.source, ground.cloud)
+        assert ground.mover.role(ground.cluster, ground.source) is Role.STANDBY
+        ground.write(ground.cloud, "at the cloud")
+        assert ground.mover.digest(ground.cluster, ground.cloud).digest not in after
+        ground.mover.release(ground.cluster)
+        assert ground.mover.role(ground.cluster, ground.cloud) is Role.PRIMARY
+
     def test_a_clean_switch_loses_nothing_and_the_old_primary_rejoins(self, ground):
         self.chain(ground)
         ground.write(ground.source, "last word")

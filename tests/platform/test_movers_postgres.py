@@ -30,6 +30,47 @@ class TestPostgresMover(DatabasesLaws):
     pass
 
 
+class ReadyMover(PostgresMover):
+    """Sessions stand wherever a server runs, at every moment."""
+
+    def _at(self, cluster, host):
+        self.stand_ready(cluster, host)
+        return super()._at(cluster, host)
+
+
+class TestPostgresMoverThatStandsReady(DatabasesLaws):
+    @pytest.fixture
+    def ground(self, ground):
+        ordinary, ground.mover = ground.mover, ReadyMover(ground.transports, lambda reference: PASSWORD)
+        yield ground
+        ground.mover.release(ground.cluster)
+        ground.mover = ordinary
+
+
+def test_what_stands_ready_is_asked_over_one_session_until_it_is_released(ground):
+    def session(ready=ground.mover):
+        return ready._at(ground.cluster, ground.source).sql_when_up("select pg_backend_pid(), 'a|b'")
+
+    assert session() != session()
+    assert ground.mover.stand_ready(ground.cluster, ground.source) == ""
+    first = session()
+    assert (session(), ground.mover.stand_ready(ground.cluster, ground.source)) == (first, "")
+    idle = "select count(*) from pg_stat_activity where datname is not null and state = 'idle' and xact_start is null"
+    ground.mover.digest(ground.cluster, ground.source)
+    assert ground.sql(ground.source, idle) == "2"
+    with pytest.raises(DataError, match="syntax error"):
+        ground.mover._at(ground.cluster, ground.source).sql_when_up("select from where")
+    assert session() != first
+    assert session() == session()
+    ground.mover.release(ground.cluster)
+    assert session() != session()
+
+
+def test_where_no_server_runs_nothing_stands_ready(ground):
+    assert "postmaster.pid" in ground.mover.stand_ready(ground.cluster, ground.dr)
+    assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING
+
+
 def test_the_password_is_in_no_word_of_any_process_and_in_one_file_of_the_server_alone(ground):
     seen = []
     stop = threading.Event()

@@ -3,10 +3,12 @@
 import os
 import shutil
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
 
+from orchestrator.contracts.programs import root_user
 from orchestrator.foundation.errors import (
     DataError,
     HostUnreachable,
@@ -19,6 +21,7 @@ from orchestrator.hosts.ssh import open_transports
 from orchestrator.lab.faults import Fault, parse_fault
 from orchestrator.model.dataset import FileTree
 from orchestrator.movers.file_tree import FileTreeSettings
+from orchestrator.movers.host_programs.rsync_line import LIVED_SECONDS_MIN
 from tests.laws.point_store_laws import PointStoreLaws
 from tests.laws.tree_mover_laws import TreeMoverLaws
 from tests.platform.moving import PointGround, TreeGround, file_tree_mover
@@ -76,6 +79,47 @@ def test_what_was_prepared_brings_changes_by_name_over_an_open_line(ground):
         assert ground.read(other) == ground.read(source)
     digests = {mover.digest(tree, host, reading="watched").digest for host in (source, replica, cloud)}
     assert digests == {mover.digest(tree, source).digest}
+    mover.release_last(tree)
+
+
+def test_an_rsync_stands_ready_over_the_line_and_one_that_ended_is_replaced(ground):
+    mover, tree, source, replica = ground.mover, ground.tree, ground.source, ground.replica
+
+    def standing():
+        words = ["pgrep", "-f", f"^rsync .*--files-from=- .*{replica.path(tree.path)}/$"]
+        return ground.transports(replica).run(words, user=root_user(replica), check=False).text.split()
+
+    def await_standing(right):
+        deadline = time.monotonic() + 30
+        while not right(standing()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def bring(content):
+        ground.write(source, "a", content)
+        assert mover.copy_last(tree, source, replica).detail["way"] == "what changed, by name"
+        assert ground.read(replica)["a"] == content
+
+    ground.write(source, "a", b"one")
+    mover.copy(tree, source, replica)
+    assert mover.prepare_last(tree, source, replica) == ""
+    first = standing()
+    assert len(first) == 1
+    bring(b"two")
+    assert standing() == []  # it was used, and clients may still wait
+    assert mover.prepare_last(tree, source, replica) == ""
+    second = standing()
+    assert len(second) == 1
+    assert mover.prepare_last(tree, source, replica) == ""
+    assert standing() == second
+    time.sleep(LIVED_SECONDS_MIN)
+    ground.run(replica, ["kill", *second])
+    await_standing(lambda found: found and found != second)
+    bring(b"three")
+    assert mover.prepare_last(tree, source, replica) == ""
+    ground.run(replica, ["kill", *standing()])
+    await_standing(lambda found: not found)
+    bring(b"four")  # at once: none stands ready
     mover.release_last(tree)
 
 

@@ -25,6 +25,7 @@ import time
 
 MYPY = False  # true for the type checker alone
 if MYPY:
+    from collections.abc import Iterable
     from typing import Any
 
 READ_BYTES = 1 << 18
@@ -134,10 +135,10 @@ class SessionFailed(Exception):
 class Session:
     """One psql whose answers are told apart by a mark that no data can hold: random, made for this session."""
 
-    def __init__(self, request: dict[str, Any], database: str) -> None:
+    def __init__(self, request: dict[str, Any], database: str, separator: str = "\t") -> None:
         with open(os.path.join(request["data"], "postmaster.pid"), encoding="utf-8") as stream:
             lines = stream.read().split("\n")
-        words = [os.path.join(request["binaries"], "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-F", "\t"]
+        words = [os.path.join(request["binaries"], "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-F", separator]
         words += ["-h", lines[4].split(",")[0], "-p", lines[3], "-U", "postgres", "-d", database]
         self.mark = b"skerry-" + os.urandom(16).hex().encode()
         environment = dict(os.environ, PGOPTIONS="", PGCLIENTENCODING="")
@@ -203,10 +204,12 @@ class Session:
         _, length = self.receive(taken)
         return taken.hexdigest(), length
 
-    def rows(self, query: str) -> list[bytes]:
-        """The lines that COPY prints of a query of moderate size."""
-        self.send("copy (" + query + ") to stdout;")
-        return self.receive()[0].splitlines()
+    def rows(self, queries: Iterable[str]) -> list[list[bytes]]:
+        """The lines that COPY prints of each of a few queries of moderate size, which are asked all at once."""
+        asked = list(queries)
+        for query in asked:
+            self.send("copy (" + query + ") to stdout;")
+        return [self.receive()[0].splitlines() for _ in asked]
 
     def close(self) -> None:
         try:
@@ -231,8 +234,7 @@ def begin_snapshot(session: Session) -> str:
 def digest_database(session: Session, sequences: str) -> tuple[list[list[Any]], int]:
     """Parts of one database, read in the session's snapshot."""
     parts: list[list[Any]] = []
-    for name, query in SCHEMA.items():
-        lines = session.rows(query)
+    for name, lines in zip(SCHEMA, session.rows(SCHEMA.values())):
         parts.append([session.database, name, hashlib.sha256(b"\n".join(sorted(lines))).hexdigest()])
     made, total = session.copy(LARGE_OBJECTS)
     parts.append([session.database, "large objects", made])
@@ -269,10 +271,29 @@ def finish(request: dict[str, Any], sessions: list[Session], sequences: list[str
     }
 
 
+def read_catalog(session: Session) -> None:
+    """Have a server that was just asked for its first session read of the catalog what a digest asks of it."""
+    begin_snapshot(session)
+    session.rows(SCHEMA.values())
+    for question in (SEQUENCES, TABLES, "rollback;"):
+        session.ask(question)
+
+
 def digest(request: dict[str, Any]) -> dict[str, Any]:
-    """Of each database at one moment of its own: equal at both ends when nothing writes."""
-    started = time.monotonic()
     sessions = [Session(request, name) for name in sorted(request["databases"])]
+    try:
+        return digest_over(request, sessions)
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def digest_over(request: dict[str, Any], sessions: list[Session]) -> dict[str, Any]:
+    """Of each database at one moment of its own: equal at both ends when nothing writes.
+
+    The sessions are left within their transactions.
+    """
+    started = time.monotonic()
     for session in sessions:
         begin_snapshot(session)
     sequences = [session.ask(SEQUENCES) for session in sessions]
@@ -280,8 +301,6 @@ def digest(request: dict[str, Any]) -> dict[str, Any]:
     result["lsn"] = sessions[0].ask(
         "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end;"
     )
-    for session in sessions:
-        session.close()
     return result
 
 

@@ -2,10 +2,12 @@
 
 Joined with rsync_pull.py, obeyed.py and answering.py, sent to hosts and run by their own Python (3.9 or newer). The
 line is one OpenSSH connection under a certificate that allows one command: read exactly this tree. A pull over it costs
-no login.
+no login; and where an rsync was let stand ready, it costs no start of rsync, here or at the source, for that one has
+greeted the source and waits for names. It writes nothing before they come, so nobody's turn is taken until then.
 
-Usage: python3 - REQUEST, a JSON object {ssh, destination, words, target, seconds}: `words` are rsync's, {shell} stands
-for the way over the line and {list} for the file of names. Answers {do: pull, names, order} as rsync_pull does.
+Usage: python3 - REQUEST, a JSON object {ssh, destination, words, target, seconds}: `words` are rsync's, which reads
+names from its standard input; {shell} stands for the way over the line. Answers {do: stand ready} with {}, and
+{do: pull, names, order} as rsync_pull does.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
-from orchestrator.movers.host_programs.answering import say, stay
+from orchestrator.movers.host_programs.answering import Asked, say, stay
 from orchestrator.movers.host_programs.obeyed import why_open
-from orchestrator.movers.host_programs.rsync_pull import die_with_parent, lock, pull
+from orchestrator.movers.host_programs.rsync_pull import begin, die_with_parent, lock, pull
 
 MYPY = False  # true for the type checker alone
 if MYPY:
@@ -26,6 +29,7 @@ if MYPY:
     from typing import Any
 
 OPEN_SECONDS_MAX = 20.0
+LIVED_SECONDS_MIN = 5.0  # one that ends sooner is not replaced: the next would end as soon
 
 
 class NoLine(Exception):
@@ -38,10 +42,10 @@ class Line:
     def __init__(self, request: dict[str, Any], folder: str) -> None:
         self.request = request
         self.socket = folder + "/line"
-        self.list = folder + "/names"
         shell = [*request["ssh"], "-S", self.socket]
-        replaced = {"{shell}": " ".join(shell), "--files-from={list}": "--files-from=" + self.list}
-        self.words = [replaced.get(word, word) for word in request["words"]]
+        self.words = [" ".join(shell) if word == "{shell}" else word for word in request["words"]]
+        self.ready: subprocess.Popen[bytes] | None = None
+        self.ready_since = 0.0
         self.master = subprocess.Popen(
             [*shell, "-M", "-N", request["destination"]],
             stdin=subprocess.DEVNULL,
@@ -61,17 +65,58 @@ class Line:
             time.sleep(0.01)
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        with open(self.list, "wb") as stream:
-            stream.write(b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in question["names"]))
+        if question["do"] == "stand ready":
+            self.stand_ready()
+            return {}
         try:
             held = lock(self.request["target"])
         except BlockingIOError:
             return {"busy": True}
         try:
             why = why_open(question["order"])
-            return {"open": why} if why else pull(self.words, self.request["target"])
+            return {"open": why} if why else self.pull(question["names"])
         finally:
             os.close(held)
+
+    def stand_ready(self) -> None:
+        if self.ready is None or self.ready.poll() is not None:
+            self.let_go()
+            self.ready = begin(self.words, subprocess.PIPE)
+            self.ready_since = time.monotonic()
+
+    def look_after(self) -> None:
+        """One that hears nothing for long gives up; until it was used, another one stands ready in its place."""
+        if self.ready is not None and self.ready.poll() is not None:
+            lived = time.monotonic() - self.ready_since
+            self.let_go()
+            if lived >= LIVED_SECONDS_MIN:
+                self.stand_ready()
+
+    def let_go(self) -> None:
+        """End the rsync that stands ready."""
+        child, self.ready = self.ready, None
+        if child is not None:
+            child.kill()
+            child.communicate()
+
+    def pull(self, names: list[str]) -> dict[str, Any]:
+        if self.ready is not None and self.ready.poll() is not None:
+            self.let_go()
+        child, self.ready = self.ready or begin(self.words, subprocess.PIPE), None
+        telling = threading.Thread(target=tell, args=(child, names), daemon=True)  # more than a pipe holds, perhaps
+        telling.start()
+        result = pull(self.words, self.request["target"], begun=child)
+        telling.join()
+        return result
+
+
+def tell(child: subprocess.Popen[bytes], names: list[str]) -> None:
+    try:
+        if child.stdin is not None:
+            with child.stdin as stream:
+                stream.write(b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
+    except BrokenPipeError:
+        pass  # it ended, and says why
 
 
 def main() -> None:
@@ -82,14 +127,18 @@ def main() -> None:
         lines.append(Line(request, folder))
         return lines[0].answer
 
+    def asked_of(asked: Asked) -> None:
+        asked.idle = lines[0].look_after
+
     try:
-        stay(prepare, lambda _asked: None, request["seconds"])
+        stay(prepare, asked_of, request["seconds"])
     except NoLine as error:
         say("failed", {"why": str(error)})
     except FileNotFoundError as error:
         say("failed", {"why": "%s: not found" % error.filename})
     finally:
         for line in lines:
+            line.let_go()
             line.master.terminate()
             line.master.wait()
 

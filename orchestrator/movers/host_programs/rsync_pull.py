@@ -189,20 +189,33 @@ def keep_on_disk(target: str) -> None:
         os.close(descriptor)
 
 
-def pull(words: list[str], target: str, stop_after_seconds: float | None = None) -> dict[str, Any]:
-    """Let rsync run to its end, or end it after so many seconds; what arrived until then is kept for the next pull."""
-    hearing = Hearing()
-    started = time.monotonic()
+def begin(words: list[str], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """rsync, which nobody hears yet."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RSYNC_")}
     environment["LC_ALL"] = "C.UTF-8"
-    child = subprocess.Popen(
+    return subprocess.Popen(
         words,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         preexec_fn=die_with_parent,  # no other thread runs yet
         env=environment,
     )
+
+
+def pull(
+    words: list[str],
+    target: str,
+    stop_after_seconds: float | None = None,
+    begun: subprocess.Popen[bytes] | None = None,
+) -> dict[str, Any]:
+    """Let rsync run to its end, or end it after so many seconds; what arrived until then is kept for the next pull.
+
+    `begun` is that of `words` where somebody began it before.
+    """
+    hearing = Hearing()
+    started = time.monotonic()
+    child = begun or begin(words)
     stdout, stderr = child.stdout, child.stderr
     if stdout is None or stderr is None:
         raise RuntimeError("rsync was started without pipes")

@@ -11,6 +11,7 @@ from orchestrator.contracts.transport import CommandResult, Transport
 from orchestrator.foundation.errors import AuthorityError, CommandFailed, DataError, MissingTool
 from orchestrator.model.dataset import PostgresCluster
 from orchestrator.movers.host_orders import told_order
+from orchestrator.movers.postgres.ready_clusters import ReadyCluster
 
 IN_ORDER_PROGRAM = Path(__file__).parent.parent / "host_programs" / "in_order.py"
 SQL_SECONDS_MAX = 60.0
@@ -41,8 +42,9 @@ _STARTING = ("the database system is starting up", "not yet accepting connection
 class ClusterHost:
     """What can be asked of, and done to, one cluster where it is. All of it as the server's own user, but the unit."""
 
-    def __init__(self, cluster: PostgresCluster, transport: Transport) -> None:
+    def __init__(self, cluster: PostgresCluster, transport: Transport, ready: ReadyCluster | None = None) -> None:
         self.cluster = cluster
+        self.ready = ready
         self.host = transport.host
         self.transport = transport
         self.data = self.host.path(cluster.data_directory)
@@ -124,7 +126,11 @@ class ClusterHost:
         return done.text
 
     def sql_when_up(self, statement: str, *, timeout_seconds: float = START_SECONDS_MAX) -> str:
-        """As `sql`, waiting for a server that is about to accept connections."""
+        """As `sql`, over a session that stands ready, or waiting for a server that is about to accept connections."""
+        if self.ready is not None:
+            said = self.ready.sql(statement, timeout_seconds=SQL_SECONDS_MAX)
+            if said is not None:
+                return said
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:
@@ -139,6 +145,10 @@ class ClusterHost:
         return self.run([self.program("pg_ctl"), "-D", self.data, "status"], check=False).exit_code == 0
 
     def role(self) -> Role:
+        if self.ready is not None:
+            said = self.ready.sql("select pg_is_in_recovery()", timeout_seconds=SQL_SECONDS_MAX)
+            if said is not None:
+                return Role.STANDBY if said == "t" else Role.PRIMARY
         done = self.run(["sh", "-c", _STATE, "state", self.data, self.binaries], check=False)
         if done.exit_code:
             why = done.stderr.decode(errors="replace").strip()

@@ -66,7 +66,8 @@ def content_digest(cluster: ClusterHost, result: dict[str, Any]) -> ContentDiges
 
 
 def cluster_digest(cluster: ClusterHost) -> ContentDigest:
-    return content_digest(cluster, ask(cluster))
+    made = cluster.ready.digest() if cluster.ready is not None else None
+    return content_digest(cluster, made or ask(cluster))
 
 
 def hold_moment(

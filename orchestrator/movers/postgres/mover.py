@@ -13,6 +13,7 @@ from orchestrator.model.dataset import PostgresCluster
 from orchestrator.model.host import Host
 from orchestrator.model.names import Digest, PointId
 from orchestrator.model.transfer import ClusterCheck, ClusterEnd, ContentDigest, Lag, LogAlone, TransferReport
+from orchestrator.movers.kept_programs import KeptPrograms
 from orchestrator.movers.limits import Turns
 from orchestrator.movers.postgres import digest as digests
 from orchestrator.movers.postgres import standby as standbys
@@ -22,6 +23,7 @@ from orchestrator.movers.postgres.clones import find_clone, prove_clone
 from orchestrator.movers.postgres.cluster_host import ClusterHost
 from orchestrator.movers.postgres.ends import bytes_apart, cluster_end, log_alone, recover_alone
 from orchestrator.movers.postgres.fit import check_fit, compare_control, refuse_another_cluster
+from orchestrator.movers.postgres.ready_clusters import ReadyCluster
 from orchestrator.movers.postgres.rewinding import rewind
 from orchestrator.movers.postgres.standby import Upstream
 from orchestrator.movers.postgres.switching import promote, shut_down
@@ -44,9 +46,19 @@ class PostgresMover:
         self._secrets = secrets
         self._bandwidth = bandwidth
         self._turns = turns or Turns()
+        self._ready = KeptPrograms()
 
     def _at(self, cluster: PostgresCluster, host: Host) -> ClusterHost:
-        return ClusterHost(cluster, self._transports(host))
+        transport = self._transports(host)
+        return ClusterHost(cluster, transport, ReadyCluster(self._ready, cluster, transport))
+
+    # --- for when clients wait --------------------------------------------------------------------------------------
+
+    def stand_ready(self, cluster: PostgresCluster, host: Host) -> str:
+        return ReadyCluster(self._ready, cluster, self._transports(host)).begin()
+
+    def release(self, cluster: PostgresCluster) -> None:
+        self._ready.end(lambda key: key[:2] == (cluster.name, cluster.data_directory))
 
     # --- what is ----------------------------------------------------------------------------------------------------
 
