@@ -66,6 +66,20 @@ def test_what_stands_ready_is_asked_over_one_session_until_it_is_released(ground
     assert session() != session()
 
 
+def test_sessions_that_nobody_asks_end_and_come_again(ground):
+    ready = ground.mover._at(ground.cluster, ground.source).ready
+    assert ready.begin(idle_seconds=1.0) == ""
+    sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+    assert ready.sql(sessions, timeout_seconds=30) == "1"  # the one that digests
+    deadline = time.monotonic() + 30
+    while ground.sql(ground.source, sessions) != "0":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert ready.sql(sessions, timeout_seconds=30) == "0"
+    assert ready.digest()["digest"] == ground.mover.digest(ground.cluster, ground.source).digest
+    ground.mover.release(ground.cluster)
+
+
 def test_where_no_server_runs_nothing_stands_ready(ground):
     assert "postmaster.pid" in ground.mover.stand_ready(ground.cluster, ground.dr)
     assert ground.mover.role(ground.cluster, ground.dr) is Role.MISSING

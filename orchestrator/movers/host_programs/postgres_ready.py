@@ -2,12 +2,13 @@
 
 Joined with postgres_digest.py and answering.py, sent to hosts and run by their own Python (3.9 or newer): standard
 library only, and psql. A session that stands costs no start of psql and none of a server process, and has read the
-catalog. Between two questions it holds no transaction, so nothing waits for it.
+catalog. Between two questions it holds no transaction, so nothing waits for it; and where nobody asks for long, no
+session either.
 
-Usage: python3 - REQUEST, a JSON object {data, binaries, databases, digests, seconds}. One that `digests` answers
-{do: digest} as postgres_digest does; any other answers {do: say, statement} with {said}, the rows of a statement in the
-first database, fields split by `|`. Sessions that ended are opened anew by the next question; the one that found them
-so is answered with {failed}.
+Usage: python3 - REQUEST, a JSON object {data, binaries, databases, digests, idle_seconds, seconds}. One that `digests`
+answers {do: digest} as postgres_digest does; any other answers {do: say, statement} with {said}, the rows of a
+statement in the first database, fields split by `|`. Sessions that ended are opened anew by the next question; the one
+that found them so is answered with {failed}.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 
-from orchestrator.movers.host_programs.answering import say, stay
+from orchestrator.movers.host_programs.answering import Asked, say, stay
 from orchestrator.movers.host_programs.postgres_digest import Session, SessionFailed, digest_over, read_catalog
 
 MYPY = False  # true for the type checker alone
@@ -31,6 +33,7 @@ class Sessions:
     def __init__(self, request: dict[str, Any]) -> None:
         self.request = request
         self.open: list[Session] = []
+        self.asked_at = time.monotonic()
 
     def stand(self) -> list[Session]:
         if not self.open:
@@ -40,7 +43,12 @@ class Sessions:
                 self.open.append(Session(self.request, name, separator))
                 if self.request["digests"]:
                     read_catalog(self.open[-1])
+        self.asked_at = time.monotonic()
         return self.open
+
+    def rest(self) -> None:
+        if time.monotonic() > self.asked_at + self.request["idle_seconds"]:
+            self.close()
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -75,8 +83,11 @@ def main() -> None:
         sessions.stand()
         return sessions.answer
 
+    def asked_of(asked: Asked) -> None:
+        asked.idle = sessions.rest
+
     try:
-        stay(prepare, lambda _asked: None, request["seconds"])
+        stay(prepare, asked_of, request["seconds"])
     except SessionFailed as error:
         say("failed", {"why": str(error)})
     except FileNotFoundError as error:

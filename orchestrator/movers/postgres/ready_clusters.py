@@ -17,6 +17,7 @@ from orchestrator.movers.kept_programs import KeptPrograms, Key
 
 _PROGRAMS = Path(__file__).parent.parent / "host_programs"
 LIFE_SECONDS_MAX = 6 * 3600.0
+IDLE_SECONDS_MAX = 600.0  # a server that is told to wait for its sessions waits for these no longer
 DIGEST_SECONDS_MAX = 24 * 3600.0
 _TALK, _DIGEST = "talk", "digest"
 
@@ -29,9 +30,10 @@ class ReadyCluster:
     cluster: PostgresCluster
     transport: Transport
 
-    def begin(self) -> str:
-        """Let sessions stand; why not, where they cannot."""
-        return self._begin(_TALK, ["postgres"]) or self._begin(_DIGEST, list(self.cluster.databases))
+    def begin(self, *, idle_seconds: float = IDLE_SECONDS_MAX) -> str:
+        """Let sessions stand, until nobody asked for so long; why not, where they cannot."""
+        talk = self._begin(_TALK, ["postgres"], idle_seconds)
+        return talk or self._begin(_DIGEST, list(self.cluster.databases), idle_seconds)
 
     def sql(self, statement: str, *, timeout_seconds: float) -> str | None:
         answer = self._ask(_TALK, {"do": "say", "statement": statement}, timeout_seconds)
@@ -44,7 +46,7 @@ class ReadyCluster:
     def _key(self, use: str) -> Key:
         return self.cluster.name, self.cluster.data_directory, use, self.transport.host.name
 
-    def _begin(self, use: str, databases: list[str]) -> str:
+    def _begin(self, use: str, databases: list[str], idle_seconds: float) -> str:
         def make() -> KeptProgram:
             libraries = (_PROGRAMS / name for name in ("postgres_digest.py", "answering.py"))
             request = {
@@ -52,6 +54,7 @@ class ReadyCluster:
                 "binaries": self.cluster.binaries,
                 "databases": databases,
                 "digests": use == _DIGEST,
+                "idle_seconds": idle_seconds,
             }
             text = with_libraries(_PROGRAMS / "postgres_ready.py", *libraries)
             program = KeptProgram(self.transport, text, request, user=SERVER_USER, seconds_max=LIFE_SECONDS_MAX)
