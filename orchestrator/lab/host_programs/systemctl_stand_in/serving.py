@@ -26,12 +26,12 @@ def serve(do: Callable[[list[str]], int]) -> None:
     import io  # noqa: F401
     import shlex  # noqa: F401
     import signal
-    import socket as sockets
+    import socket
     import traceback  # noqa: F401
 
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGCHLD, reap)
-    listener = sockets.socket(sockets.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX)
     listener.bind(MANAGER)
     os.chmod(MANAGER, 0o600)
     listener.listen(64)
