@@ -48,23 +48,23 @@ def start_in_town(town: Town, *, region: str) -> str:
     folder = town.folder / "cloud"
     lay_out(folder)
     zones = folder / "zones.json"
-    if not (folder / "name_server.pid").exists() or not _spawned_runs(town, folder / "name_server.pid"):
+    if not _runs(town, NAME_SERVER):
         words = [sys.executable, "-m", NAME_SERVER, town.controller_address, str(dns_port(town)), str(zones)]
-        pid = town.spawn(words, env=_environment(), log=folder / "name_server.log")
-        replace_file(folder / "name_server.pid", str(pid).encode())
+        town.spawn(words, env=_environment(), log=folder / "name_server.log")
     replace_file(folder / "endpoint_at_hosts", f"http://{town.controller_address}:{API_PORT}\n".encode())
     known = folder / "endpoint"
-    if known.exists() and answers(known.read_text().strip()):
-        return known.read_text().strip()
-    outside = _listen_as_before(town, known)
-    inside = town.listen_inside(API_PORT)
-    url = f"http://127.0.0.1:{outside.getsockname()[1]}"
-    words = [sys.executable, "-m", SERVER, str(folder), "--town", str(town.folder), "--region", region]
-    with contextlib.closing(outside), contextlib.closing(inside):
-        pid = town.spawn(words, env=_environment(), log=folder / "log", sockets=[outside, inside])
-    replace_file(folder / "server.pid", str(pid).encode())
-    replace_file(known, url.encode() + b"\n")
-    await_answer(url, folder / "log", lambda: _spawned_runs(town, folder / "server.pid"))
+    # One that runs may not answer yet: whoever spawned it may have been killed before it did.
+    if not (known.exists() and _runs(town, SERVER)):
+        outside = _listen_as_before(town, known)
+        inside = town.listen_inside(API_PORT)
+        # Before it is spawned, so that whoever finds it running knows where.
+        replace_file(known, f"http://127.0.0.1:{outside.getsockname()[1]}\n".encode())
+        words = [sys.executable, "-m", SERVER, str(folder), "--town", str(town.folder), "--region", region]
+        with contextlib.closing(outside), contextlib.closing(inside):
+            pid = town.spawn(words, env=_environment(), log=folder / "log", sockets=[outside, inside])
+        replace_file(folder / "server.pid", str(pid).encode())
+    url = known.read_text().strip()
+    await_answer(url, folder / "log", lambda: _runs(town, SERVER))
     return url
 
 
@@ -154,9 +154,9 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _spawned_runs(town: Town, pid_file: Path) -> bool:
-    number = int(pid_file.read_text())
-    return any(row["number"] == number and row["running"] for row in town.status()["processes"])
+def _runs(town: Town, module: str) -> bool:
+    """Whether the lab runs a process of that module."""
+    return any(row["running"] and module in row["words"] for row in town.status()["processes"])
 
 
 def _listen_as_before(town: Town, known: Path) -> socket.socket:
